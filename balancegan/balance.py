@@ -1,0 +1,236 @@
+"""`augment`: from a trained run to a balanced folder and its quality report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from balancegan import __version__
+from balancegan.data import export
+from balancegan.data.training_set import TrainingSet, reopen_training_set
+from balancegan.errors import CheckpointError, UsageError
+from balancegan.metrics.features import Extractor, InceptionExtractor, OwnExtractor, find_inception_weights
+from balancegan.progress import Progress, silent
+from balancegan.report.compute import ClassImages, ReportInput, write_report
+from balancegan.report.shortcuts import form_shortcuts
+from balancegan.restore import Restored, restore
+from balancegan.rundir import RunDir
+from balancegan.sample import CopyFilter, Sampler, accepted_images
+
+FILTERS = ("none", "copies")
+REPORT_IMAGES = 2000  # per class and set; more do not change the measures and cost memory
+INCEPTION_ON_CPU = 250  # images per class and set: the network manages a few images a second there
+SEED_STRIDE = 10_000_000  # --seed s draws image seeds from s times this number on
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """What `augment` can be asked for; defaults as on the command line."""
+
+    out: Path = Path("balanced")
+    target_ir: float = 1.0
+    counts: dict[str, int] = field(default_factory=dict)  # class -> total to reach, instead of the target IR's
+    classes: tuple[str, ...] = ()  # only these get synthetic images; empty: all that are short
+    data: Path | None = None
+    real: str = "copy"
+    filter: str = "copies"
+    out_size: str = "model"
+    format: str = "png"
+    seed: int = 0
+    report: bool = True
+    weights: Path | None = None
+
+
+def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
+    """How many synthetic images each class gets: what it lacks to ceil(majority / target IR), or to `counts`."""
+    if not options.target_ir >= 1 or math.isinf(options.target_ir):
+        meant = f" (did you mean {1 / options.target_ir:g}?)" if 0 < options.target_ir < 1 else ""
+        raise UsageError(
+            f"--target-ir {options.target_ir:g} is below 1{meant}." if not math.isinf(options.target_ir)
+            else "--target-ir must be finite.",
+            "It is majority / minority: 1 makes all classes equal, 2 lets the largest be twice the smallest.",
+        )
+    for name in (*options.counts, *options.classes):
+        if name not in counts:
+            raise UsageError(f"The run knows no class {name!r}.", f"Its classes: {', '.join(counts)}.")
+    for name, total in options.counts.items():
+        if total < counts[name]:
+            raise UsageError(
+                f"--counts {name}={total} is less than its {counts[name]} real images.", "Real images are never dropped."
+            )
+    goal = math.ceil(max(counts.values()) / options.target_ir)
+    wanted = options.counts or dict.fromkeys(options.classes or counts, goal)
+    return {name: max(0, wanted.get(name, 0) - n) for name, n in counts.items()}
+
+
+def augment(
+    run: RunDir,
+    options: AugmentOptions,
+    *,
+    device: torch.device,
+    progress: Progress = silent,
+    note: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Fill the classes that are short and write the balanced folder; returns the command's JSON document.
+
+    Raises `UsageError` for options or folders that cannot work, `DatasetError` when the data changed since training,
+    `CheckpointError`, `DiskError`.
+    """
+    restored = restore(run, device, warn=note)
+    data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
+    counts = data.split_counts()
+    need = targets(counts, options)
+    key = export.plan_key(_plan(restored, data, options))
+    if export.check_destination(options.out, data.folder.root, key):
+        return {**export.finished_result(options.out), "resumed": True}
+    if not restored.trained and any(need.values()):
+        raise CheckpointError(f"{run.name} stopped before its first adversarial step.", "Continue its training first.")
+    real, notes = export.plan_real(data, options.real)
+    pixels = int(np.prod(data.store.images.shape[1:]))
+    if options.out_size == "native":
+        pixels = int(data.store.native_sizes.prod(axis=1).mean() * data.store.images.shape[1])
+    export.check_space(options.out, real, options.real, sum(need.values()), pixels + 4096)
+
+    with export.BalancedFolder(
+        options.out, data, key, real=options.real, format=options.format, out_size=options.out_size
+    ) as folder:
+        for i, file in enumerate(real):
+            folder.add_real(file)
+            progress("copy real images", i + 1, len(real))
+        classes, names = _fill_classes(folder, restored, data, need, options, progress)
+        folder.write_metadata()
+        after = {c.name: counts[c.name] + c.synthetic for c in classes}
+        result: dict[str, Any] = {
+            "schema_version": 1,
+            "run": str(run.path),
+            "out": str(options.out.absolute()),
+            "complete": all(c.synthetic >= c.requested for c in classes),
+            "imbalance_rate_before": imbalance(counts),
+            "imbalance_rate_after": imbalance(after),
+            "classes": [
+                {"name": c.name, "real": c.real, "synthetic": c.synthetic, "rejected": c.rejected} for c in classes
+            ],
+            "short": [c.name for c in classes if c.synthetic < c.requested],
+            "notes": notes,
+            "report": None,
+        }
+        if options.report:
+            inp = _report_input(run, restored, data, classes, result, real, names, options)
+            extractor = choose_extractor(data, options.weights, device, progress)
+            slow = extractor.name == "inception" and device.type == "cpu"
+            limit = INCEPTION_ON_CPU if slow else REPORT_IMAGES
+            document = write_report(inp, extractor, options.out, max_images=limit, progress=progress)
+            result["report"] = str((options.out / "report.html").absolute())
+            result["findings"] = document.get("findings", [])
+        folder.finish(result)
+    return result
+
+
+def imbalance(counts: dict[str, int]) -> float:
+    """Majority count / minority count (SGBGAN Eq. 11)."""
+    return max(counts.values()) / min(counts.values())
+
+
+def _plan(restored: Restored, data: TrainingSet, options: AugmentOptions) -> dict[str, Any]:
+    """Everything that decides the output's bytes."""
+    return {
+        "checkpoint": restored.checkpoint.sha256,
+        "data": data.store.fingerprint,
+        "version": __version__,
+        **{k: str(v) for k, v in vars(options).items() if k not in ("out", "data", "report", "weights")},
+    }
+
+
+def _fill_classes(
+    folder: export.BalancedFolder,
+    restored: Restored,
+    data: TrainingSet,
+    need: dict[str, int],
+    options: AugmentOptions,
+    progress: Progress,
+) -> tuple[list[ClassImages], list[str]]:
+    """Generate what each class lacks; returns the report's classes and the synthetic files' names."""
+    sampler = Sampler(restored.method, restored.device)
+    run, first_seed = restored.run, options.seed * SEED_STRIDE
+    total, done = sum(need.values()), 0
+    classes, names = [], []
+    for label, name in enumerate(data.class_names):
+        train = data.train_rows[data.labels[data.train_rows] == label]
+        keep = CopyFilter(data.store.images[train]) if options.filter == "copies" and need[name] else None
+        shown: list[np.ndarray] = []
+        made = 0
+        for seed, image in accepted_images(sampler, label, need[name], keep, first_seed):
+            names.append(
+                folder.add_synthetic(
+                    image, label, seed, run=run.name, number=run.number, checkpoint=restored.checkpoint.sha256
+                )
+            )
+            made, done = made + 1, done + 1
+            if made <= REPORT_IMAGES:
+                shown.append(image)
+            progress(f"generate {name}", done, total)
+        unseen = data.unseen_rows[data.labels[data.unseen_rows] == label]
+        images = data.store.images
+        classes.append(
+            ClassImages(
+                name=name,
+                real_train=images[train],
+                real_holdout=images[unseen],
+                fake=np.stack(shown) if shown else np.empty((0, *images.shape[1:]), np.uint8),
+                real=data.split_counts()[name],
+                synthetic=made,
+                rejected=keep.rejected if keep else 0,
+                requested=need[name],
+            )
+        )
+    return classes, names
+
+
+def _report_input(
+    run: RunDir,
+    restored: Restored,
+    data: TrainingSet,
+    classes: list[ClassImages],
+    result: dict[str, Any],
+    real: list[export.RealFile],
+    names: list[str],
+    options: AugmentOptions,
+) -> ReportInput:
+    filled = {c.name for c in classes if c.synthetic}
+    train = set(data.train_rows.tolist()) | set(data.holdout_rows.tolist())
+    real_files = [options.out / f.target for f in real if f.label in filled and f.row in train]
+    return ReportInput(
+        title=f"Balanced {data.folder.root.name}",
+        method=restored.method.title,
+        run=run.name,
+        data=str(data.folder.root),
+        classes=tuple(classes),
+        ir_before=result["imbalance_rate_before"],
+        ir_after=result["imbalance_rate_after"],
+        complete=result["complete"],
+        history=run.read_metrics(),
+        settings=run.read_yaml(),
+        shortcuts=form_shortcuts(real_files, [options.out / n for n in names]),
+        balancegan_version=__version__,
+        notes=[*result["notes"], *data.store.notes],
+    )
+
+
+def choose_extractor(
+    data: TrainingSet, weights: Path | None, device: torch.device, progress: Progress = silent
+) -> Extractor:
+    """Inception where its weights lie on this machine, otherwise a small classifier trained on the real images."""
+    found = find_inception_weights(weights)
+    if found is not None:
+        return InceptionExtractor(found, device=str(device), progress=progress)
+    rows = data.train_rows
+    return OwnExtractor.fit(
+        data.store.images[rows], data.labels[rows], len(data.class_names), device=str(device), progress=progress
+    )
+

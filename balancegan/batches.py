@@ -1,0 +1,77 @@
+"""Training batches from the uint8 store, drawn by class and normalised on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from balancegan.pixels import to_float
+
+SAMPLING_POWER = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
+CPU_SHARE = 0.3  # of the machine's memory that may hold the images; larger sets are read from the memory map
+GPU_SHARE = 0.4
+
+
+class Batches:
+    """Draws batches of real images with replacement: first a class, then one of its images.
+
+    The probability of a class is its count to the power of `SAMPLING_POWER[sampling]`, normalised. Costs O(batch)
+    whatever the number of images, needs no host synchronisation, and depends on nothing but torch's seeded generators.
+
+    `images`: (N, C, S, S) uint8, array or memory map; `rows`: the training rows; `labels`: their classes (len(rows),).
+    """
+
+    def __init__(
+        self, images: Any, rows: np.ndarray, labels: np.ndarray, sampling: str, device: torch.device, batch_size: int
+    ) -> None:
+        order = np.argsort(labels, kind="stable")
+        rows, labels = np.asarray(rows)[order], np.asarray(labels)[order]
+        counts = np.bincount(labels)
+        self.num_images, self.batch_size, self.device = len(rows), batch_size, device
+        self._rows, self._source = rows, images
+        self._resident: Tensor | None = None
+        if len(rows) * images[:1].nbytes <= _budget(device):
+            self._resident = torch.from_numpy(np.ascontiguousarray(images[rows])).to(device)
+        # Random numbers are drawn where the images are looked up.
+        self._at = device if self._resident is not None else torch.device("cpu")
+        weights = np.where(counts > 0, np.maximum(counts, 1) ** SAMPLING_POWER[sampling], 0.0)
+        self._weights = torch.tensor(weights, dtype=torch.float32, device=self._at)
+        self._counts = torch.tensor(counts, device=self._at)
+        self._starts = torch.tensor(np.concatenate([[0], np.cumsum(counts)[:-1]]), device=self._at)
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """x (B, C, S, S) float32 in [-1, 1] and c (B,) int64, on the device."""
+        c = torch.multinomial(self._weights, self.batch_size, replacement=True)
+        # Double precision keeps every image of a class of millions reachable.
+        u = torch.rand(self.batch_size, device=self._at, dtype=torch.float32 if self._at.type == "mps" else torch.float64)
+        counts = self._counts[c]
+        position = self._starts[c] + torch.minimum((u * counts).long(), counts - 1)
+        if self._resident is not None:
+            return to_float(self._resident[position]), c
+        chosen = torch.from_numpy(np.ascontiguousarray(self._source[self._rows[position.numpy()]]))
+        return to_float(chosen.to(self.device, non_blocking=True)), c.to(self.device)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Endless batches."""
+        while True:
+            yield self.draw()
+
+
+def _budget(device: torch.device) -> float:
+    if device.type == "cuda":
+        return GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+    return CPU_SHARE * memory_bytes()
+
+
+def memory_bytes() -> int:
+    """Physical memory of this machine in bytes (4 GiB where the system does not tell)."""
+    import os
+
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 4 << 30

@@ -1,0 +1,376 @@
+"""The command line: parse, call, render. What takes long to import is imported inside the commands."""
+
+import functools
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from balancegan import __version__
+from balancegan.errors import BalanceGANError, StoppedError, UsageError
+
+app = typer.Typer(
+    name="balancegan",
+    help="Balance imbalanced image data sets with GANs, and learn honestly whether it helps.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def option(*flags: str, help: str, **more: Any) -> Any:
+    """An option that `BALANCEGAN_<NAME>` sets too."""
+    name = next(f for f in flags if f.startswith("--")).split("/")[0].removeprefix("--").replace("-", "_")
+    return typer.Option(*flags, help=help, envvar=f"BALANCEGAN_{name.upper()}", show_envvar=False, **more)
+
+
+Data = Annotated[Path, typer.Argument(help="Folder with one sub-folder per class, or train/val/test of such.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show results and errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR).")]
+Seed = Annotated[int, option("--seed", help="Seed of all random choices.", min=0)]
+Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Runs = Annotated[Path, option("--runs", help="Folder that holds the runs.")]
+RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Run folder, name or number; default: newest.")]
+Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
+COMMON = {"as_json": Json, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command: adds the common options, gives it a console, turns errors into lines and exit codes."""
+
+    @functools.wraps(function)
+    def run(**arguments: Any) -> None:
+        from balancegan.console import Console
+
+        console = Console(**{name: arguments.pop(name) for name in COMMON})
+        try:
+            function(console, **arguments)
+        except BalanceGANError as error:
+            console.fail(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            console.fail(StoppedError("Stopped.", "The same command starts again."))
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+    own = list(inspect.signature(function).parameters.values())[1:]
+    common = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in COMMON.items()
+    ]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*own, *common)}
+    app.command(function.__name__.rstrip("_").replace("_", "-"))(run)
+    return run
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Balance imbalanced image data sets with GANs, and learn honestly whether it helps."""
+    if version:
+        typer.echo(f"balancegan {__version__}")
+        raise typer.Exit
+
+
+@command
+def inspect_(
+    console: Any,
+    data: Data,
+    split: Annotated[str, option("--split", help="Which split to describe.")] = "train",
+    target_ir: Annotated[float, option("--target-ir", help="Imbalance rate to reach, for the column 'to add'.")] = 1.0,
+    duplicates: Annotated[str, option("--duplicates", help="exact, near or off.")] = "exact",
+    html: Annotated[Path | None, option("--html", help="Also write a page with example images.")] = None,
+    strict: Strict = False,
+) -> None:
+    """How imbalanced is the data, what is broken, what to do."""
+    from balancegan.console import show_inspect
+    from balancegan.data.inspect import inspect_folder, render_html
+    from balancegan.data.scan import scan
+    from balancegan.errors import DatasetError
+
+    with console.progress() as progress:
+        folder = scan(data, progress=progress)
+        found = inspect_folder(folder, split=split, target_ir=target_ir, duplicates=duplicates, progress=progress)
+        if html:
+            from balancegan.files import disk_errors, write_atomic
+
+            if folder.root.resolve() in html.resolve().parents:
+                raise UsageError(f"{html} lies inside the data set.", "The data is never written to: choose another place.")
+            with disk_errors(f"write {html}"):
+                write_atomic(html.absolute(), render_html(found, folder))
+    document = found.to_json()
+    console.result(document, show_inspect)
+    if html:
+        console.note(f"page: {html}")
+    if strict and document["bad_files"]:
+        first = document["bad_files"][0]
+        raise DatasetError(f"{len(document['bad_files'])} unreadable files, first {first['path']}: {first['reason']}.")
+
+
+@command
+def imbalance(
+    console: Any,
+    src: Annotated[Path, typer.Argument(help="Image folder to copy from.")],
+    dst: Annotated[Path, typer.Argument(help="New folder.")],
+    ir: Annotated[float, option("--ir", help="Imbalance rate: majority / minority.")] = 100.0,
+    scheme: Annotated[str, option("--scheme", help="step: first class full, others 1/IR; exp: exponential.")] = "step",
+    counts: Annotated[str | None, option("--counts", help="Images to keep, e.g. frog=4500,cat=208.")] = None,
+    majority: Annotated[str | None, option("--majority", help="The class that stays full.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Make a reproducible imbalanced copy of a data set."""
+    from balancegan.console import show_imbalance
+    from balancegan.data.imbalance import make_imbalanced
+
+    with console.progress() as progress:
+        made = make_imbalanced(
+            src,
+            dst,
+            scheme=scheme,
+            ir=ir,
+            counts=parse_counts(counts) or None,
+            majority=majority,
+            seed=seed,
+            progress=progress,
+        )
+    console.result(made.to_json(), show_imbalance)
+
+
+@command
+def train(
+    console: Any,
+    data: Data,
+    method: Annotated[str | None, option("--method", help="See: balancegan methods. [default: sgbgan]")] = None,
+    preset: Annotated[str | None, option("--preset", help="default, paper or tiny. [default: default]")] = None,
+    image_size: Annotated[int | None, option("--image-size", help="Side in pixels, a power of two from 16.")] = None,
+    steps: Annotated[int | None, option("--steps", help="Generator updates.")] = None,
+    batch_size: Annotated[int | None, option("--batch-size", help="Images per update.")] = None,
+    pretrain_steps: Annotated[int | None, option("--pretrain-steps", help="Updates of the stage before.")] = None,
+    max_time: Annotated[str | None, option("--max-time", help="Stop cleanly after e.g. 90s, 60m, 1h30m.")] = None,
+    holdout: Annotated[float | None, option("--holdout", help="Share set aside where there is no val or test.")] = None,
+    group_by: Annotated[str | None, option("--group-by", help="Regex on paths: equal matches stay together.")] = None,
+    fit: Annotated[str | None, option("--fit", help="stretch, crop or pad.")] = None,
+    device: Device = "auto",
+    seed: Annotated[int | None, option("--seed", help="Seed of all random choices. [default: 0]")] = None,
+    out: Annotated[Path, option("--out", help="Folder for run directories.")] = Path("runs"),
+    resume: Annotated[str, option("--resume", help="auto, never, or a run.")] = "auto",
+    config: Annotated[Path | None, option("--config", help="YAML file of settings.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")] = None,
+    strict: Strict = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show settings and cost, train nothing.")] = False,
+) -> None:
+    """Train a generator for every class of the data."""
+    from balancegan import launch
+    from balancegan.config import parse_set
+    from balancegan.console import show_dry_run, show_train
+    from balancegan.report.plot import plot_losses
+    from balancegan.rundir import RunDir
+
+    flags = {
+        "image_size": image_size,
+        "steps": steps,
+        "batch_size": batch_size,
+        "pretrain_steps": pretrain_steps,
+        "holdout": holdout,
+        "group_by": group_by,
+        "fit": fit,
+        "seed": seed,
+        **parse_set(set_ or []),
+    }
+    request = launch.TrainRequest(
+        data=data,
+        method=method,
+        preset=preset,
+        flags=flags,
+        config_file=config,
+        device=device,
+        out=out,
+        resume=resume,
+        max_seconds=parse_time(max_time),
+        strict=strict,
+    )
+    with console.progress() as view:
+        if dry_run:
+            document = launch.dry_run(request, view)
+        else:
+            document = launch.launch(request, view, view)
+            run = RunDir(document["run"])
+            plot_losses(run.read_metrics(), run.path / "losses.png")
+    console.result(document, show_dry_run if dry_run else show_train)
+
+
+@command
+def augment(
+    console: Any,
+    run: RunArgument = None,
+    target_ir: Annotated[float, option("--target-ir", help="Imbalance rate to reach (1: all classes equal).")] = 1.0,
+    counts: Annotated[str | None, option("--counts", help="Totals to reach instead, e.g. ring=500,schizont=300.")] = None,
+    classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
+    data: Annotated[Path | None, option("--data", help="Where the data is now, if it moved.")] = None,
+    out: Annotated[Path, option("--out", help="New folder for the result.")] = Path("balanced"),
+    real: Annotated[str, option("--real", help="copy, hardlink, symlink, convert or none.")] = "copy",
+    filter: Annotated[str, option("--filter", help="none, or copies: drop near-copies.")] = "copies",
+    out_size: Annotated[str, option("--out-size", help="model, or native: the real images' size.")] = "model",
+    format: Annotated[str, option("--format", help="png, jpeg, or match: the real images' format.")] = "png",
+    seed: Seed = 0,
+    weights: Annotated[Path | None, option("--weights", help="Inception weights file for the report.")] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no quality report.")] = False,
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write a balanced folder of real and synthetic images, with a quality report."""
+    from balancegan.balance import FILTERS, AugmentOptions
+    from balancegan.balance import augment as balance
+    from balancegan.console import show_augment
+    from balancegan.data.export import FORMATS, OUT_SIZES, REAL_MODES
+    from balancegan.device import prepare, resolve_device
+    from balancegan.rundir import find_run
+
+    for name, value, allowed in (
+        ("--real", real, REAL_MODES),
+        ("--filter", filter, FILTERS),
+        ("--out-size", out_size, OUT_SIZES),
+        ("--format", format, FORMATS),
+    ):
+        if value not in allowed:
+            raise UsageError(f"{name} {value} is not known.", f"Choose one of {', '.join(allowed)}.")
+    options = AugmentOptions(
+        out=out,
+        target_ir=target_ir,
+        counts=parse_counts(counts),
+        classes=parse_names(classes),
+        data=data,
+        real=real,
+        filter=filter,
+        out_size=out_size,
+        format=format,
+        seed=seed,
+        report=not no_report,
+        weights=weights,
+    )
+    where = resolve_device(device)
+    prepare(where)
+    with console.progress() as progress:
+        document = balance(find_run(run, runs), options, device=where, progress=progress, note=console.note)
+    console.result(document, show_augment)
+
+
+@command
+def sample(
+    console: Any,
+    run: RunArgument = None,
+    classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
+    n: Annotated[int, option("--n", help="Images per class.", min=1)] = 16,
+    seeds: Annotated[str | None, option("--seeds", help="Which seeds, e.g. 0-15 or 3,7,20-29.")] = None,
+    out: Annotated[Path | None, option("--out", help="A .png for a grid, otherwise a folder of images.")] = None,
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Look at generated images before thousands are written."""
+    from balancegan.console import show_sample
+    from balancegan.device import prepare, resolve_device
+    from balancegan.look import look
+    from balancegan.rundir import find_run
+
+    where = resolve_device(device)
+    prepare(where)
+    wanted = parse_seeds(seeds) if seeds else list(range(n))
+    document = look(find_run(run, runs), parse_names(classes), wanted, out, device=where, note=console.note)
+    console.result(document, show_sample)
+
+
+@command
+def methods(console: Any) -> None:
+    """List the methods that can be trained."""
+    from balancegan.console import show_methods
+    from balancegan.methods import METHODS, load_method
+
+    kinds = {name: load_method(name) for name in METHODS}
+    document = {
+        "schema_version": 1,
+        "methods": [
+            {"name": name, "paper": kind.paper, "conditional": kind.conditional, "image_sizes": list(kind.image_sizes)}
+            for name, kind in kinds.items()
+        ],
+    }
+    console.result(document, show_methods)
+
+
+@command
+def demo(
+    console: Any,
+    out: Annotated[Path, option("--out", help="Folder for the demo's data, run and result.")] = Path("balancegan-demo"),
+    steps: Annotated[int | None, option("--steps", help="Generator updates; fewer are faster and worse.")] = None,
+    device: Device = "auto",
+) -> None:
+    """The whole job on handwritten digits that come with scikit-learn: a few minutes, no download."""
+    from balancegan.console import show_augment, show_inspect
+    from balancegan.demo import run_demo
+
+    with console.progress() as view:
+        document, found = run_demo(out, device, view, steps=steps)
+
+    def show(console: Any, document: dict[str, Any]) -> None:
+        show_inspect(console, found)
+        console.print("")
+        show_augment(console, document)
+
+    console.result(document, show)
+
+
+def parse_time(text: str | None) -> float | None:
+    """`90s`, `60m`, `1h30m` or a plain number of seconds, in seconds."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
+    if not match or not any(match.groups()):
+        raise UsageError(f"--max-time {text!r} is no time.", "Write 90s, 60m or 1h30m.")
+    hours, minutes, seconds = (float(g or 0) for g in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def parse_counts(text: str | None) -> dict[str, int]:
+    """`ring=500,schizont=300` as a dict."""
+    result = {}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        name, _, number = part.rpartition("=")
+        if not name.strip() or not number.strip().isdigit():
+            raise UsageError(f"--counts {part!r} is not class=number.", "Write e.g. --counts ring=500,schizont=300.")
+        result[name.strip()] = int(number)
+    return result
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """`ring,schizont` as a tuple."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0-3,7` as [0, 1, 2, 3, 7]."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match or (match[2] and int(match[2]) < int(match[1])):
+            raise UsageError(f"--seeds {text!r} is no list of seeds.", "Write e.g. --seeds 0-15 or --seeds 3,7,20-29.")
+        seeds.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return seeds
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

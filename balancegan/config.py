@@ -1,0 +1,180 @@
+"""Frozen configurations and the one place where flags, environment, YAML and presets are merged.
+
+Precedence: flag or `--set` > `BALANCEGAN_<FIELD>` > `--config FILE.yaml` > method preset > field default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import yaml
+
+from balancegan.errors import UsageError
+
+ENV_PREFIX = "BALANCEGAN_"
+SAMPLING = ("natural", "sqrt", "balanced")
+FITS = ("stretch", "crop", "pad")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """What every method needs to be trained; a method's own `Config` adds its fields.
+
+    Fields are grouped as they are read: data, budget, optimisers, records. Steps count optimiser updates of the
+    generator; images are counted as the discriminator (or the autoencoder) sees them.
+    """
+
+    RESUMABLE: ClassVar[frozenset[str]] = frozenset(
+        {"steps", "log_every", "sample_every", "save_every", "keep_checkpoints"}
+    )
+    """Fields that may differ between a run and the command that continues it."""
+
+    seed: int = 0
+    image_size: int = 64
+    channels: int = 0  # 0: 1 when every image is grey, otherwise 3
+    fit: str = "stretch"
+    background: str = "#ffffff"  # transparent pixels are composited on this colour
+    holdout: float = 0.2
+    group_by: str = ""
+    sampling: str = "natural"  # how often a class is drawn: its count, the root of its count, or all alike
+
+    steps: int = 10_000
+    pretrain_steps: int = 0
+    batch_size: int = 128
+    n_critic: int = 1
+
+    lr_g: float = 2e-4
+    lr_d: float = 2e-4
+    lr_pretrain: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    pretrain_beta1: float = 0.5
+    ema_halflife: float = 0.0  # thousands of images; 0 switches the average off
+    amp: bool = True  # bf16 autocast on CUDA
+
+    log_every: int = 10
+    sample_every: int = 250
+    save_every: int = 250
+    keep_checkpoints: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "n_critic", "log_every", "sample_every", "save_every", "keep_checkpoints"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("steps", "pretrain_steps", "ema_halflife", "seed"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("lr_g", "lr_d", "lr_pretrain"):
+            _require(0 < getattr(self, name) < 1, name, getattr(self, name), "between 0 and 1")
+        for name in ("beta1", "beta2", "pretrain_beta1"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        _require(0 <= self.holdout < 1, "holdout", self.holdout, "at least 0 and below 1")
+        _require(self.channels in (0, 1, 3), "channels", self.channels, "0 (auto), 1 or 3")
+        _require(self.sampling in SAMPLING, "sampling", self.sampling, " or ".join(SAMPLING))
+        _require(self.fit in FITS, "fit", self.fit, " or ".join(FITS))
+        _require(re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb")
+        try:
+            re.compile(self.group_by)
+        except re.error as error:
+            raise UsageError(f"group_by: {self.group_by!r} is not a regular expression ({error}).") from None
+
+    @property
+    def background_rgb(self) -> tuple[int, int, int]:
+        """The background colour as three bytes."""
+        r, g, b = bytes.fromhex(self.background[1:])
+        return r, g, b
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that must be equal for one run to continue another."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in self.RESUMABLE}
+
+
+C = TypeVar("C", bound=MethodConfig)
+
+
+def _require(ok: bool, name: str, value: object, expected: str) -> None:
+    if not ok:
+        raise UsageError(f"{name} = {value!r} cannot work.", f"Give {name} {expected}.")
+
+
+def resolve(
+    config: type[C],
+    preset: Mapping[str, Any],
+    *,
+    file: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> C:
+    """Merge the sources by precedence into a validated `config`; `None` among the flags means not given."""
+    env = os.environ if env is None else env
+    names = {f.name for f in dataclasses.fields(config)}
+    merged: dict[str, Any] = dict(preset)
+    merged.update(file or {})
+    merged.update({n: env[ENV_PREFIX + n.upper()] for n in names if ENV_PREFIX + n.upper() in env})
+    merged.update({k: v for k, v in (flags or {}).items() if v is not None})
+    return config(**{name: coerce(config, name, value) for name, value in merged.items()})
+
+
+def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
+    """Turn `value` (text from a flag, or a YAML scalar) into the type of the field `name`."""
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    if name not in defaults:
+        near = difflib.get_close_matches(name, defaults, n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Known fields: " + ", ".join(sorted(defaults)) + "."
+        raise UsageError(f"There is no configuration field {name!r}.", hint)
+    kind = type(defaults[name])
+    if kind is bool:
+        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+    elif kind is int and isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            number = float(str(value).replace("_", ""))
+            if number == int(number):
+                return int(number)
+        except (ValueError, OverflowError):
+            pass
+    elif kind is float and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    elif kind is str and isinstance(value, str | int | float):
+        return str(value)
+    raise UsageError(f"{name} = {value!r} is not {'a' if kind is not int else 'an'} {kind.__name__}.")
+
+
+def parse_set(pairs: list[str]) -> dict[str, str]:
+    """`["lambda_gp=5", …]` to a dict; the last of two equal keys wins."""
+    result = {}
+    for pair in pairs:
+        key, eq, value = pair.partition("=")
+        if not eq or not key.strip():
+            raise UsageError(f"--set {pair!r} has no value.", "Write --set key=value, e.g. --set lambda_gp=5.")
+        result[key.strip()] = value.strip()
+    return result
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a flat YAML mapping of configuration fields (`method` and `preset` may be among them)."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(k, str) for k in data):
+        raise UsageError(f"{path} must hold 'field: value' lines.", "See a run's config.yaml for an example.")
+    return data
+
+
+def dump_yaml(config: MethodConfig, **extra: object) -> str:
+    """The configuration as YAML that `--config` reads back; `extra` (method, preset) comes first."""
+    return yaml.safe_dump({**extra, **dataclasses.asdict(config)}, sort_keys=False)

@@ -1,0 +1,271 @@
+"""Decoding a whole folder into one file of pixels, in parallel; `store.py` decides where it goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balancegan.data.decode import (
+    DecodeSettings,
+    ImageError,
+    Window,
+    decode_image,
+    finite_range,
+    is_grey,
+    network_pixels,
+    to_uint8,
+)
+from balancegan.data.pool import chunked, map_chunks
+from balancegan.data.scan import BadFile, ImageFolder
+from balancegan.errors import DiskError
+from balancegan.progress import Progress, silent
+
+SCHEMA = 1
+_SAMPLE = 48
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """What a finished build knows beside the pixels; `rows[i]` is the index in the folder's files of stored row i."""
+
+    settings: DecodeSettings  # channels resolved
+    window: Window | None
+    rows: NDArray[np.int64]  # (N,)
+    sizes: NDArray[np.int32]  # (N, 2) native width, height
+    modes: NDArray[np.str_]  # (N,)
+    bad_files: tuple[BadFile, ...]
+    fingerprint: str
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one image."""
+        return (self.settings.channels or 1) * self.settings.image_size**2
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs to know; small, it travels with every chunk."""
+
+    root: str
+    out: str
+    settings: DecodeSettings
+    window: Window | None
+
+
+class _Row(NamedTuple):
+    """A worker's answer for one file: stored, or bad with a reason, or deep and waiting for the window."""
+
+    row: int
+    reason: str = ""
+    size: tuple[int, int] = (0, 0)
+    mode: str = ""
+    grey: bool = True
+    digest: bytes = b""
+    range: Window | None = None
+
+
+class _ColourFoundError(Exception):
+    """A colour image in a set whose sample was all grey."""
+
+
+def build(
+    where: Path, folder: ImageFolder, settings: DecodeSettings, *, workers: int | None, progress: Progress = silent
+) -> Built:
+    """Write `images.u8` into `where`. Raises OSError or DiskError when the disk does not take it."""
+    if settings.channels is not None:
+        return _build(where, folder, settings, workers, progress, stop_at_colour=False)
+    channels = 1 if _sample_is_grey(folder, settings) else 3
+    try:
+        return _build(where, folder, replace(settings, channels=channels), workers, progress, channels == 1)
+    except _ColourFoundError:
+        return _build(where, folder, replace(settings, channels=3), workers, progress, False)
+
+
+def _sample_is_grey(folder: ImageFolder, settings: DecodeSettings) -> bool:
+    """Look at a few images spread over the set; one with colour settles the question."""
+    step = max(1, len(folder.files) // _SAMPLE)
+    for f in folder.files[::step]:
+        try:
+            picture = decode_image(folder.path(f), background=settings.background)
+        except ImageError:
+            continue
+        if not is_grey(picture.pixels):
+            return False
+    return True
+
+
+def _build(
+    where: Path,
+    folder: ImageFolder,
+    settings: DecodeSettings,
+    workers: int | None,
+    progress: Progress,
+    stop_at_colour: bool,
+) -> Built:
+    out = where / "images.u8"
+    _reserve(out, len(folder.files), (settings.channels or 1) * settings.image_size**2)
+    job = _Job(str(folder.root), str(out), settings, None)
+    run = partial(_run, folder=folder, workers=workers, progress=progress, stop_at_colour=stop_at_colour)
+    table = run(job, range(len(folder.files)))
+    deep = [row for row in table.values() if row.range is not None]
+    window = _common_window(folder, deep)
+    if deep:
+        table |= run(replace(job, window=window), [row.row for row in deep])
+    return _finish(out, folder, settings, window, [table[i] for i in sorted(table)])
+
+
+def _reserve(out: Path, count: int, row_bytes: int) -> None:
+    need = count * row_bytes
+    free = shutil.disk_usage(out.parent).free
+    if need > free:
+        raise DiskError(
+            f"the decoded images need {need / 1e9:.2f} GB in {out.parent.parent}, {free / 1e9:.2f} GB are free",
+            "free some space, set BALANCEGAN_CACHE_DIR to a folder on another disk, or choose a smaller --image-size",
+        )
+    with out.open("wb") as f:
+        f.truncate(need)
+
+
+def _run(
+    job: _Job,
+    indices: Sequence[int],
+    *,
+    folder: ImageFolder,
+    workers: int | None,
+    progress: Progress,
+    stop_at_colour: bool,
+) -> dict[int, _Row]:
+    todo = [(i, folder.files[i].rel) for i in indices]
+    table: dict[int, _Row] = {}
+    progress("decode", 0, len(todo))
+    results = map_chunks(partial(_decode_rows, job), chunked(todo, _chunk_size(folder)), workers=workers)
+    for rows in results:
+        if stop_at_colour and not all(row.grey for row in rows):
+            raise _ColourFoundError
+        table.update((row.row, row) for row in rows)
+        progress("decode", len(table), len(todo))
+        os.utime(Path(job.out).parent)  # a sign of life: see store.STALE_SECONDS
+    return table
+
+
+def _chunk_size(folder: ImageFolder) -> int:
+    """Many thumbnails at once, few photographs: chunks of a tenth of a second or so."""
+    mean = sum(f.size for f in folder.files) / max(1, len(folder.files))
+    return 256 if mean < 16_000 else 32 if mean < 250_000 else 4
+
+
+def _decode_rows(job: _Job, todo: Sequence[tuple[int, str]]) -> list[_Row]:
+    """In a worker: decode files and write their pixels at their rows."""
+    s = job.settings
+    shape = (s.channels or 1, s.image_size, s.image_size)
+    block = np.zeros((len(todo), *shape), np.uint8)
+    rows = [_decode_row(job, index, rel, block[i]) for i, (index, rel) in enumerate(todo)]
+    # written, not memory-mapped: a full disk must be an OSError, not a SIGBUS
+    with open(job.out, "r+b", buffering=0) as f:  # noqa: PTH123
+        for first, last in _runs([index for index, _ in todo]):
+            f.seek(todo[first][0] * block[0].nbytes)
+            _write_all(f.fileno(), block[first : last + 1])
+    return rows
+
+
+def _write_all(fd: int, block: NDArray[np.uint8]) -> None:
+    data = block.data.cast("B")
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _runs(indices: list[int]) -> list[tuple[int, int]]:
+    """Positions (first, last) of stretches of consecutive indices."""
+    breaks = [i for i in range(1, len(indices)) if indices[i] != indices[i - 1] + 1]
+    return list(zip([0, *breaks], [*(b - 1 for b in breaks), len(indices) - 1], strict=True))
+
+
+def _decode_row(job: _Job, index: int, rel: str, into: NDArray[np.uint8]) -> _Row:
+    s = job.settings
+    try:
+        picture = decode_image(f"{job.root}/{rel}", background=s.background, at_least=2 * s.image_size)
+    except ImageError as e:
+        return _Row(index, e.reason)
+    if picture.deep and job.window is None:
+        return _Row(index, "", picture.size, picture.mode, True, b"", finite_range(picture.pixels))
+    pixels, grey = network_pixels(to_uint8(picture.pixels, job.window), s)
+    into[:] = pixels
+    digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
+    return _Row(index, "", picture.size, picture.mode, grey, digest)
+
+
+def _common_window(folder: ImageFolder, deep: list[_Row]) -> Window | None:
+    """One window for the whole set, from the training images; from all when none of those is deep."""
+    ranges = [row.range for row in deep if row.range and folder.files[row.row].split == "train"]
+    ranges = ranges or [row.range for row in deep if row.range]
+    if not ranges:
+        return None
+    return Window(min(r.low for r in ranges), max(r.high for r in ranges))
+
+
+def _finish(
+    out: Path, folder: ImageFolder, settings: DecodeSettings, window: Window | None, table: list[_Row]
+) -> Built:
+    good = [row for row in table if not row.reason]
+    bad = tuple(BadFile(folder.files[row.row].rel, row.reason) for row in table if row.reason)
+    built = Built(
+        settings=settings,
+        window=window,
+        rows=np.array([row.row for row in good], dtype=np.int64),
+        sizes=np.array([row.size for row in good], dtype=np.int32).reshape(-1, 2),
+        modes=np.array([row.mode for row in good], dtype=np.str_),
+        bad_files=bad,
+        fingerprint=_fingerprint(folder, settings, window, good),
+    )
+    _close_gaps(out, built)
+    return built
+
+
+def _close_gaps(out: Path, built: Built) -> None:
+    """Move rows up over the places of damaged files, in place and block by block."""
+    with out.open("r+b") as f:
+        size, target = built.row_bytes, 0
+        for first, last in _runs(built.rows.tolist()) if len(built.rows) else []:
+            for start in range(int(built.rows[first]), int(built.rows[last]) + 1, 256):
+                count = min(256, int(built.rows[last]) + 1 - start)
+                if start != target:
+                    f.seek(start * size)
+                    block = f.read(count * size)
+                    f.seek(target * size)
+                    f.write(block)
+                target += count
+        f.truncate(target * size)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _fingerprint(folder: ImageFolder, settings: DecodeSettings, window: Window | None, good: list[_Row]) -> str:
+    """Hash of what a network would see: split, class, path inside the class, pixels, and the settings.
+
+    Neither the folder's place nor times are in it, so it survives moving and copying.
+    """
+    digest = hashlib.blake2b(digest_size=20)
+    head = [
+        SCHEMA,
+        settings.image_size,
+        settings.channels,
+        settings.fit,
+        list(settings.background),
+        None if window is None else [window.low, window.high],
+    ]
+    digest.update(json.dumps(head).encode())
+    for row in good:
+        f = folder.files[row.row]
+        line = f"{f.split}\0{folder.classes[f.label]}\0{folder.inner(f)}\0"
+        digest.update(line.encode("utf-8", "surrogatepass") + row.digest)
+    return digest.hexdigest()

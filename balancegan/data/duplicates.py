@@ -1,0 +1,103 @@
+"""Pictures that are there more than once: equal pixels by hash, nearly equal ones by gradient hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from balancegan.data.decode import finite_range, is_grey, to_uint8
+
+MAX_BITS = 7
+"""Near duplicates differ in at most this many of 128 gradient signs, so at least one of 8 bands of 16 is equal."""
+MAX_LEVELS = 4.0
+"""... and on average by at most this many of 255 grey levels at 9 x 9 pixels."""
+_BANDS = 8
+_CROWD = 1000
+_BITS_SET = np.array([bin(i).count("1") for i in range(256)], dtype=np.uint8)
+
+
+def pixel_digest(pixels: NDArray[Any]) -> bytes:
+    """Hash of the picture itself: an RGB file without colour equals its grey twin, 16 bits stored as 32 their like."""
+    if pixels.dtype != np.uint8:
+        pixels = pixels.astype(np.float64)
+    elif pixels.ndim == 3 and is_grey(pixels):
+        pixels = pixels[..., 0]
+    head = f"{pixels.shape}{pixels.dtype.kind}".encode()
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16, key=head).digest()
+
+
+def thumbnail(pixels: NDArray[Any]) -> bytes:
+    """81 bytes: the picture in grey at 9 x 9, from which gradient signs are taken."""
+    flat = to_uint8(pixels, None if pixels.dtype == np.uint8 else finite_range(pixels))
+    grey = Image.fromarray(flat).convert("L")
+    return grey.resize((9, 9), Image.Resampling.LANCZOS, reducing_gap=2.0).tobytes()
+
+
+def gradient_hash(thumbs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, 9, 9) thumbnails -> (N, 16) packed signs of the horizontal and vertical gradients (a two-way dHash)."""
+    across = thumbs[:, :8, 1:] > thumbs[:, :8, :-1]
+    down = thumbs[:, 1:, :8] > thumbs[:, :-1, :8]
+    signs = np.stack([across, down], axis=1).reshape(len(thumbs), -1)  # (N, 128)
+    return np.packbits(signs, axis=1)
+
+
+def equal_groups(keys: Sequence[bytes]) -> list[list[int]]:
+    """Positions of equal keys, for keys that occur twice or more, in order of first occurrence; b"" never counts."""
+    places: dict[bytes, list[int]] = defaultdict(list)
+    for i, key in enumerate(keys):
+        if key:
+            places[key].append(i)
+    return [group for group in places.values() if len(group) > 1]
+
+
+def near_groups(thumbs: NDArray[np.uint8]) -> list[list[int]]:
+    """Groups of at least two of N thumbnails (N, 9, 9) that show nearly the same picture.
+
+    Similarity is chained: two members of one group may be further apart than the limits. Bands shared by more
+    than a thousand pictures (flat ones, mostly) say nothing and are skipped.
+    """
+    signs = gradient_hash(thumbs)
+    flat = thumbs.reshape(len(thumbs), -1).astype(np.int16)
+    parents = list(range(len(thumbs)))
+    for band in signs.view(np.uint16).T:
+        order = np.argsort(band, kind="stable")
+        edges = np.flatnonzero(np.diff(band[order])) + 1
+        for first, last in pairwise([0, *edges.tolist(), len(order)]):
+            if 2 <= last - first <= _CROWD:
+                _join(parents, _close_pairs(order[first:last], signs, flat))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i in range(len(parents)):
+        groups[_root(parents, i)].append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _close_pairs(
+    members: NDArray[np.int64], signs: NDArray[np.uint8], flat: NDArray[np.int16]
+) -> Iterable[tuple[int, int]]:
+    for k, one in enumerate(members[:-1].tolist()):
+        others = members[k + 1 :]
+        bits = _BITS_SET[signs[others] ^ signs[one]].sum(axis=1)
+        others = others[bits <= MAX_BITS]
+        if len(others):
+            levels = np.abs(flat[others] - flat[one]).mean(axis=1)
+            yield from ((one, int(other)) for other in others[levels <= MAX_LEVELS])
+
+
+def _join(parents: list[int], pairs: Iterable[tuple[int, int]]) -> None:
+    for a, b in pairs:
+        low, high = sorted((_root(parents, a), _root(parents, b)))
+        parents[high] = low
+
+
+def _root(parents: list[int], i: int) -> int:
+    while parents[i] != i:
+        parents[i] = parents[parents[i]]
+        i = parents[i]
+    return i

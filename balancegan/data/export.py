@@ -1,0 +1,294 @@
+"""The balanced folder: real files byte for byte, synthetic files beside them, metadata.csv where loaders look for it.
+
+Every file appears under its final name only when it is whole, so a run that was killed leaves a folder that the same
+command completes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from balancegan.data.decode import DecodeSettings, decode_image
+from balancegan.data.decode import to_uint8 as scale_to_uint8
+from balancegan.data.scan import ImageFile, printable
+from balancegan.data.training_set import TrainingSet
+from balancegan.errors import DiskError, UsageError
+from balancegan.files import disk_errors, write_atomic, write_json
+from balancegan.grid import to_pil
+
+MARKER = ".balancegan.json"
+REAL_MODES = ("copy", "hardlink", "symlink", "convert", "none")
+FORMATS = ("png", "jpeg", "match")
+OUT_SIZES = ("model", "native")
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif", "PPM": ".ppm", "GIF": ".gif"}
+READABLE = {"PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM"}  # what torchvision's ImageFolder picks up
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+    "PNG": {"compress_level": 6},
+}
+METADATA = ("file_name", "label", "synthetic", "run", "seed", "checkpoint_sha256", "source_path")
+
+
+@dataclass(frozen=True)
+class ClassForm:
+    """How a class's real files look: what synthetic files should be like so as not to betray themselves."""
+
+    format: str
+    mode: str  # L or RGB
+    sizes: np.ndarray  # (n, 2) width, height of its real images
+
+
+def class_form(data: TrainingSet, label: int) -> ClassForm:
+    """The usual format and mode of a class, and all its sizes, from the training split."""
+    rows = _train_split_rows(data, label)
+    formats = Counter(data.store.files[i].format for i in rows if data.store.files[i].format in READABLE - {"PPM"})
+    grey = Counter("L" if data.store.native_modes[i] in ("1", "L", "LA", "I", "F", "I;16") else "RGB" for i in rows)
+    mode = grey.most_common(1)[0][0] if data.store.images.shape[1] == 1 else "RGB"
+    return ClassForm(formats.most_common(1)[0][0] if formats else "PNG", mode, data.store.native_sizes[rows])
+
+
+def check_destination(out: Path, source: Path, key: str) -> bool:
+    """Refuse a folder that is not ours to write; return whether it already holds the complete result of this `key`.
+
+    Ours: a new or empty folder, or one that the same command (same `key`) started. Never the source, a folder in it,
+    or a folder around it.
+    """
+    here, there = out.resolve(), source.resolve()
+    if here == there or there in here.parents or here in there.parents:
+        raise UsageError(f"{out} lies in or around the source {source}.", "Choose another folder with --out.")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file.", "Choose another folder with --out.")
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
+    try:
+        marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UsageError(f"{out} is not empty.", "Choose a new folder with --out.") from None
+    if not isinstance(marker, dict) or marker.get("key") != key:
+        raise UsageError(f"{out} holds the result of another command.", "Choose a new folder with --out.")
+    return bool(marker.get("finished"))
+
+
+def plan_key(plan: dict[str, Any]) -> str:
+    """A hash that tells whether two commands mean the same output."""
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class RealFile:
+    """A real image and where it goes, relative to the output folder."""
+
+    row: int
+    source: Path
+    target: str
+    label: str
+    convert: bool
+
+
+def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
+    """Names of all real files in the output, and sentences on those that common loaders would skip.
+
+    Files get the extension of their content. With `convert`, files that loaders skip become 8-bit PNG.
+    """
+    if real == "none":
+        return [], []
+    store, folder, planned = data.store, data.folder, []
+    used: set[str] = set()
+    gifs, deep = 0, 0
+    modes = Counter(_is_deep(mode) for mode in store.native_modes)
+    for row, file in enumerate(store.files):
+        skipped = file.format not in READABLE
+        mixed = _is_deep(store.native_modes[row]) and modes[False] > 0
+        gifs, deep = gifs + skipped, deep + mixed
+        convert = real == "convert" and (skipped or mixed)
+        target = _target_name(file, ".png" if convert else SUFFIXES.get(file.format, ""), used)
+        planned.append(RealFile(row, folder.path(file), target, store.classes[store.labels[row]], convert))
+    notes = []
+    if real != "convert":
+        if gifs:
+            notes.append(
+                f"{gifs} real files are in a format that torchvision's ImageFolder skips (e.g. gif): "
+                "--real convert writes them as PNG."
+            )
+        if deep:
+            notes.append(
+                f"{deep} real files have 16 or 32 bits per pixel beside 8-bit ones: --real convert writes them as 8-bit PNG."
+            )
+    return planned, notes
+
+
+def _is_deep(mode: str) -> bool:
+    return mode.startswith(("I", "F"))
+
+
+def _target_name(file: ImageFile, suffix: str, used: set[str]) -> str:
+    """The file's own relative path with the suffix of its content, made unique where two would collide."""
+    stem, dot, extension = file.rel.rpartition(".")
+    same = {".jpg": ("jpg", "jpeg", "jpe", "jfif"), ".tif": ("tif", "tiff"), ".ppm": ("ppm", "pgm", "pbm", "pnm")}
+    fits = dot and "/" not in extension and extension.lower() in same.get(suffix, (suffix[1:],))
+    if extension.lower() in ("jpe", "jfif", "pbm", "pnm"):  # right, but unknown to loaders
+        fits = False
+    if fits or not suffix:
+        name = file.rel
+    else:
+        name = (stem if dot and "/" not in extension and len(extension) <= 5 else file.rel) + suffix
+    base, tail, k = name.removesuffix(suffix), name[len(name.removesuffix(suffix)) :], 1
+    while name.casefold() in used:
+        k += 1
+        name = f"{base}-{k}{tail or suffix}"
+    used.add(name.casefold())
+    return name
+
+
+class BalancedFolder:
+    """Writes the output folder; use as a context manager, which waits for pending writes."""
+
+    def __init__(self, out: Path, data: TrainingSet, key: str, *, real: str, format: str, out_size: str) -> None:
+        self.out, self.data, self.real, self.format, self.out_size = out, data, real, format, out_size
+        self.key = key
+        self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
+        self.forms = [class_form(data, label) for label in range(len(data.class_names))]
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._pending: list[Future[None]] = []
+        with disk_errors(f"create {out}"):
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(out / MARKER, {"key": key, "finished": False})
+
+    def __enter__(self) -> BalancedFolder:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+
+    def add_real(self, file: RealFile) -> None:
+        """Copy, link or convert one real image, unless an earlier call did."""
+        target = self.out / file.target
+        with disk_errors(f"write {printable(file.target)}"):
+            if not os.path.lexists(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._place(file, target)
+        self._record(file.target, {"label": file.label, "synthetic": "false", "source_path": str(file.source)})
+
+    def _place(self, file: RealFile, target: Path) -> None:
+        if file.convert:
+            settings = self.data.store.settings
+            write_atomic(target, convert_to_png(file.source, settings, self.data))
+        elif self.real == "symlink":
+            target.symlink_to(file.source.absolute())
+        elif self.real == "hardlink" and file.source.stat().st_dev == self.out.stat().st_dev:
+            os.link(file.source.resolve(), target)
+        else:
+            temporary = target.with_name(f".tmp-{os.getpid()}-{hashlib.sha1(target.name.encode()).hexdigest()[:12]}")
+            shutil.copyfile(file.source, temporary)
+            temporary.replace(target)
+
+    def synthetic_name(self, label: int, run: str, seed: int) -> str:
+        """Where the synthetic image of a seed goes, relative to the output folder."""
+        folder, name = self.data.folder, self.data.class_names[label]
+        return f"{folder.class_dir('train', name)}/syn_{run}_{seed}{SUFFIXES[self._format(label)]}"
+
+    def add_synthetic(self, image: np.ndarray, label: int, seed: int, *, run: str, number: str, checkpoint: str) -> str:
+        """Encode and write one synthetic image (uint8 (C, S, S)) in the background, unless an earlier call did."""
+        name = self.synthetic_name(label, number, seed)
+        path = self.out / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
+            if len(self._pending) >= 512:
+                self.flush()
+        row = {"label": self.data.class_names[label], "synthetic": "true"}
+        self._record(name, {**row, "run": run, "seed": str(seed), "checkpoint_sha256": checkpoint})
+        return name
+
+    def flush(self) -> None:
+        """Wait for all pending writes and raise what went wrong."""
+        pending, self._pending = self._pending, []
+        with disk_errors(f"write synthetic images to {self.out}"):
+            for future in pending:
+                future.result()
+
+    def _format(self, label: int) -> str:
+        return {"png": "PNG", "jpeg": "JPEG", "match": self.forms[label].format}[self.format]
+
+    def _encode(self, image: np.ndarray, label: int, seed: int, path: Path) -> None:
+        form, picture = self.forms[label], to_pil(image)
+        if self.out_size == "native":
+            # A size that a real image of the class has: all alike where they are, as varied where they vary.
+            size = form.sizes[np.random.default_rng(seed).integers(len(form.sizes))]
+            picture = picture.resize((int(size[0]), int(size[1])), Image.Resampling.LANCZOS)
+        format = self._format(label)
+        buffer = io.BytesIO()
+        picture.convert(form.mode).save(buffer, format, **SAVE_OPTIONS.get(format, {}))
+        write_atomic(path, buffer.getvalue())
+
+    def _record(self, target: str, row: dict[str, str]) -> None:
+        """Remember a metadata row for the metadata.csv of the split's folder (the root where there are no splits)."""
+        folder, name = ("", target)
+        if self.data.folder.split_dirs:
+            folder, _, name = target.partition("/")
+        self.metadata.setdefault(folder, []).append({"file_name": name, **row})
+
+    def write_metadata(self) -> None:
+        """One metadata.csv per split folder, or one at the root."""
+        self.flush()
+        for folder, rows in self.metadata.items():
+            buffer = io.StringIO()
+            writer = csv.DictWriter(buffer, METADATA, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            with disk_errors("write metadata.csv"):
+                data = buffer.getvalue().encode("utf-8", "surrogateescape")
+                (self.out / folder).mkdir(exist_ok=True)
+                write_atomic(self.out / folder / "metadata.csv", data)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Mark the folder as whole and keep what the command reported."""
+        with disk_errors(f"finish {self.out}"):
+            write_json(self.out / MARKER, {"key": self.key, "finished": True, "result": result})
+
+
+def finished_result(out: Path) -> dict[str, Any]:
+    """What the command that completed the folder reported."""
+    return json.loads((out / MARKER).read_text(encoding="utf-8"))["result"]
+
+
+def convert_to_png(path: Path, settings: DecodeSettings, data: TrainingSet) -> bytes:
+    """Decode as for training (window, background, orientation), keep the native size, encode as 8-bit PNG."""
+    picture = decode_image(path, background=settings.background)
+    buffer = io.BytesIO()
+    Image.fromarray(scale_to_uint8(picture.pixels, data.store.window)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, bytes_each: int) -> None:
+    """Raise `DiskError` when the files surely do not fit where `out` will be."""
+    place = next(p for p in (out, *out.absolute().parents) if p.is_dir())
+    with disk_errors(f"read the free space of {place}"):
+        copied = sum(f.source.stat().st_size for f in real) if mode in ("copy", "convert", "hardlink") else 0
+        free = shutil.disk_usage(place).free
+    needed = copied + synthetic * bytes_each
+    if needed > free:
+        raise DiskError(
+            f"The balanced folder needs about {needed / 2**30:.1f} GiB; {place} has {free / 2**30:.1f} GiB free.",
+            "Choose another disk with --out, or link the real images with --real symlink.",
+        )
+
+
+def _train_split_rows(data: TrainingSet, label: int) -> np.ndarray:
+    rows = np.concatenate([data.train_rows, data.holdout_rows])
+    return np.sort(rows[data.labels[rows] == label])

@@ -1,0 +1,91 @@
+"""Setting a part of the training images aside before anything is trained on them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from balancegan.errors import DatasetError
+
+MIN_CLASS = 5  # classes with fewer images keep them all for training
+
+
+def choose_holdout(labels: np.ndarray, groups: Sequence[Any], fraction: float, seed: int) -> np.ndarray:
+    """Pick images to hold out, stratified by class, never splitting a group.
+
+    From every class with at least five images, about `fraction` of them is held out: at least one, and never all.
+    `groups`: one hashable key per image; images with one key (a patient, a slide, equal pixels) stay together, so the
+    share is approximate where groups are large. Rare classes choose first. Reproducible by `seed`.
+
+    Returns a boolean mask (N,), true where held out.
+    """
+    labels = np.asarray(labels)
+    held = np.zeros(len(labels), bool)
+    if fraction <= 0:
+        return held
+    members: dict[Any, list[int]] = defaultdict(list)
+    for i, key in enumerate(groups):
+        members[key].append(i)
+    total = Counter(labels.tolist())
+    quota = {c: max(1, round(fraction * n)) if n >= MIN_CLASS else 0 for c, n in total.items()}
+    taken: Counter[int] = Counter()
+    keys = list(members)
+    order = np.random.default_rng(seed).permutation(len(keys))
+    of_class: dict[int, list[Any]] = defaultdict(list)
+    for k in order:
+        for c in {int(labels[i]) for i in members[keys[k]]}:
+            of_class[c].append(keys[k])
+    for c in sorted(total, key=lambda c: (total[c], c)):
+        for key in of_class[c]:
+            if taken[c] >= quota[c]:
+                break
+            group = members[key]
+            if held[group[0]]:
+                continue
+            gain = Counter(int(labels[i]) for i in group)
+            # A group may overshoot its own quota, but must leave every class images to train on.
+            if all(taken[d] + n < total[d] and taken[d] + n <= 2 * quota[d] + 1 for d, n in gain.items()):
+                held[group] = True
+                taken.update(gain)
+    return held
+
+
+def group_keys(paths: Sequence[str], pattern: str, digests: Sequence[bytes]) -> list[Any]:
+    """One key per image: what `pattern` captures in its path (first group, or the match), joined by equal pixels.
+
+    Images with identical pixels share a key whatever their names, because a copy on the other side would be a leak.
+    Raises `DatasetError` when the pattern matches no path at all; single images it does not match stand alone.
+    """
+    parent = list(range(len(paths)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[Any, int] = {}
+    matched = 0
+    for i, path in enumerate(paths):
+        keys: list[Any] = [("pixels", digests[i])]
+        if pattern and (match := re.search(pattern, path)):
+            matched += 1
+            keys.append(("name", match[1] if match.re.groups else match[0]))
+        for key in keys:
+            parent[root(i)] = root(first.setdefault(key, i))
+    if pattern and not matched:
+        raise DatasetError(
+            f"--group-by {pattern!r} matches none of the {len(paths)} image paths.",
+            f"It is searched in paths such as {paths[0]!r}." if paths else "",
+        )
+    return [root(i) for i in range(len(paths))]
+
+
+def pixel_digests(images: Any, rows: np.ndarray) -> list[bytes]:
+    """A short hash of each stored image's bytes."""
+    return [hashlib.blake2b(np.ascontiguousarray(images[i]).tobytes(), digest_size=16).digest() for i in rows]

@@ -1,0 +1,203 @@
+"""Which of the two accepted folder layouts a path has, and where its class folders are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from balancegan.data.sniff import IMAGE_SUFFIXES
+from balancegan.errors import DatasetError, UsageError
+
+SPLITS = ("train", "val", "test")
+ALIASES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+LAYOUT_HINT = "expected DATA/<class>/<images> or DATA/{train,val,test}/<class>/<images>, with two classes or more"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Class folders per split; `split_dirs` is empty when the classes lie directly under the root."""
+
+    root: Path
+    split_dirs: dict[str, str]
+    class_dirs: dict[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+    hidden: int
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits on disk in canonical order."""
+        return tuple(s for s in SPLITS if s in self.class_dirs)
+
+    def class_path(self, split: str, name: str) -> str:
+        """The class folder relative to the root."""
+        return f"{self.split_dirs[split]}/{name}" if self.split_dirs else name
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What lies directly in one folder; a link counts as what it leads to, a dangling one as a file."""
+
+    dirs: tuple[str, ...]
+    images: int
+    files: int
+    hidden: int
+    skipped: tuple[str, ...]
+
+
+def is_hidden(name: str) -> bool:
+    """Dot files, and the folder that macOS archives add beside the data."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def find_layout(root: Path) -> Layout:
+    """Find the class folders under `root`; UsageError or DatasetError when there are none."""
+    top = _list_root(root)
+    splits = _split_dirs(root, top)
+    if splits is None:
+        return _flat(root, top)
+    return _with_splits(root, top, splits)
+
+
+def _list_root(root: Path) -> _Listing:
+    if not os.path.lexists(root):
+        raise UsageError(f"no such folder: {root}", "check the path")
+    if not root.is_dir():
+        archive = root.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".xz", ".7z", ".rar"}
+        what = "unpack the archive first and give the folder" if archive else LAYOUT_HINT
+        raise DatasetError(f"not a folder: {root}", what)
+    top = _list(root, _ancestry(root))
+    if not top.dirs and top.images:
+        raise DatasetError(
+            f"{root} holds {top.images:,} images but no class folders",
+            f"put the images of each class in a folder of its own; {LAYOUT_HINT}",
+        )
+    if not top.dirs:
+        raise DatasetError(f"no images in {root}", LAYOUT_HINT)
+    return top
+
+
+def _list(folder: Path, above: frozenset[tuple[int, int]]) -> _Listing:
+    """List one level. Links back to the folder or above it, and second links to one folder, are left out."""
+    try:
+        with os.scandir(folder) as it:
+            entries = sorted(it, key=lambda e: (e.is_symlink(), e.name))
+    except OSError as e:
+        raise DatasetError(f"cannot open the folder {folder}: {e.strerror}", "check its permissions") from e
+    seen = set(above)
+    dirs, skipped, images, files, hidden = [], [], 0, 0, 0
+    for entry in entries:
+        if is_hidden(entry.name):
+            hidden += 1
+        elif not _is_dir(entry):
+            files += 1
+            images += Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+        elif (identity := _identity(entry.path)) in seen and entry.is_symlink():
+            skipped.append(entry.name)
+        else:
+            seen.add(identity)
+            dirs.append(entry.name)
+    return _Listing(tuple(sorted(dirs)), images, files, hidden, tuple(skipped))
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _identity(path: str | Path) -> tuple[int, int]:
+    info = os.stat(path)  # noqa: PTH116 - follows links, and takes the string as it is
+    return (info.st_dev, info.st_ino)
+
+
+def _ancestry(folder: Path) -> frozenset[tuple[int, int]]:
+    real = folder.resolve()
+    return frozenset(_identity(p) for p in (real, *real.parents))
+
+
+def _split_dirs(root: Path, top: _Listing) -> dict[str, list[str]] | None:
+    """Folders per split, or None for the flat layout.
+
+    "train" is also a means of transport: folders named like splits count as splits when all folders are, or when
+    the train folder holds folders only and the others beside it are splits or hold no images.
+    """
+    named: dict[str, list[str]] = {}
+    for name in top.dirs:
+        if name.lower() in ALIASES:
+            named.setdefault(ALIASES[name.lower()], []).append(name)
+    others = [name for name in top.dirs if name.lower() not in ALIASES]
+    if not named:
+        return None
+    if not others:
+        return named
+    if "train" not in named or not all(_only_folders(root / name) for name in named["train"]):
+        return None
+    return named if len(named) > 1 or not any(_has_images(root / name) for name in others) else None
+
+
+def _only_folders(folder: Path) -> bool:
+    listing = _list(folder, frozenset())
+    return bool(listing.dirs) and not listing.images
+
+
+def _has_images(folder: Path, budget: int = 2000) -> bool:
+    """Whether any of the first entries below is named like an image."""
+    for _, _, names in os.walk(folder):
+        for name in names:
+            budget -= 1
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                return True
+            if budget == 0:
+                return False
+    return False
+
+
+def _flat(root: Path, top: _Listing) -> Layout:
+    notes = _loose(top, "beside the class folders") + _links(top)
+    names = [n for n in top.dirs if n.lower() in ALIASES]
+    notes += [f"folder '{n}' is taken as a class, because not all folders beside it are splits" for n in names]
+    return Layout(root, {}, {"train": top.dirs}, tuple(notes), top.hidden)
+
+
+def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layout:
+    for split, names in named.items():
+        if len(names) > 1:
+            both = " and ".join(f"'{n}'" for n in names)
+            raise DatasetError(f"{root} has two folders for the {split} split: {both}", "merge them or rename one")
+    if "train" not in named:
+        have = " and ".join(names[0] for names in named.values())
+        raise DatasetError(f"{root} has a {have} folder but no train folder", LAYOUT_HINT)
+    notes = _loose(top, "beside the split folders") + _links(top)
+    others = [n for n in top.dirs if n.lower() not in ALIASES]
+    notes += [f"folder '{n}' is neither train, val nor test: skipped" for n in others]
+    split_dirs = {s: named[s][0] for s in SPLITS if s in named}
+    above = _ancestry(root)
+    class_dirs, hidden = {}, top.hidden
+    for split, name in split_dirs.items():
+        listing = _list(root / name, above | {_identity(root / name)})
+        if not listing.dirs and listing.images and split == "train":
+            raise DatasetError(f"{root / name} holds images but no class folders", LAYOUT_HINT)
+        notes += _loose(listing, f"in {name}, outside the class folders") + _links(listing, f"{name}/")
+        class_dirs[split] = listing.dirs
+        hidden += listing.hidden
+    return Layout(root, split_dirs, class_dirs, tuple(notes), hidden)
+
+
+def _loose(listing: _Listing, where: str) -> list[str]:
+    if listing.images:
+        return [f"{listing.images:,} {'image' if listing.images == 1 else 'images'} {where} skipped"]
+    return []
+
+
+def _links(listing: _Listing, prefix: str = "") -> list[str]:
+    return [f"link '{prefix}{name}' leads to a folder that is read anyway: skipped" for name in listing.skipped]

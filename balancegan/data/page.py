@@ -1,0 +1,90 @@
+"""The findings of `inspect` as one self-contained HTML page with example pictures of every class."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from balancegan import __version__
+from balancegan.data.decode import ImageError, Window, decode_image, finite_range, to_uint8
+from balancegan.data.inspect import Group, Inspection
+from balancegan.data.scan import ImageFolder, printable
+
+EXAMPLES = 8
+SIDE = 96
+MAX_CLASSES = 200
+MAX_LISTED = 100
+
+
+def render_html(inspection: Inspection, folder: ImageFolder) -> str:
+    """A page without any outside reference; thumbnails are `data:` URIs. Decodes up to 8 images per class."""
+    from jinja2 import Environment, PackageLoader
+
+    env = Environment(loader=PackageLoader("balancegan.data", ""), autoescape=True, trim_blocks=True)
+    env.filters["printable"] = printable
+    env.filters["thousands"] = lambda n: f"{n:,}"
+    most = max((c.count for c in inspection.classes), default=0) or 1
+    return env.get_template("inspect.html.j2").render(
+        i=inspection,
+        version=__version__,
+        most=most,
+        examples=_examples(inspection, folder),
+        findings=list(_tables(inspection)),
+        max_listed=MAX_LISTED,
+    )
+
+
+def _tables(i: Inspection) -> Iterator[tuple[str, str, tuple[Group, ...]]]:
+    """(heading, explanation, groups) of every kind of repetition that was found."""
+    kinds = (
+        ("Label conflicts", "The same picture in more than one class.", i.conflicts),
+        ("Leaks", "The same picture in more than one split.", i.leaks),
+        ("Duplicates", "The same picture more than once within a class.", i.duplicates),
+        ("Near duplicates", "Nearly the same picture: resized, re-encoded or taken twice.", i.near_duplicates),
+    )
+    return (kind for kind in kinds if kind[2])
+
+
+def _examples(inspection: Inspection, folder: ImageFolder) -> dict[str, list[dict[str, Any]]]:
+    """Thumbnails per class name, spread evenly over the class's files."""
+    bad = {b.path for b in inspection.bad_files}
+    decoded: dict[str, list[tuple[str, NDArray[Any]]]] = {}
+    for label, name in list(enumerate(folder.classes))[:MAX_CLASSES]:
+        files = [f for f in folder.files if f.split == inspection.split and f.label == label and f.rel not in bad]
+        step = max(1, len(files) / EXAMPLES)
+        chosen = [files[int(k * step)] for k in range(min(EXAMPLES, len(files)))]
+        decoded[name] = []
+        for f in chosen:
+            try:
+                decoded[name].append((f.rel, decode_image(folder.path(f)).pixels))
+            except ImageError:  # the folder changed since it was inspected
+                continue
+    window = _window([pixels for shown in decoded.values() for _, pixels in shown])
+    return {name: [_thumb(rel, pixels, window) for rel, pixels in shown] for name, shown in decoded.items()}
+
+
+def _window(arrays: list[NDArray[Any]]) -> Window | None:
+    """One window for all shown deep images, so that they compare."""
+    ranges = [finite_range(a) for a in arrays if a.dtype != np.uint8]
+    return Window(min(r.low for r in ranges), max(r.high for r in ranges)) if ranges else None
+
+
+def _thumb(rel: str, pixels: NDArray[Any], window: Window | None) -> dict[str, Any]:
+    im = Image.fromarray(to_uint8(pixels, window))
+    height, width = pixels.shape[:2]
+    im.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    if max(width, height) <= SIDE:  # small pictures exactly
+        im.save(out, "PNG")
+        kind = "png"
+    else:
+        im.save(out, "JPEG", quality=85)
+        kind = "jpeg"
+    data = base64.b64encode(out.getvalue()).decode()
+    return {"name": printable(rel), "width": width, "height": height, "uri": f"data:image/{kind};base64,{data}"}

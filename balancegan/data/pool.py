@@ -1,0 +1,107 @@
+"""Work over many files in worker processes or threads, results in order."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import types
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PROCESSES_FROM = 1500
+"""Below this many files starting worker processes costs more than it saves; threads do."""
+_IN_FLIGHT = 4
+
+
+def default_workers() -> int:
+    """Cores this process may use, 16 at most: past that the disk is the limit."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(16, usable))
+
+
+def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Cut a sequence into consecutive pieces of at most `size`."""
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+def map_chunks(
+    fn: Callable[[Sequence[T]], R], chunks: Sequence[Sequence[T]], *, workers: int | None = None
+) -> Iterator[R]:
+    """Yield `fn(chunk)` for every chunk, in order.
+
+    Small pictures keep the interpreter busier than the decoder, so many files go to processes; `fn` must then be
+    importable by name. Where processes cannot start or one is killed, the rest is done in threads.
+    """
+    workers = workers or default_workers()
+    total = sum(len(c) for c in chunks)
+    done = 0
+    may_fork = not multiprocessing.current_process().daemon
+    if workers > 1 and total >= PROCESSES_FROM and may_fork:
+        try:
+            for result in _in_order(_process_pool(workers), fn, chunks):
+                yield result
+                done += 1
+            return
+        except (BrokenProcessPool, PermissionError, NotImplementedError, ImportError):
+            pass  # no semaphores, no memory for a second interpreter, or a decoder that brought a process down
+    with _pillow_warnings_off():
+        yield from _in_order(ThreadPoolExecutor(workers), fn, chunks[done:])
+
+
+def _process_pool(workers: int) -> ProcessPoolExecutor:
+    # spawn everywhere: forking a process that already runs threads or CUDA can hang
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    warnings.filterwarnings("ignore", module="PIL")
+
+
+def _in_order(pool: Executor, fn: Callable[[Sequence[T]], R], chunks: Sequence[Sequence[T]]) -> Iterator[R]:
+    waiting: deque[Future[R]] = deque()
+    todo = iter(chunks)
+    ahead = _IN_FLIGHT * getattr(pool, "_max_workers", 4)
+    try:
+        with _without_main():  # workers start with the first submissions
+            for chunk in islice(todo, ahead):
+                waiting.append(pool.submit(fn, chunk))
+        while waiting:
+            yield waiting.popleft().result()
+            for chunk in islice(todo, 1):
+                waiting.append(pool.submit(fn, chunk))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes without importing the caller's script again.
+
+    A spawned process imports `__main__`, so a user's script without a `__name__` guard would run twice. Workers
+    need nothing from it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _pillow_warnings_off() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield

@@ -1,0 +1,214 @@
+"""From a folder to a sorted list of images: layout, sniffing by content, links; nothing is decoded or written.
+
+Two layouts are accepted: `DATA/<class>/**` and `DATA/{train,val,test}/<class>/**` (also training, valid,
+validation, testing, in any case). Images in deeper sub-folders belong to the class. What a file is called does
+not matter, its first bytes do; only regular files are ever opened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from balancegan.data.layout import LAYOUT_HINT, SPLITS, Layout, find_layout, is_hidden
+from balancegan.data.sniff import IMAGE_SUFFIXES, Sniffed, sniff_many
+from balancegan.data.walk import Candidate, Walk, walk_class
+from balancegan.errors import DatasetError
+from balancegan.progress import Progress, silent
+
+__all__ = ["SPLITS", "BadFile", "ImageFile", "ImageFolder", "plural", "printable", "scan"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One image as found on disk; `size` in bytes, `format` by content in Pillow's spelling ("PNG", "JPEG")."""
+
+    rel: str
+    split: str
+    label: int
+    size: int
+    mtime_ns: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file (path relative to the root) that was meant to be an image, and why it cannot be used."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """All images under `root`, sorted by (split, class, path); the order does not depend on the file system.
+
+    `classes` holds every class folder of any split, sorted, empty ones too (`notes` names them). `split_dirs`
+    maps a split to its folder's name on disk and is empty for the flat layout, where every image is in "train".
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    files: tuple[ImageFile, ...]
+    split_dirs: dict[str, str]
+    bad_files: tuple[BadFile, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def path(self, f: ImageFile) -> Path:
+        """Where the image lies on disk."""
+        return self.root / f.rel
+
+    def counts(self, split: str = "train") -> dict[str, int]:
+        """Images per class name in one split, in class order; classes without an image there count 0."""
+        numbers = Counter(f.label for f in self.files if f.split == split)
+        return {name: numbers[label] for label, name in enumerate(self.classes)}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that exist on disk, in canonical order."""
+        return tuple(s for s in SPLITS if s in self.split_dirs) or ("train",)
+
+    def class_dir(self, split: str, name: str) -> str:
+        """The class folder's path relative to the root, `/`-separated."""
+        return f"{self.split_dirs[split]}/{name}" if self.split_dirs else name
+
+    def inner(self, f: ImageFile) -> str:
+        """The image's path inside its class folder: the same wherever the folder is and however splits are named."""
+        return f.rel.removeprefix(self.class_dir(f.split, self.classes[f.label]) + "/")
+
+
+def printable(text: str) -> str:
+    """A file name fit for one line of a message: control characters and undecodable bytes become escapes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """`1 image`, `1,200 images`: counts as people write them."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+@dataclass
+class _Sorted:
+    """Candidates after sniffing: images, damaged files, and side files that were never meant to be images."""
+
+    images: list[tuple[Candidate, str]] = field(default_factory=list)
+    bad: list[BadFile] = field(default_factory=list)
+    side: Counter[str] = field(default_factory=Counter)
+
+
+def scan(root: str | Path, *, progress: Progress = silent) -> ImageFolder:
+    """List the images of a class-per-folder data set.
+
+    Raises UsageError when `root` does not exist, and DatasetError when it is no data set: a single file, images
+    without class folders, no `train` split, no images, fewer than two classes with training images.
+    """
+    layout = find_layout(Path(root).absolute())
+    walk = Walk(layout.root)
+    candidates: list[Candidate] = []
+    for split in layout.splits:
+        for name in layout.class_dirs[split]:
+            candidates += walk_class(walk, split, name, layout.class_path(split, name))
+            progress("scan", len(candidates), 0)
+    candidates = _once_each(candidates, walk)
+    found = _sort_out(layout, candidates, progress)
+    folder = _assemble(layout, walk, found)
+    _check_usable(folder, layout)
+    return folder
+
+
+def _once_each(candidates: list[Candidate], walk: Walk) -> list[Candidate]:
+    """Drop the second way to one file inside a class.
+
+    The same file in two classes or splits stays: that is a label conflict or a leak, which `inspect` must show.
+    """
+    kept: dict[object, Candidate] = {}
+    for c in sorted(candidates, key=lambda c: (c.linked, c.rel)):
+        key = (c.split, c.name, c.identity) if c.identity else c.rel
+        if key in kept:
+            walk.twice.append(c.rel)
+        else:
+            kept[key] = c
+    return list(kept.values())
+
+
+def _sort_out(layout: Layout, candidates: list[Candidate], progress: Progress) -> _Sorted:
+    out = _Sorted()
+    paths = [f"{layout.root}/{c.rel}" for c in candidates]
+    for c, sniffed in zip(candidates, sniff_many(paths, progress), strict=True):
+        suffix = Path(c.rel).suffix.lower()
+        if sniffed.format:
+            out.images.append((c, sniffed.format))
+        elif suffix in IMAGE_SUFFIXES or sniffed.unreadable:
+            out.bad.append(BadFile(c.rel, _why_bad(c, sniffed)))
+        else:
+            out.side[suffix or "without extension"] += 1
+    return out
+
+
+def _why_bad(c: Candidate, sniffed: Sniffed) -> str:
+    return "the file is empty (0 bytes)" if c.size == 0 and not sniffed.unreadable else sniffed.reason
+
+
+def _assemble(layout: Layout, walk: Walk, found: _Sorted) -> ImageFolder:
+    classes = tuple(sorted({name for names in layout.class_dirs.values() for name in names}))
+    label = {name: i for i, name in enumerate(classes)}
+    order = {split: i for i, split in enumerate(SPLITS)}
+    files = [ImageFile(c.rel, c.split, label[c.name], c.size, c.mtime_ns, fmt) for c, fmt in found.images]
+    files.sort(key=lambda f: (order[f.split], f.label, f.rel))
+    bad = sorted([BadFile(path, reason) for path, reason in walk.bad] + found.bad, key=lambda b: b.path)
+    folder = ImageFolder(layout.root, classes, tuple(files), dict(layout.split_dirs), tuple(bad))
+    notes = (*layout.notes, *_notes(folder, walk, found.side, layout.hidden))
+    return ImageFolder(layout.root, classes, tuple(files), dict(layout.split_dirs), tuple(bad), notes)
+
+
+def _notes(folder: ImageFolder, walk: Walk, side: Counter[str], hidden_above: int) -> list[str]:
+    notes = []
+    for split in folder.splits:
+        where = f" in {split}" if folder.split_dirs else ""
+        notes += [f"class '{printable(name)}' is empty{where}" for name, n in folder.counts(split).items() if n == 0]
+    if hidden := walk.hidden + hidden_above:
+        notes.append(f"{plural(hidden, 'hidden file or folder', 'hidden files or folders')} skipped")
+    if side:
+        kinds = ", ".join(f"{printable(kind)} {n:,}" for kind, n in side.most_common(5))
+        notes.append(f"{plural(side.total(), 'file')} that {_are(side.total())} no image skipped ({kinds})")
+    if walk.twice:
+        example = printable(min(walk.twice))
+        notes.append(f"{plural(len(walk.twice), 'file')} reached twice through links, counted once (e.g. {example})")
+    for rel in walk.loops:
+        notes.append(f"link '{printable(rel)}' leads to a folder that was already read: not followed again")
+    return notes
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _check_usable(folder: ImageFolder, layout: Layout) -> None:
+    counts = {name: n for name, n in folder.counts().items() if n}
+    where = f"{layout.root}/{layout.split_dirs['train']}" if layout.split_dirs else str(layout.root)
+    shown = printable(where)
+    if not counts and folder.bad_files:
+        first = folder.bad_files[0]
+        raise DatasetError(
+            f"no readable image in {shown}: all {plural(len(folder.bad_files), 'file')} named like images are damaged",
+            f"for example {printable(first.path)}: {first.reason}",
+        )
+    if not counts:
+        raise DatasetError(f"no images in {shown}", LAYOUT_HINT)
+    if len(counts) == 1:
+        raise DatasetError(
+            f"only one class with images in {shown}: '{printable(next(iter(counts)))}'", _hint_one(layout)
+        )
+
+
+def _hint_one(layout: Layout) -> str:
+    """A zip often wraps the data set in one more folder: say which path was meant."""
+    names = layout.class_dirs["train"]
+    inner = layout.root / layout.class_path("train", names[0])
+    if len(names) == 1:
+        below = [p.name for p in sorted(inner.iterdir()) if p.is_dir() and not is_hidden(p.name)]
+        if below:
+            return f"the class folders seem to be one level deeper: give {printable(str(inner))}"
+    return f"balancing needs at least two classes; {LAYOUT_HINT}"

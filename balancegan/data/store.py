@@ -1,0 +1,285 @@
+"""Decoded images as a uint8 memory map in the user's cache directory; built once, opened in no time.
+
+A store lies in `<cache>/stores/<key>/`: `images.u8` (N, C, S, S), `rows.npz` (which file each row is, its native
+size and mode), `meta.json`. The key covers the file list with sizes and times, and the decode settings; the
+fingerprint inside covers the content, so that a run knows its data again after the folder moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balancegan.data.build import SCHEMA, Built, build
+from balancegan.data.decode import DecodeSettings, Window
+from balancegan.data.scan import BadFile, ImageFile, ImageFolder, plural, printable
+from balancegan.errors import DatasetError, DiskError
+from balancegan.progress import Progress, silent
+
+STALE_SECONDS = 3600
+"""A build touches its temporary folder all the time; one left alone this long belongs to a dead process."""
+UNUSED_SECONDS = 60 * 24 * 3600
+"""Stores that nobody opened for this long are removed when a new one is built."""
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """Decoded images, read-only.
+
+    Rows are sorted by (split, class, path). `classes` holds only classes that have training images, and `files`
+    only rows that decoded; labels (also `files[i].label`) index into `classes`.
+    """
+
+    images: NDArray[np.uint8]  # (N, C, S, S), memory map
+    labels: NDArray[np.int64]  # (N,)
+    splits: NDArray[np.str_]  # (N,)
+    files: tuple[ImageFile, ...]
+    classes: tuple[str, ...]
+    fingerprint: str
+    settings: DecodeSettings
+    window: Window | None
+    bad_files: tuple[BadFile, ...]
+    native_sizes: NDArray[np.int32]  # (N, 2) width, height
+    native_modes: tuple[str, ...]
+    path: Path
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def indices(self, split: str | None = None, label: int | None = None) -> NDArray[np.int64]:
+        """Rows of one split and/or class, ascending."""
+        wanted = np.ones(len(self.labels), dtype=bool)
+        if split is not None:
+            wanted &= self.splits == split
+        if label is not None:
+            wanted &= self.labels == label
+        return np.flatnonzero(wanted).astype(np.int64)
+
+    def counts(self, split: str = "train") -> dict[str, int]:
+        """Decoded images per class name in one split."""
+        numbers = np.bincount(self.labels[self.splits == split], minlength=len(self.classes))
+        return {name: int(n) for name, n in zip(self.classes, numbers, strict=True)}
+
+    def summary(self) -> dict[str, Any]:
+        """What a run records about its data, as plain JSON types."""
+        s = self.settings
+        present = sorted(set(self.splits.tolist()))
+        return {
+            "fingerprint": self.fingerprint,
+            "image_size": s.image_size,
+            "channels": s.channels,
+            "fit": s.fit,
+            "background": list(s.background),
+            "window": None if self.window is None else [self.window.low, self.window.high],
+            "class_names": list(self.classes),
+            "counts": {split: self.counts(split) for split in present},
+            "bad_files": [{"path": b.path, "reason": b.reason} for b in self.bad_files],
+            "notes": list(self.notes),
+        }
+
+
+def open_store(
+    folder: ImageFolder,
+    settings: DecodeSettings,
+    *,
+    strict: bool = False,
+    workers: int | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress = silent,
+) -> Store:
+    """Open the folder's store, building it when it is missing, damaged or out of date.
+
+    Damaged images are left out and listed in `bad_files`; `strict` makes them a DatasetError. Raises DatasetError
+    when fewer than two classes have training images left, DiskError when the cache cannot be written.
+    """
+    if strict and folder.bad_files:
+        _refuse(folder.bad_files)
+    base = stores_dir(cache_dir)
+    final = base / _key(folder, settings)
+    built = _read(final, folder)
+    if built is None:
+        built = _build_into(final, folder, settings, workers, progress)
+    else:
+        with contextlib.suppress(OSError):
+            os.utime(final)
+    store = _open(final, folder, built)
+    if strict and store.bad_files:
+        _refuse(store.bad_files)
+    if len(store.classes) < 2:
+        raise DatasetError(
+            f"fewer than two classes have readable training images: {printable(', '.join(store.classes)) or 'none'}",
+            "run `balancegan inspect` to see which files are damaged",
+        )
+    return store
+
+
+def stores_dir(cache_dir: Path | None = None) -> Path:
+    """Where stores are kept: `cache_dir`, else $BALANCEGAN_CACHE_DIR, else the user's cache directory."""
+    if cache_dir is None:
+        cache_dir = Path(os.environ.get("BALANCEGAN_CACHE_DIR") or _user_cache())
+    return cache_dir.expanduser().absolute() / "stores"
+
+
+def _user_cache() -> str:
+    import platformdirs
+
+    return platformdirs.user_cache_dir("balancegan", appauthor=False)
+
+
+def _refuse(bad: tuple[BadFile, ...]) -> None:
+    shown = "; ".join(f"{printable(b.path)}: {b.reason}" for b in bad[:3])
+    more = f"; and {len(bad) - 3:,} more" if len(bad) > 3 else ""
+    raise DatasetError(
+        f"{plural(len(bad), 'file')} cannot be used: {shown}{more}",
+        "repair or remove them, or leave out --strict to go on without them",
+    )
+
+
+def _key(folder: ImageFolder, settings: DecodeSettings) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    head = [SCHEMA, os.path.realpath(folder.root), list(folder.classes), dataclasses.asdict(settings)]
+    digest.update(json.dumps(head, sort_keys=True).encode())
+    for f in folder.files:
+        line = f"{f.rel}\0{f.split}\0{f.label}\0{f.size}\0{f.mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _build_into(
+    final: Path, folder: ImageFolder, settings: DecodeSettings, workers: int | None, progress: Progress
+) -> Built:
+    """Build beside the final place, then move there in one step; who comes second takes the first one's store."""
+    temporary = final.parent / f"tmp-{final.name[:8]}-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _clean(final.parent)
+        temporary.mkdir()
+        built = build(temporary, folder, settings, workers=workers, progress=progress)
+        _write(temporary, built)
+        return _publish(temporary, final, folder, built)
+    except OSError as e:
+        raise DiskError(
+            f"cannot write the image cache in {final.parent}: {e.strerror or e}",
+            "free some space, or set BALANCEGAN_CACHE_DIR to a folder on another disk",
+        ) from e
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _publish(temporary: Path, final: Path, folder: ImageFolder, built: Built) -> Built:
+    try:
+        temporary.rename(final)
+        return built
+    except OSError:
+        if not final.is_dir():
+            raise
+    winner = _read(final, folder)
+    if winner is not None:
+        return winner
+    damaged = final.parent / f"{temporary.name}-old"
+    final.rename(damaged)
+    shutil.rmtree(damaged, ignore_errors=True)
+    temporary.rename(final)
+    return built
+
+
+def _clean(base: Path) -> None:
+    """Remove what dead builds left behind, and stores that were not opened for two months."""
+    now = time.time()
+    for entry in base.iterdir():
+        with contextlib.suppress(OSError):
+            limit = STALE_SECONDS if entry.name.startswith("tmp-") else UNUSED_SECONDS
+            if entry.is_dir() and now - entry.stat().st_mtime > limit:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _write(where: Path, built: Built) -> None:
+    np.savez(where / "rows.npz", rows=built.rows, sizes=built.sizes, modes=built.modes)
+    meta = {
+        "schema": SCHEMA,
+        "channels": built.settings.channels,
+        "settings": dataclasses.asdict(built.settings),
+        "window": None if built.window is None else [built.window.low, built.window.high],
+        "fingerprint": built.fingerprint,
+        "bad_files": [[b.path, b.reason] for b in built.bad_files],
+    }
+    with (where / "meta.json").open("w", encoding="utf-8") as f:
+        json.dump(meta, f, indent=1)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _read(where: Path, folder: ImageFolder) -> Built | None:
+    """A store's tables, or None when it does not exist or is damaged in any way."""
+    try:
+        meta = json.loads((where / "meta.json").read_text(encoding="utf-8"))
+        if meta["schema"] != SCHEMA:
+            return None
+        with np.load(where / "rows.npz", allow_pickle=False) as z:
+            rows, sizes, modes = z["rows"], z["sizes"], z["modes"]
+        s = meta["settings"]
+        settings = DecodeSettings(s["image_size"], s["channels"], s["fit"], tuple(s["background"]))
+        window = None if meta["window"] is None else Window(*meta["window"])
+        bad = tuple(BadFile(path, reason) for path, reason in meta["bad_files"])
+        built = Built(settings, window, rows, sizes, modes, bad, meta["fingerprint"])
+        expected = len(rows) * built.row_bytes
+        fits = len(rows) + len(bad) == len(folder.files) == int(rows.max(initial=-1)) + 1 + _bad_at_end(rows, folder)
+        return built if fits and (where / "images.u8").stat().st_size == expected else None
+    except Exception:  # a damaged cache is rebuilt, whatever is wrong with it
+        return None
+
+
+def _bad_at_end(rows: NDArray[np.int64], folder: ImageFolder) -> int:
+    return len(folder.files) - 1 - int(rows.max(initial=-1))
+
+
+def _open(where: Path, folder: ImageFolder, built: Built) -> Store:
+    """Map the pixels and line up the rows; classes without a training image are left out."""
+    s = built.settings
+    files = [folder.files[i] for i in built.rows]
+    trained = Counter(f.label for f in files if f.split == "train")
+    kept = [label for label in range(len(folder.classes)) if trained[label]]
+    relabel = {old: new for new, old in enumerate(kept)}
+    shape = (len(files), s.channels or 1, s.image_size, s.image_size)
+    images: NDArray[np.uint8] = np.zeros(shape, np.uint8)
+    if files:  # an empty file cannot be mapped
+        images = np.memmap(where / "images.u8", dtype=np.uint8, mode="r", shape=shape)
+    use = np.array([f.label in relabel for f in files], dtype=bool)
+    if not use.all():  # rare: a class that exists only in val or test, or whose training images are all damaged
+        images = images[use]
+        files = [f for f, good in zip(files, use, strict=True) if good]
+    files = [f if relabel[f.label] == f.label else dataclasses.replace(f, label=relabel[f.label]) for f in files]
+    return Store(
+        images=images,
+        labels=np.array([f.label for f in files], dtype=np.int64),
+        splits=np.array([f.split for f in files], dtype=np.str_),
+        files=tuple(files),
+        classes=tuple(folder.classes[label] for label in kept),
+        fingerprint=built.fingerprint,
+        settings=s,
+        window=built.window,
+        bad_files=tuple(sorted(folder.bad_files + built.bad_files, key=lambda b: b.path)),
+        native_sizes=built.sizes[use],
+        native_modes=tuple(str(m) for m in built.modes[use]),
+        path=where,
+        notes=tuple(_left_out(folder, relabel)),
+    )
+
+
+def _left_out(folder: ImageFolder, relabel: dict[int, int]) -> list[str]:
+    missing = [name for label, name in enumerate(folder.classes) if label not in relabel]
+    return [f"class '{printable(name)}' has no readable training image: left out" for name in missing]

@@ -1,0 +1,113 @@
+"""What a run trains on: the store, which rows are trained on and which are held out, and how to find them again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from balancegan.config import MethodConfig
+from balancegan.data.decode import DecodeSettings
+from balancegan.data.holdout import choose_holdout, group_keys, pixel_digests
+from balancegan.data.scan import ImageFolder, scan
+from balancegan.data.store import Store, open_store
+from balancegan.errors import CheckpointError, DatasetError
+from balancegan.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Classes with at least one training image, in sorted order; `labels` count within `class_names`.
+
+    `train_rows` and `holdout_rows` are rows of `store.images`; both belong to the training split on disk. The
+    held-out part is empty where the data has a val or test split, which then does that job (`other_rows`).
+    """
+
+    folder: ImageFolder
+    store: Store
+    class_names: tuple[str, ...]
+    labels: np.ndarray  # (N,) for every row of the store; -1 where the class is not trained on
+    train_rows: np.ndarray
+    holdout_rows: np.ndarray
+    other_rows: np.ndarray
+
+    @property
+    def unseen_rows(self) -> np.ndarray:
+        """Rows no network was trained on: the test or val split, or the held-out part."""
+        return self.other_rows if len(self.other_rows) else self.holdout_rows
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Training images per class, the held-out part not counted."""
+        return tuple(np.bincount(self.labels[self.train_rows], minlength=len(self.class_names)).tolist())
+
+    def split_counts(self) -> dict[str, int]:
+        """Images per class in the training split on disk, the held-out part counted."""
+        rows = np.concatenate([self.train_rows, self.holdout_rows])
+        counts = np.bincount(self.labels[rows], minlength=len(self.class_names)).tolist()
+        return dict(zip(self.class_names, counts, strict=True))
+
+    def describe(self, cfg: MethodConfig) -> dict[str, Any]:
+        """The content of dataset.json."""
+        return {
+            "schema_version": 1,
+            "data": str(self.folder.root),
+            **self.store.summary(),
+            "trained_classes": list(self.class_names),
+            "train_counts": dict(zip(self.class_names, self.class_counts, strict=True)),
+            "holdout": {
+                "fraction": cfg.holdout if not len(self.other_rows) else 0.0,
+                "group_by": cfg.group_by,
+                "seed": cfg.seed,
+                "files": [self.store.files[i].rel for i in self.holdout_rows],
+            },
+        }
+
+
+def open_training_set(
+    data: str | Path, cfg: MethodConfig, *, strict: bool = False, progress: Progress = silent
+) -> TrainingSet:
+    """Scan, decode (or reuse the cache) and split. Raises `UsageError`, `DatasetError` or `DiskError`."""
+    folder = scan(data, progress=progress)
+    settings = DecodeSettings(
+        image_size=cfg.image_size, channels=cfg.channels or None, fit=cfg.fit, background=cfg.background_rgb
+    )
+    store = open_store(folder, settings, strict=strict, progress=progress)
+    rows = store.indices("train")
+    present = np.unique(store.labels[rows])
+    if len(present) < 2:
+        raise DatasetError("Fewer than two classes have a readable training image.", "See balancegan inspect.")
+    labels = np.full(len(store.classes), -1, np.int64)
+    labels[present] = np.arange(len(present))
+    labels = labels[store.labels]
+    others = next((found for split in ("test", "val") if len(found := store.indices(split))), rows[:0])
+    others = others[labels[others] >= 0]
+    holdout = np.zeros(len(rows), bool)
+    if not len(others) and cfg.holdout > 0:
+        paths = [store.files[i].rel for i in rows]
+        keys = group_keys(paths, cfg.group_by, pixel_digests(store.images, rows))
+        holdout = choose_holdout(labels[rows], keys, cfg.holdout, cfg.seed)
+    names = tuple(store.classes[i] for i in present)
+    return TrainingSet(folder, store, names, labels, rows[~holdout], rows[holdout], others)
+
+
+def reopen_training_set(
+    recorded: dict[str, Any], cfg: MethodConfig, *, data: str | Path | None = None, progress: Progress = silent
+) -> TrainingSet:
+    """The set that dataset.json describes, at its old place or at `data`; refuses one that changed since."""
+    source = Path(data) if data is not None else Path(recorded["data"])
+    if data is None and not source.is_dir():
+        raise DatasetError(f"The run's data is no longer at {source}.", "Say where it is now: --data DIR")
+    found = open_training_set(source, cfg, progress=progress)
+    if found.store.fingerprint != recorded["fingerprint"]:
+        before, now = sum(recorded["train_counts"].values()), len(found.train_rows)
+        raise DatasetError(
+            f"{source} is not the data this run was trained on (fingerprints differ; {before} training images then, {now} now).",
+            "Give the original folder with --data, or train again on the changed data.",
+        )
+    held = [found.store.files[i].rel for i in found.holdout_rows]
+    if held != recorded["holdout"]["files"]:
+        raise CheckpointError("The run's held-out images cannot be reproduced.", "Train again with this version.")
+    return found

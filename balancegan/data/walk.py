@@ -1,0 +1,114 @@
+"""Everything below a class folder, once: follows links, survives loops, opens nothing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from balancegan.data.layout import is_hidden
+
+_SPECIAL = {
+    stat.S_IFIFO: "a named pipe, not a file",
+    stat.S_IFSOCK: "a socket, not a file",
+    stat.S_IFBLK: "a device, not a file",
+    stat.S_IFCHR: "a device, not a file",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A regular file that may be an image; `identity` is (device, inode), or None where the system has none."""
+
+    rel: str
+    split: str
+    name: str
+    size: int
+    mtime_ns: int
+    linked: bool
+    identity: tuple[int, int] | None
+
+
+@dataclass
+class Walk:
+    """What a scan met beside candidates; filled while walking."""
+
+    root: Path
+    hidden: int = 0
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    loops: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    rel: str
+    linked: bool
+
+
+def walk_class(walk: Walk, split: str, name: str, rel: str) -> list[Candidate]:
+    """All regular files below one class folder.
+
+    Each real folder is entered once, own sub-folders before linked ones, so that loops end and a file keeps the
+    path where it really lies.
+    """
+    found: list[Candidate] = []
+    entered: set[tuple[int, int]] = set()
+    own: list[_Folder] = [_Folder(rel, False)]
+    linked: list[_Folder] = []
+    while own or linked:
+        folder = own.pop() if own else linked.pop(0)
+        if not _enter(walk, folder, entered):
+            continue
+        for entry in _entries(walk, folder.rel):
+            if is_hidden(entry.name):
+                walk.hidden += 1
+            elif (item := _look(walk, entry, folder, split, name)) is None:
+                continue
+            elif isinstance(item, Candidate):
+                found.append(item)
+            else:
+                (linked if item.linked else own).append(item)
+    return found
+
+
+def _enter(walk: Walk, folder: _Folder, entered: set[tuple[int, int]]) -> bool:
+    try:
+        info = os.stat(f"{walk.root}/{folder.rel}")  # noqa: PTH116 - strings keep 60,000 files fast
+    except OSError as e:
+        walk.bad.append((folder.rel, f"cannot open this folder: {e.strerror}"))
+        return False
+    identity = (info.st_dev, info.st_ino)
+    if identity in entered:
+        walk.loops.append(folder.rel)
+        return False
+    entered.add(identity)
+    return True
+
+
+def _entries(walk: Walk, rel: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(f"{walk.root}/{rel}") as it:
+            return list(it)
+    except OSError as e:
+        walk.bad.append((rel, f"cannot open this folder: {e.strerror}"))
+        return []
+
+
+def _look(walk: Walk, entry: os.DirEntry[str], folder: _Folder, split: str, name: str) -> Candidate | _Folder | None:
+    rel = f"{folder.rel}/{entry.name}"
+    linked = entry.is_symlink()
+    try:
+        info = os.stat(entry.path) if linked else entry.stat(follow_symlinks=False)  # noqa: PTH116
+    except OSError as e:
+        dangling = linked and isinstance(e, FileNotFoundError)
+        walk.bad.append((rel, "the link leads nowhere" if dangling else f"cannot be read: {e.strerror}"))
+        return None
+    if stat.S_ISDIR(info.st_mode):
+        return _Folder(rel, linked or folder.linked)
+    if not stat.S_ISREG(info.st_mode):
+        walk.bad.append((rel, _SPECIAL.get(stat.S_IFMT(info.st_mode), "not a regular file")))
+        return None
+    identity = (info.st_dev, info.st_ino) if info.st_ino else None
+    return Candidate(rel, split, name, info.st_size, info.st_mtime_ns, linked or folder.linked, identity)

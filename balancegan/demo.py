@@ -1,0 +1,43 @@
+"""`demo`: inspect, train, augment and report on the embedded digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from balancegan.balance import AugmentOptions, augment
+from balancegan.console import ProgressView
+from balancegan.data.demo import SIZE, write_digits
+from balancegan.data.inspect import inspect_folder
+from balancegan.data.scan import scan
+from balancegan.device import resolve_device
+from balancegan.launch import TrainRequest, launch
+from balancegan.report.plot import plot_losses
+from balancegan.rundir import RunDir
+
+STEPS = 1500
+
+
+def run_demo(
+    out: Path, device: str, view: ProgressView, steps: int | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the three commands in `out` (data/, runs/, balanced/); returns augment's and inspect's documents.
+
+    A second call goes on where the first one stopped, and reports the finished result when there is one.
+    """
+    data = write_digits(out / "data")
+    found = inspect_folder(scan(data)).to_json()
+    request = TrainRequest(
+        data=data,
+        method="sgbgan",
+        preset="tiny",
+        flags={"image_size": SIZE, "steps": STEPS if steps is None else steps, "sample_every": 250},
+        device=device,
+        out=out / "runs",
+    )
+    trained = launch(request, view, view)
+    run = RunDir(trained["run"])
+    plot_losses(run.read_metrics(), run.path / "losses.png")
+    options = AugmentOptions(out=out / "balanced")
+    document = augment(run, options, device=resolve_device(device), progress=view, note=view.note)
+    return document, found

@@ -1,0 +1,60 @@
+"""Which device to train on, and what of it is worth recording."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+import torch
+
+from balancegan import __version__
+from balancegan.errors import UsageError
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU; anything else must exist here."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"There is no device {name!r}.", "Use auto, cpu, cuda, cuda:1 or mps.") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError("This machine has no CUDA device that PyTorch can use.", "Use --device auto or --device cpu.")
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise UsageError(f"There is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s).")
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("This machine has no MPS device.", "Use --device auto or --device cpu.")
+    if device.type not in ("cpu", "mps"):
+        raise UsageError(f"{name} is not supported.", "Use auto, cpu, cuda, cuda:1 or mps.")
+    return device
+
+
+def prepare(device: torch.device) -> None:
+    """Allow TF32 for float32 products on CUDA."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Versions and hardware for env.json; no host or user names."""
+    info: dict[str, Any] = {
+        "balancegan": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "platform": platform.platform(terse=True),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        info["gpu"] = {"name": properties.name, "memory_gib": round(properties.total_memory / 2**30, 1)}
+        info["cuda"] = torch.version.cuda
+    return info

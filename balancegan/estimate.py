@@ -1,0 +1,74 @@
+"""What a training will cost on this machine, measured on a small batch and scaled."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from balancegan.methods.base import Method, Terms
+
+PROBE = 8  # images in the measured batch
+
+
+def estimate(method: Method, device: torch.device, num_images: int) -> dict[str, Any]:
+    """Parameter counts, memory and time for `method` (already set up): measured at a batch of 8, scaled linearly.
+
+    Time: the second of two steps of each kind. Memory: weights, gradients and Adam's two moments, plus the
+    activations kept for the backward pass of the largest loss. Both are estimates; a larger batch is
+    usually faster per image than the probe, so the time is an upper bound.
+    """
+    cfg = method.cfg
+    method = method.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batch = min(PROBE, cfg.batch_size)
+    x = torch.rand(batch, method.data.channels, method.data.image_size, method.data.image_size, device=device) * 2 - 1
+    x = x.contiguous(memory_format=torch.channels_last)
+    c = torch.randint(method.data.num_classes, (batch,), device=device)
+    scale = cfg.batch_size / batch
+    kinds = {"d": (method.d_loss, cfg.n_critic * cfg.steps), "g": (method.g_loss, cfg.steps)}
+    if cfg.pretrain_steps:
+        kinds["pretrain"] = (method.pretrain_loss, cfg.pretrain_steps)
+    seconds, activations = 0.0, 0
+    for loss, times in kinds.values():
+        _measure(loss, x, c, device)
+        took, kept = _measure(loss, x, c, device)
+        seconds += took * scale * times
+        activations = max(activations, int(kept * scale))
+    parameters = {name: count_parameters(module) for name, module in method.named_children()}
+    weights = 4 * sum(parameters.values())
+    return {
+        "parameters": parameters,
+        "memory_gib": round((4 * weights + activations) / 2**30, 2),
+        "images": num_images,
+        "seconds_estimated": round(seconds, 1),
+    }
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of weights of a network."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def _measure(loss: Any, x: torch.Tensor, c: torch.Tensor, device: torch.device) -> tuple[float, int]:
+    """Seconds and kept activation bytes of one forward and backward pass."""
+    kept = 0
+
+    def pack(t: torch.Tensor) -> torch.Tensor:
+        nonlocal kept
+        kept += t.numel() * t.element_size()
+        return t
+
+    _synchronise(device)
+    start = time.monotonic()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        terms: Terms = loss(x, c)
+    torch.stack(list(terms.values())).sum().backward()
+    _synchronise(device)
+    return time.monotonic() - start, kept
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,70 @@
+"""Small file operations that must not go half-way: atomic writes, hashes, disk errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from balancegan.errors import DiskError
+
+
+@contextlib.contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn an `OSError` while `doing` something into a `DiskError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: "Free some space, or choose another disk.",
+            errno.EDQUOT: "Your quota is used up: free some space, or choose another disk.",
+            errno.EROFS: "This file system is read-only: choose another place.",
+            errno.EACCES: "Check the permissions, or choose another place.",
+        }
+        where = f" ({error.filename})" if error.filename else ""
+        hint = hints.get(error.errno or 0, "Nothing of yours was changed.")
+        raise DiskError(f"Could not {doing}: {error.strerror or error}{where}.", hint) from error
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a file so that readers see the old content or the whole new one, never a part."""
+    payload = data.encode("utf-8") if isinstance(data, str) else data
+    handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+        # mkstemp makes private files; what users get should follow their umask.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write strict JSON (no NaN) atomically."""
+    write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_dir(path: Path) -> None:
+    """Make a directory's entries durable (where the system can)."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

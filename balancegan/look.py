@@ -1,0 +1,62 @@
+"""`sample`: a labelled grid or single images from a run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from balancegan.errors import UsageError
+from balancegan.files import disk_errors, write_atomic
+from balancegan.grid import save_grid, to_pil
+from balancegan.restore import restore
+from balancegan.rundir import RunDir
+from balancegan.sample import Sampler
+
+
+def look(
+    run: RunDir,
+    classes: Sequence[str],
+    seeds: Sequence[int],
+    out: Path | None,
+    *,
+    device: torch.device,
+    note: Callable[[str], None],
+) -> dict[str, Any]:
+    """Sample the given seeds of the given classes (all if empty); returns the command's JSON document.
+
+    `out` ending in .png is a grid with one row per class, any other `out` a folder that gets one PNG per image; by default
+    a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
+    """
+    restored = restore(run, device, warn=note)
+    names = restored.class_names
+    for name in classes:
+        if name not in names:
+            raise UsageError(f"The run knows no class {name!r}.", f"Its classes: {', '.join(names)}.")
+    chosen = [name for name in names if not classes or name in classes]
+    sampler = Sampler(restored.method, device)
+    rows = [sampler.images(names.index(name), seeds) for name in chosen]
+    out = out or run.samples / f"look-{restored.checkpoint.step:06d}.png"
+    with disk_errors(f"write {out}"):
+        if out.suffix.lower() == ".png":
+            out.parent.mkdir(parents=True, exist_ok=True)
+            save_grid(rows, out, chosen)
+        else:
+            for name, images in zip(chosen, rows, strict=True):
+                (out / name).mkdir(parents=True, exist_ok=True)
+                for seed, image in zip(seeds, images, strict=True):
+                    buffer = io.BytesIO()
+                    to_pil(image).save(buffer, "PNG")
+                    write_atomic(out / name / f"{seed}.png", buffer.getvalue())
+    return {
+        "schema_version": 1,
+        "run": str(run.path),
+        "step": restored.checkpoint.step,
+        "classes": chosen,
+        "seeds": list(seeds),
+        "images": len(chosen) * len(seeds),
+        "out": str(out.absolute()),
+    }

@@ -1,0 +1,27 @@
+"""The methods that `--method` accepts. A new one is one file here and one line in `METHODS`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING
+
+from balancegan.errors import UsageError
+
+if TYPE_CHECKING:
+    from balancegan.methods.base import Method
+
+METHODS: dict[str, str] = {
+    "sgbgan": "balancegan.methods.sgbgan:SGBGAN",
+}
+
+
+def load_method(name: str) -> type[Method]:
+    """The class behind a method's name; imported here and not before, because it imports torch."""
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        raise UsageError(
+            f"There is no method {name!r}.", (f"Did you mean {near[0]}? " if near else "") + f"Known: {', '.join(METHODS)}."
+        )
+    module, _, attribute = METHODS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,141 @@
+"""What a method is: the networks and losses of one paper. No optimiser, device, file or command-line code."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from balancegan.config import MethodConfig
+from balancegan.errors import UsageError
+
+Terms = dict[str, Tensor]
+"""Name -> weighted scalar. The training loop sums, back-propagates and logs them."""
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+"""Real training batches: x (N, C, S, S) in [-1, 1] and labels c (N,) int64."""
+
+PRESETS = ("default", "paper", "tiny")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What networks must know of the data."""
+
+    num_classes: int
+    channels: int
+    image_size: int
+    class_counts: tuple[int, ...]  # training images per class, the held-out part not counted
+
+
+class Method(nn.Module):
+    """Base class. Sub-classes set the class variables, `build` their networks and define the losses.
+
+    Life of an instance: `build` once; while `pretrain_steps` last, `pretrain_loss`, then `end_pretrain`; then for each
+    step `n_critic` times `d_loss` and once `g_loss`; `on_epoch` after every pass over the data's size; `end_training`
+    at the end. Random numbers are drawn from torch's global generators, which the loop seeds from (seed, step).
+    """
+
+    Config: ClassVar[type[MethodConfig]]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    conditional: ClassVar[bool]
+    image_sizes: ClassVar[tuple[int, ...]]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    G: nn.Module
+    D: nn.Module
+    latent_dim: int
+
+    def __init__(self, cfg: MethodConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        if cfg.image_size not in self.image_sizes:
+            sizes = ", ".join(map(str, self.image_sizes))
+            raise UsageError(f"image_size = {cfg.image_size} is not a size of {self.title}.", f"Choose one of {sizes}.")
+
+    def setup(self, data: DataSpec) -> None:
+        """Build the networks and, where the configuration asks for it, the generator's moving average `G_ema`."""
+        self.data = data
+        self.build(data)
+        self.G_ema = copy.deepcopy(self.G).requires_grad_(False).eval() if self.cfg.ema_halflife > 0 else None
+
+    def build(self, data: DataSpec) -> None:
+        """Create `G`, `D` (and `E` where there is pre-training), and set `latent_dim`."""
+        raise NotImplementedError
+
+    def pretrain_parameters(self) -> Iterator[nn.Parameter]:
+        """What the pre-training stage optimises."""
+        return iter(())
+
+    def d_parameters(self) -> Iterator[nn.Parameter]:
+        """What `d_loss` optimises."""
+        return self.D.parameters()
+
+    def g_parameters(self) -> Iterator[nn.Parameter]:
+        """What `g_loss` optimises."""
+        return self.G.parameters()
+
+    def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Loss of the optional stage before adversarial training."""
+        raise NotImplementedError
+
+    def end_pretrain(self, batches: Batches) -> None:
+        """Called once between the stages (also when `pretrain_steps` is 0): transfer weights, fit priors."""
+
+    def d_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Discriminator loss on a batch of real images."""
+        raise NotImplementedError
+
+    def g_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Generator loss; real images are passed for methods that need them."""
+        raise NotImplementedError
+
+    def on_epoch(self) -> None:
+        """Called whenever as many images were drawn as the training set has."""
+
+    def end_training(self, batches: Batches) -> None:
+        """Called once after the last step."""
+
+    def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:
+        """Draw z (n, latent_dim) from the generator's prior, by default a standard normal."""
+        return torch.randn(n, self.latent_dim, device=device, generator=generator)
+
+    @torch.no_grad()
+    def sample(self, z: Tensor, c: Tensor) -> Tensor:
+        """Images in [-1, 1] of classes c from latents z, by the averaged generator where there is one.
+
+        In evaluation mode, so that an image does not depend on its neighbours in the batch.
+        """
+        network = self.G if self.G_ema is None else self.G_ema
+        was_training = network.training
+        network.eval()
+        try:
+            return network(z, c)
+        finally:
+            network.train(was_training)
+
+    def random_labels(self, n: int, device: torch.device) -> Tensor:
+        """Labels drawn uniformly over the classes, (n,) int64."""
+        return torch.randint(self.data.num_classes, (n,), device=device)
+
+    def wrong_labels(self, c: Tensor) -> Tensor:
+        """For every label another one, uniform over the other classes."""
+        shift = torch.randint(1, self.data.num_classes, c.shape, device=c.device)
+        return (c + shift) % self.data.num_classes
+
+    @torch.no_grad()
+    def update_ema(self, beta: float) -> None:
+        """Move `G_ema` (weights and batch statistics) towards `G`: ema = β·ema + (1-β)·G; β = 0 copies."""
+        if self.G_ema is None:
+            return
+        pairs = list(zip(self.G_ema.state_dict().values(), self.G.state_dict().values(), strict=True))
+        floats = [(e, g) for e, g in pairs if e.is_floating_point()]
+        torch._foreach_lerp_([e for e, _ in floats], [g for _, g in floats], 1 - beta)
+        for e, g in pairs:
+            if not e.is_floating_point():
+                e.copy_(g)

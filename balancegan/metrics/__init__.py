@@ -1,0 +1,1 @@
+"""Quality measures on arrays and features. Nothing here reads files or prints."""

@@ -1,0 +1,140 @@
+"""Copies: how near an image is to the images that a generator was trained on.
+
+Distances are taken between small, area-averaged versions of the images, in units of the pixel range: 0 means
+equal, 1 means black against white everywhere, and 0.02 is a root-mean-square difference of about five grey levels
+of 256. The small size makes the measure deaf to grain, the usual disguise of a copy. A mirrored, shifted or
+recoloured copy is a different image to this measure and is not found.
+
+Nothing here imports torch, so `augment` can filter while it samples and the report can measure afterwards with
+the same functions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SIDE = 16
+"""Images are averaged down to this many pixels per side before they are compared."""
+
+FALLBACK_THRESHOLD = 0.02
+"""Copy threshold for a class with fewer than three distinct images, which has no distance distribution."""
+
+MEDIAN_FRACTION = 0.1
+"""The copy threshold is never lower than this fraction of the median nearest distance."""
+
+_BLOCK = 512  # queries compared at once: bounds the memory of the distance table
+_CANDIDATES = 4  # neighbours whose distance is computed a second time, exactly
+
+FloatArray = NDArray[np.float32]
+
+
+def pixel_features(images: NDArray[np.uint8]) -> FloatArray:
+    """Images as vectors whose Euclidean distance is the RMS pixel difference as a share of the pixel range.
+
+    Args:
+        images: uint8 (N, C, H, W), grey or colour, any size.
+
+    Returns:
+        float32 (N, C·h·w) with h, w ≤ `MAX_SIDE`. Flips are not considered: a mirrored copy is far away.
+    """
+    n, channels, height, width = images.shape
+    rows, cols = _area_matrix(height), _area_matrix(width)
+    dim = channels * len(rows) * len(cols)
+    features = np.empty((n, dim), np.float32)
+    scale = np.float32(1.0 / (255.0 * np.sqrt(dim)))
+    for start in range(0, n, _BLOCK):
+        block = images[start : start + _BLOCK].astype(np.float32)  # NCHW
+        small = rows @ block @ cols.T  # NChw
+        features[start : start + _BLOCK] = small.reshape(len(block), dim) * scale
+    return features
+
+
+def nearest(
+    query: FloatArray, reference: FloatArray, *, exclude_self: bool = False
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Euclidean distance from every query to its nearest reference, and that reference's index.
+
+    Args:
+        query: float32 (N, d).
+        reference: float32 (M, d).
+        exclude_self: query and reference are the same rows in the same order, and a row is not its own neighbour.
+
+    Returns:
+        `(distances (N,), indices (N,))`; infinity and -1 where there is nothing to compare with.
+
+    Raises:
+        ValueError: dimensions differ, or `exclude_self` with different numbers of rows.
+    """
+    if query.ndim != 2 or reference.ndim != 2 or query.shape[1] != reference.shape[1]:
+        raise ValueError(f"query {query.shape} and reference {reference.shape} must be (N, d) and (M, d)")
+    if exclude_self and len(query) != len(reference):
+        raise ValueError("exclude_self needs the same rows on both sides")
+    distances = np.full(len(query), np.inf, np.float32)
+    indices = np.full(len(query), -1, np.int64)
+    if len(reference) <= int(exclude_self):
+        return distances, indices
+    # Around the reference's mean the norms are small, so the matrix product below loses few digits to cancellation.
+    centre = reference.mean(axis=0, dtype=np.float64).astype(np.float32)
+    ref = reference - centre
+    ref_norms = np.einsum("md,md->m", ref, ref)
+    for start in range(0, len(query), _BLOCK):
+        q = query[start : start + _BLOCK]
+        rank = ref_norms[None, :] - 2.0 * ((q - centre) @ ref.T)  # (B, M), squared distance less |q|²
+        if exclude_self:
+            rank[np.arange(len(q)), start + np.arange(len(q))] = np.inf
+        found = _exact_winner(q, reference, rank)
+        distances[start : start + len(q)], indices[start : start + len(q)] = found
+    return distances, indices
+
+
+def copy_threshold(reference: FloatArray, percentile: float = 1.0) -> float:
+    """The distance below which an image counts as a copy of one of these images.
+
+    It is a low percentile of the class's own real-to-real nearest distances: an image nearer to a training image
+    than real images ever are to each other. Exact duplicates among the reference images are counted once, because
+    a distance of 0 between them says nothing about copies. A few near-duplicates (one photograph saved twice)
+    would pull the percentile towards 0 and let copies of all other images pass, so the threshold is at least
+    `MEDIAN_FRACTION` of the median nearest distance.
+
+    Args:
+        reference: float32 (M, d) from `pixel_features`, the training images of one class.
+        percentile: of the nearest distances, 0 to 100.
+
+    Returns:
+        A distance; `FALLBACK_THRESHOLD` when there are fewer than three distinct images.
+    """
+    distinct = _distinct_rows(reference)
+    if len(distinct) < 3:
+        return FALLBACK_THRESHOLD
+    distances, _ = nearest(distinct, distinct, exclude_self=True)
+    low = float(np.percentile(distances, percentile))
+    return max(low, MEDIAN_FRACTION * float(np.median(distances)))
+
+
+def _exact_winner(q: FloatArray, reference: FloatArray, rank: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Nearest reference per row among the best-ranked few, by differences instead of products."""
+    allowed = min(_CANDIDATES, rank.shape[1])
+    best = np.argpartition(rank, allowed - 1, axis=1)[:, :allowed]  # (B, k)
+    best.sort(axis=1)  # ties go to the lowest index
+    squared = ((q[:, None, :] - reference[best]) ** 2).sum(axis=2, dtype=np.float64)  # (B, k)
+    squared[np.isinf(np.take_along_axis(rank, best, axis=1))] = np.inf  # a row itself, under exclude_self
+    column = squared.argmin(axis=1)
+    row = np.arange(len(q))
+    return np.sqrt(squared[row, column]).astype(np.float32), best[row, column].astype(np.int64)
+
+
+def _distinct_rows(features: FloatArray) -> FloatArray:
+    """The rows without exact repeats, in their order."""
+    first = {row.tobytes(): index for index, row in reversed(list(enumerate(features)))}
+    return features[sorted(first.values())]
+
+
+def _area_matrix(size: int) -> FloatArray:
+    """Matrix (min(size, MAX_SIDE), size) that averages a row of pixels over equal areas."""
+    target = min(size, MAX_SIDE)
+    edges = np.linspace(0.0, size, target + 1)
+    low = np.maximum(edges[:-1, None], np.arange(size)[None, :])
+    high = np.minimum(edges[1:, None], np.arange(1, size + 1)[None, :])
+    overlap = np.clip(high - low, 0.0, None)
+    return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)

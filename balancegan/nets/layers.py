@@ -1,0 +1,72 @@
+"""Layers of the SGBGAN paper (doi 10.1007/s00138-023-01506-y): self-attention, GLU convolution, label embeddings."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SelfAttention2d(nn.Module):
+    """Self-attention over the positions of a feature map (SGBGAN Eqs. 1–3, after SAGAN).
+
+    With f, g, h, v 1x1 convolutions and i, j positions: β_{j,i} = softmax_i(f(x_i)ᵀ g(x_j)),
+    o_j = v(Σ_i β_{j,i} h(x_i)), y = γ·o + x. γ is learnable and starts at 0, so the layer starts as the identity.
+    f and g map to an eighth of the channels, h to a half (SAGAN's choice; the paper gives no widths).
+
+    `twice_differentiable` writes the products out, because the fused kernel has no double backward on the CPU and a
+    gradient penalty needs one; both forms are equal (tested).
+
+    Shapes: (N, C, H, W) -> (N, C, H, W).
+    """
+
+    def __init__(self, channels: int, *, twice_differentiable: bool = False) -> None:
+        super().__init__()
+        self.f = nn.Conv2d(channels, max(channels // 8, 1), 1, bias=False)
+        self.g = nn.Conv2d(channels, max(channels // 8, 1), 1, bias=False)
+        self.h = nn.Conv2d(channels, max(channels // 2, 1), 1, bias=False)
+        self.v = nn.Conv2d(max(channels // 2, 1), channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+        self.twice_differentiable = twice_differentiable
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend; see the class."""
+        key, query, value = (conv(x).flatten(2).transpose(1, 2) for conv in (self.f, self.g, self.h))  # (N, HW, ·)
+        if self.twice_differentiable:
+            beta = torch.softmax(query @ key.transpose(1, 2), dim=-1)  # (N, j, i)
+            o = beta @ value
+        else:
+            o = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        o = o.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
+        return self.gamma * self.v(o) + x
+
+
+class GLUConv2d(nn.Module):
+    """Gated convolution (SGBGAN Eq. 4, Fig. 2): one half of the convolution's output times the sigmoid of the other.
+
+    Shapes: (N, in, H, W) -> (N, out, H/stride, W/stride) with kernel 4, padding 1 at stride 2.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 4, stride: int = 2, padding: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 2 * out_channels, kernel, stride, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve, split, gate."""
+        return F.glu(self.conv(x), dim=1)
+
+
+class DenseLabelEmbedding(nn.Module):
+    """BAGAN-GP's conditioning of the discriminator: embedding 512 -> dense to the trunk's size -> LeakyReLU(0.2).
+
+    Shapes: (N,) int64 -> (N, features).
+    """
+
+    def __init__(self, num_classes: int, features: int, embedding: int = 512) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_classes, embedding)
+        self.dense = nn.Linear(embedding, features)
+
+    def forward(self, c: Tensor) -> Tensor:
+        """One row of factors per label."""
+        return F.leaky_relu(self.dense(self.embedding(c)), 0.2)

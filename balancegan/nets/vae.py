@@ -1,0 +1,146 @@
+"""SGBGAN's networks (SA-GVAE and its reuse as a GAN), sizes 16 to 256 px by depth.
+
+One rule sets every width: feature maps of side 4 and 8 have `width` channels, and each doubling of the side halves
+the channels, but not below `width / 4` (64 px and width 256: 256-256-128-64).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from balancegan.nets.layers import DenseLabelEmbedding, GLUConv2d, SelfAttention2d
+
+SIDE = 4  # of the smallest feature map
+
+
+def stage_channels(image_size: int, width: int) -> list[int]:
+    """Channels of the feature maps of side 4, 8, … image_size / 2."""
+    stages = int(math.log2(image_size // SIDE))
+    return [width if k == 0 else max(width // 4, min(width, width // 4 << (stages - 1 - k))) for k in range(stages)]
+
+
+def attention_side(image_size: int) -> int:
+    """Side of the feature map that carries the one self-attention layer: 16, or half of a 16 px image."""
+    return min(16, image_size // 2)
+
+
+class Encoder(nn.Module):
+    """Stride-2 GLU convolutions with one self-attention layer, then heads for μ and the log-variance.
+
+    No batch norm: the trunk becomes a critic whose gradient is penalised image by image.
+    Shapes: x (N, channels, S, S) -> μ, log σ² (N, latent_dim) each; `trunk(x)` -> (N, width, 4, 4).
+    """
+
+    def __init__(self, channels: int, image_size: int, width: int, latent_dim: int) -> None:
+        super().__init__()
+        self.trunk = encoder_trunk(channels, image_size, width)
+        features = width * SIDE * SIDE
+        self.mu = nn.Linear(features, latent_dim)
+        self.logvar = nn.Linear(features, latent_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x)."""
+        h = self.trunk(x).flatten(1)
+        return self.mu(h), self.logvar(h)
+
+
+def encoder_trunk(channels: int, image_size: int, width: int) -> nn.Sequential:
+    """Everything of the encoder before its heads; the discriminator starts from a copy of it."""
+    layers: list[nn.Module] = []
+    side = image_size
+    for out_channels in reversed(stage_channels(image_size, width)):
+        layers.append(GLUConv2d(channels, out_channels))
+        channels, side = out_channels, side // 2
+        if side == attention_side(image_size):
+            layers.append(SelfAttention2d(channels, twice_differentiable=True))
+    return nn.Sequential(*layers)
+
+
+class Decoder(nn.Module):
+    """Dense to 4x4, transposed 4x4 stride-2 convolutions with batch norm and LeakyReLU(0.2), one self-attention layer.
+
+    `forward` ends in tanh; `logits` stops before it: tanh(a) on [-1, 1] is sigmoid(2a) on [0, 1], which lets the
+    cross-entropy be computed without saturating. Convolutions before a batch norm have no bias, it would cancel.
+    Shapes: (N, latent_dim) -> (N, channels, S, S).
+    """
+
+    def __init__(self, channels: int, image_size: int, width: int, latent_dim: int) -> None:
+        super().__init__()
+        widths = stage_channels(image_size, width)
+        self.width = width
+        self.dense = nn.Linear(latent_dim, widths[0] * SIDE * SIDE, bias=False)
+        self.norm = nn.BatchNorm2d(widths[0])
+        layers: list[nn.Module] = []
+        side = SIDE
+        for in_channels, out_channels in zip(widths, widths[1:], strict=False):
+            layers += [
+                nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(out_channels),
+                nn.LeakyReLU(0.2),
+            ]
+            side *= 2
+            if side == attention_side(image_size):
+                layers.append(SelfAttention2d(out_channels))
+        layers.append(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1))
+        self.up = nn.Sequential(*layers)
+
+    def logits(self, o: Tensor) -> Tensor:
+        """Pre-activation image `a` with image = tanh(a)."""
+        h = self.dense(o).view(o.shape[0], self.width, SIDE, SIDE)  # (N, latent) -> (N, width, 4, 4)
+        return self.up(F.leaky_relu(self.norm(h), 0.2))
+
+    def forward(self, o: Tensor) -> Tensor:
+        """Image in [-1, 1]."""
+        return torch.tanh(self.logits(o))
+
+
+class Generator(nn.Module):
+    """Label embedding and decoder: G(z, c) = decoder(z ⊙ e(c)) (SGBGAN Eq. 7).
+
+    The very module that the SA-GVAE trains, so its weights are the pre-trained ones by construction.
+    """
+
+    def __init__(self, num_classes: int, channels: int, image_size: int, width: int, latent_dim: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_classes, latent_dim)
+        self.decoder = Decoder(channels, image_size, width, latent_dim)
+
+    def logits(self, z: Tensor, c: Tensor) -> Tensor:
+        """The decoder's pre-activation for latents z (N, latent_dim) of classes c (N,)."""
+        return self.decoder.logits(z * self.embedding(c))
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        """Images in [-1, 1] (N, channels, S, S)."""
+        return torch.tanh(self.logits(z, c))
+
+
+class Discriminator(nn.Module):
+    """The encoder's trunk times a dense label embedding, dense 512, dense 1.
+
+    LeakyReLU(0.2) between the two dense layers (the papers name none, but without it they are one layer).
+    Split in `features` and `head`, so that one trunk pass serves several labels.
+    """
+
+    def __init__(self, num_classes: int, channels: int, image_size: int, width: int, hidden: int = 512) -> None:
+        super().__init__()
+        self.trunk = encoder_trunk(channels, image_size, width)
+        features = width * SIDE * SIDE
+        self.label = DenseLabelEmbedding(num_classes, features)
+        self.dense = nn.Linear(features, hidden)
+        self.out = nn.Linear(hidden, 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, channels, S, S) -> (N, width·16)."""
+        return self.trunk(x).flatten(1)
+
+    def head(self, features: Tensor, c: Tensor) -> Tensor:
+        """Logit of 'real and of class c': (N, features), (N,) -> (N,)."""
+        return self.out(F.leaky_relu(self.dense(features * self.label(c)), 0.2)).squeeze(1)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """Logits (N,)."""
+        return self.head(self.features(x), c)

@@ -1,0 +1,68 @@
+"""A trained method back from its run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from balancegan.config import MethodConfig, resolve
+from balancegan.errors import CheckpointError, UsageError
+from balancegan.methods import load_method
+from balancegan.methods.base import DataSpec, Method
+from balancegan.rundir import Checkpoint, RunDir
+from balancegan.train import load_weights
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A method with the weights of a checkpoint, ready to sample."""
+
+    run: RunDir
+    method: Method
+    checkpoint: Checkpoint
+    class_names: tuple[str, ...]
+    device: torch.device
+
+    @property
+    def trained(self) -> bool:
+        """Whether any adversarial step was made."""
+        return self.checkpoint.step > self.method.cfg.pretrain_steps
+
+
+def read_config(run: RunDir) -> tuple[type[Method], MethodConfig]:
+    """The method and configuration that a run's config.yaml records."""
+    recorded = run.read_yaml()
+    try:
+        method = load_method(recorded.pop("method"))
+        recorded.pop("preset", None)
+        known = {f.name for f in dataclasses.fields(method.Config)}
+        if unknown := set(recorded) - known:
+            raise CheckpointError(
+                f"{run.name} was configured by another version (unknown: {', '.join(sorted(unknown))}).",
+                "Use the version named in its env.json.",
+            )
+        return method, resolve(method.Config, {}, file=recorded, env={})
+    except (KeyError, UsageError) as error:
+        raise CheckpointError(f"The config.yaml of {run.name} cannot be used: {error}") from None
+
+
+def restore(run: RunDir, device: torch.device, warn: Callable[[str], None] | None = None) -> Restored:
+    """Rebuild the method of a run and load its newest intact checkpoint."""
+    kind, cfg = read_config(run)
+    dataset = run.read_json("dataset.json")
+    try:
+        counts = dataset["train_counts"]
+        names = tuple(dataset["trained_classes"])
+        spec = DataSpec(len(names), dataset["channels"], dataset["image_size"], tuple(counts[n] for n in names))
+    except (KeyError, TypeError):
+        raise CheckpointError(f"The dataset.json of {run.name} is damaged.", "Choose another run.") from None
+    checkpoint = run.load_checkpoint(warn=warn)
+    if checkpoint is None:
+        raise CheckpointError(f"{run.name} has no checkpoint yet.", "Train it first, or choose another run.")
+    method = kind(cfg)
+    method.setup(spec)
+    load_weights(method, checkpoint)
+    return Restored(run, method.to(device).eval(), checkpoint, names, device)

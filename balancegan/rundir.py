@@ -1,0 +1,254 @@
+"""A run on disk: its name, configuration, log, metrics and checkpoints.
+
+    runs/00003-sgbgan-cells/{config.yaml, env.json, dataset.json, log.txt, metrics.jsonl,
+                             samples/, checkpoints/step-000500/{weights.safetensors, state.pt, MANIFEST.json}, report/}
+
+Checkpoints hold tensors and plain values only; reading one never executes code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from balancegan import __version__
+from balancegan.errors import CheckpointError, UsageError
+from balancegan.files import disk_errors, sha256, sync_dir, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCHEMA_VERSION = 1
+RUN_NAME = re.compile(r"(\d{5,})-(.+)")
+CHECKPOINT_NAME = re.compile(r"step-(\d{6,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An intact checkpoint, read into memory."""
+
+    path: Path
+    step: int
+    weights: dict[str, Tensor]
+    state: dict[str, Any]
+    sha256: str  # of weights.safetensors
+
+
+class RunDir:
+    """One run directory. Construction reads nothing; `create` makes a new one."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        self._lock = FileLock(self.path / ".lock")
+
+    @property
+    def name(self) -> str:
+        """E.g. `00003-sgbgan-cells`."""
+        return self.path.name
+
+    @property
+    def number(self) -> str:
+        """E.g. `00003`, or the whole name of a run that was renamed."""
+        match = RUN_NAME.fullmatch(self.name)
+        return match[1] if match else self.name
+
+    @property
+    def samples(self) -> Path:
+        """Where sample grids go."""
+        return self.path / "samples"
+
+    @classmethod
+    def create(cls, out: Path, method: str, data_name: str) -> RunDir:
+        """Make `out/NNNNN-method-data` with the next free number, also when several runs start at once."""
+        with disk_errors(f"create a run directory in {out}"):
+            out.mkdir(parents=True, exist_ok=True)
+            with FileLock(out / ".lock"):
+                number = 1 + max((n for n, _ in _numbered(out)), default=-1)
+                slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", data_name).strip("-.")[:60] or "data"
+                run = cls(out / f"{number:05d}-{method}-{slug}")
+                run.path.mkdir()
+            run.samples.mkdir()
+            (run.path / "checkpoints").mkdir()
+        return run
+
+    def lock(self) -> None:
+        """Hold the run for this process; refuse when another live process has it. Freed when the process ends."""
+        try:
+            with disk_errors(f"lock {self.path}"):
+                self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"{self.name} is being trained by another process.",
+                "Wait for it, or start a run of its own with --resume never.",
+            ) from None
+
+    def unlock(self) -> None:
+        """Let other processes have the run."""
+        self._lock.release()
+
+    def log(self, line: str) -> None:
+        """Append a dated line to log.txt."""
+        with disk_errors("write log.txt"), (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def read_yaml(self, name: str = "config.yaml") -> dict[str, Any]:
+        """A YAML file of the run as a dict."""
+        return self._read(name, lambda text: yaml.safe_load(text))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run as a dict."""
+        return self._read(name, json.loads)
+
+    def _read(self, name: str, parse: Any) -> dict[str, Any]:
+        try:
+            document = parse((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise CheckpointError(f"{self.path / name} cannot be read: {error}", "Choose another run.") from None
+        if not isinstance(document, dict):
+            raise CheckpointError(f"{self.path / name} is damaged.", "Choose another run.")
+        return document
+
+    # metrics.jsonl ---------------------------------------------------------------------------------------------------
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one row to metrics.jsonl."""
+        with disk_errors("write metrics.jsonl"), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All whole rows of metrics.jsonl (a line torn by a crash is left out)."""
+        rows = []
+        path = self.path / "metrics.jsonl"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        return [row for row in rows if isinstance(row, dict)]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop rows after `step`, which a resumed run will write again."""
+        rows = [row for row in self.read_metrics() if row.get("step", 0) <= step]
+        with disk_errors("write metrics.jsonl"):
+            temporary = self.path / ".metrics.tmp"
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            temporary.replace(self.path / "metrics.jsonl")
+
+    # checkpoints -----------------------------------------------------------------------------------------------------
+
+    def checkpoint_dirs(self) -> list[Path]:
+        """Complete checkpoint directories, newest first."""
+        folder = self.path / "checkpoints"
+        found = [p for p in folder.iterdir() if CHECKPOINT_NAME.fullmatch(p.name)] if folder.is_dir() else []
+        return sorted(found, key=lambda p: int(p.name[5:]), reverse=True)
+
+    def save_checkpoint(self, step: int, weights: dict[str, Tensor], state: dict[str, Any], keep: int) -> Path:
+        """Write a checkpoint under a temporary name, make it durable, rename it, then drop all but the newest `keep`."""
+        import torch
+        from safetensors.torch import save_file
+
+        final = self.path / "checkpoints" / f"step-{step:06d}"
+        partial = final.with_name(f".partial-{os.getpid()}")
+        with disk_errors(f"save a checkpoint in {self.path}"):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            try:
+                tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+                save_file(tensors, partial / "weights.safetensors")
+                torch.save(state, partial / "state.pt")
+                files = {name: sha256(partial / name) for name in ("weights.safetensors", "state.pt")}
+                manifest = {"schema_version": SCHEMA_VERSION, "version": __version__, "step": step, "files": files}
+                write_json(partial / "MANIFEST.json", manifest)
+                for name in (*files, "MANIFEST.json"):
+                    _fsync(partial / name)
+                if final.exists():  # the same step again, after a roll-back
+                    shutil.rmtree(final)
+                partial.rename(final)
+                sync_dir(final.parent)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            for old in self.checkpoint_dirs()[keep:]:
+                shutil.rmtree(old, ignore_errors=True)
+        return final
+
+    def load_checkpoint(self, warn: Any = None) -> Checkpoint | None:
+        """The newest intact checkpoint; damaged ones are passed over with a call of `warn(text)`.
+
+        None when the run has no checkpoint at all; `CheckpointError` when it has, but none is intact.
+        """
+        dirs = self.checkpoint_dirs()
+        for path in dirs:
+            try:
+                return read_checkpoint(path)
+            except CheckpointError as error:
+                if path is dirs[-1]:
+                    raise CheckpointError(
+                        f"No checkpoint of {self.name} is intact ({error.message})", "Train again with --resume never."
+                    ) from None
+                if warn:
+                    warn(f"{error.message} Falling back to the one before.")
+        return None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read and verify one checkpoint directory; raises `CheckpointError` when anything is off."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        manifest = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))
+        if manifest["schema_version"] != SCHEMA_VERSION:
+            raise CheckpointError(
+                f"{path.name} has format {manifest['schema_version']}, this version reads {SCHEMA_VERSION}.",
+                f"Use the version that wrote it ({manifest.get('version')}).",
+            )
+        for name in ("weights.safetensors", "state.pt"):
+            if sha256(path / name) != manifest["files"][name]:
+                raise CheckpointError(f"Checkpoint {path.name} is damaged ({name} does not match its hash).")
+        weights = load_file(path / "weights.safetensors")
+        state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        return Checkpoint(path, int(manifest["step"]), weights, state, manifest["files"]["weights.safetensors"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"Checkpoint {path.name} is damaged ({error}).") from None
+
+
+def list_runs(out: Path) -> list[RunDir]:
+    """Runs in `out`, newest (highest number) first."""
+    return [RunDir(path) for _, path in sorted(_numbered(out), reverse=True)]
+
+
+def find_run(run: str | None, out: Path) -> RunDir:
+    """The run that was named (path, name in `out`, or number), or the newest one with a checkpoint."""
+    if run is not None:
+        matches = [Path(run), out / run, *(p for n, p in _numbered(out) if run.isdigit() and n == int(run))]
+        for path in matches:
+            if (path / "config.yaml").is_file():
+                return RunDir(path)
+        raise UsageError(f"There is no run {run}.", f"Runs are folders with a config.yaml, usually in {out}/.")
+    for candidate in list_runs(out):
+        if candidate.checkpoint_dirs():
+            return candidate
+    raise UsageError(f"There is no trained run in {out}/.", "Train one first: balancegan train DATA")
+
+
+def _numbered(out: Path) -> list[tuple[int, Path]]:
+    if not out.is_dir():
+        return []
+    matches = ((RUN_NAME.fullmatch(p.name), p) for p in out.iterdir())
+    return [(int(m[1]), p) for m, p in matches if m and p.is_dir()]
+
+
+def _fsync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,111 @@
+"""From seeds to labelled images: the same seed, class and checkpoint give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from balancegan.errors import OutOfMemoryError
+from balancegan.methods.base import Method
+from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
+from balancegan.pixels import to_uint8
+
+CHUNK = 64
+TRIES_PER_IMAGE = 10
+TRIES_AT_LEAST = 640
+GRID_COLUMNS = 8
+
+
+def latents(method: Method, seeds: Sequence[int]) -> Tensor:
+    """One latent per seed (n, latent_dim), each from a generator of its own."""
+    return torch.cat([method.latent(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+class Sampler:
+    """Generates in chunks of fixed size and fixed membership: seed s is always image s mod `CHUNK` of its chunk.
+
+    Floating-point results can depend on a batch's size and on the position in it; so both depend on the seed alone.
+    """
+
+    def __init__(self, method: Method, device: torch.device) -> None:
+        self.method = method.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.device = device
+
+    def chunk(self, label: int, index: int) -> np.ndarray:
+        """Images of seeds index·CHUNK … (index+1)·CHUNK - 1 of one class: uint8 (CHUNK, C, S, S)."""
+        z = latents(self.method, range(index * CHUNK, (index + 1) * CHUNK)).to(self.device)
+        c = torch.full((CHUNK,), label, device=self.device)
+        try:
+            return to_uint8(self.method.sample(z, c)).contiguous().cpu().numpy()
+        except torch.OutOfMemoryError:
+            raise OutOfMemoryError(
+                f"{self.device} has too little free memory to sample {CHUNK} images.", "Use --device cpu."
+            ) from None
+
+    def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
+        """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
+        chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
+        return np.stack([chunks[seed // CHUNK][seed % CHUNK] for seed in seeds])
+
+
+def grid_images(method: Method, device: torch.device, columns: int = GRID_COLUMNS) -> list[np.ndarray]:
+    """One row per class from seeds 0 … columns-1 (a column shares its latent): each uint8 (columns, C, S, S)."""
+    z = latents(method, range(columns)).to(device)
+    return [
+        to_uint8(method.sample(z, torch.full((columns,), label, device=device))).cpu().numpy()
+        for label in range(method.data.num_classes)
+    ]
+
+
+@dataclass
+class CopyFilter:
+    """Refuses images that are nearly a training image of the class, or nearly an image accepted before.
+
+    "Nearly" is closer than a low percentile of the class's own real-to-real nearest distances
+    (`metrics.memorisation`). `reference`: the class's training images, uint8 (M, C, S, S).
+    """
+
+    reference: np.ndarray
+    rejected: int = 0
+    _accepted: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._real = pixel_features(self.reference)
+        self.threshold = copy_threshold(self._real)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Which of the images (n, C, S, S) to keep, as a boolean mask (n,)."""
+        features = pixel_features(images)
+        keep = nearest(features, self._real)[0] >= self.threshold
+        if self._accepted:
+            keep &= nearest(features, np.concatenate(self._accepted))[0] >= self.threshold
+        within = np.sqrt(np.square(features[:, None] - features[None]).sum(-1))  # (n, n)
+        for i in np.flatnonzero(keep):
+            keep[i] = not (within[i, :i][keep[:i]] < self.threshold).any()
+        self._accepted.append(features[keep])
+        self.rejected += int((~keep).sum())
+        return keep
+
+
+def accepted_images(
+    sampler: Sampler, label: int, need: int, keep: CopyFilter | None, first_seed: int = 0
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield up to `need` pairs of seed and image uint8 (C, S, S), in the order of seeds from `first_seed` on.
+
+    Ends early when `TRIES_PER_IMAGE * need + TRIES_AT_LEAST` images were tried: a class that the filter
+    cannot fill is delivered short rather than with copies.
+    """
+    found, tries = 0, 0
+    index = first_seed // CHUNK
+    while found < need and tries < TRIES_PER_IMAGE * need + TRIES_AT_LEAST:
+        images = sampler.chunk(label, index)
+        mask = keep(images) if keep else np.ones(len(images), bool)
+        for i in np.flatnonzero(mask)[: need - found]:
+            yield index * CHUNK + int(i), images[i]
+            found += 1
+        tries += CHUNK
+        index += 1

@@ -1,0 +1,333 @@
+"""The only training loop: optional pre-training, then adversarial steps, for every method.
+
+Random numbers of step s are drawn from generators seeded by (seed, s), so weights, optimiser states and the step
+number are all that a checkpoint must hold for a run to continue exactly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from balancegan.batches import Batches
+from balancegan.errors import CheckpointError, OutOfMemoryError, StoppedError, TrainingDivergedError
+from balancegan.grid import save_grid
+from balancegan.methods.base import Method, Terms
+from balancegan.rundir import Checkpoint, RunDir
+from balancegan.sample import grid_images
+from balancegan.signals import StopOnSignal
+
+MAX_ROLLBACKS = 3
+PRETRAIN, ADVERSARIAL = "pretrain", "adversarial"
+
+
+class Monitor(Protocol):
+    """Who watches a run. Called once a step, once a tick, and when something is worth a line."""
+
+    def step(self, stage: str, step: int, total: int) -> None: ...  # noqa: D102
+    def tick(self, row: dict[str, Any]) -> None: ...  # noqa: D102
+    def note(self, text: str) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a call of `train` ended; `finished` is false when time ran out before the last step."""
+
+    steps: int  # adversarial steps (generator updates) done, earlier calls counted
+    images_seen: int
+    seconds: float  # training time, earlier calls counted
+    images_per_second: float  # of this call
+    resumed_from: str | None
+    finished: bool
+
+
+def train(
+    method: Method,
+    batches: Batches,
+    run: RunDir,
+    *,
+    device: torch.device,
+    monitor: Monitor,
+    max_seconds: float | None = None,
+) -> TrainResult:
+    """Train `method` (already set up) until its `steps` are done or time is over; continues from `run`'s checkpoint.
+
+    Raises StoppedError after SIGINT/SIGTERM (state saved), TrainingDivergedError, OutOfMemoryError, DiskError,
+    CheckpointError.
+    """
+    loop = _Loop(method, batches, run, device, monitor)
+    try:
+        with StopOnSignal() as stop:
+            return loop.run_until_done(stop, max_seconds)
+    except torch.OutOfMemoryError:
+        raise OutOfMemoryError(
+            f"{device} has too little memory for batches of {method.cfg.batch_size} at {method.cfg.image_size} px.",
+            "Lower --batch-size or --image-size, or use --preset tiny.",
+        ) from None
+
+
+class _Loop:
+    """State of one call of `train`."""
+
+    def __init__(self, method: Method, batches: Batches, run: RunDir, device: torch.device, monitor: Monitor) -> None:
+        self.method = method.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.cfg, self.batches, self.run, self.device, self.monitor = method.cfg, batches, run, device, monitor
+        self.total = self.cfg.pretrain_steps + self.cfg.steps
+        self.step, self.images_seen, self.seconds, self.rollbacks = 0, 0, 0.0, 0
+        self.stage = ""
+        self.optimisers: dict[str, torch.optim.Adam] = {}
+        self.sums: dict[str, Tensor] = {}
+        self.broken = torch.zeros((), dtype=torch.bool, device=device)
+        self.steps_since_tick, self._ticked_images = 0, 0
+        self.clock = time.monotonic()
+
+    # The loop itself -------------------------------------------------------------------------------------------------
+
+    def run_until_done(self, stop: StopOnSignal, max_seconds: float | None) -> TrainResult:
+        """Resume or start, step until told to stop, save, report."""
+        resumed = self._resume_or_start()
+        started, seen_before = time.monotonic(), self.images_seen
+        self.clock = started
+        while self.step < self.total:
+            self._one_step()
+            self.monitor.step(self.stage, self.step, self.total)
+            out_of_time = max_seconds is not None and time.monotonic() - started >= max_seconds
+            ending = stop.signum is not None or out_of_time or self.step == self.total
+            if ending or self.step % self.cfg.log_every == 0 or self._at_save():
+                if not self._tick():
+                    continue  # rolled back
+                if self.step == self.total:
+                    self.method.end_training(iter(self.batches))
+                if self._at_sample() or ending:
+                    self._save_samples()
+                if ending or self._at_save():
+                    self._save()
+            if stop.signum is not None:
+                self.run.log(f"stopped by signal {stop.signum} at step {self.step}")
+                raise StoppedError(
+                    f"Stopped at step {self.step} of {self.total}; the state is saved in {self.run.path}.",
+                    "The same command continues it.",
+                    signum=stop.signum,
+                )
+            if out_of_time:
+                self.run.log(f"time is over at step {self.step}")
+                break
+        here = max(time.monotonic() - started, 1e-9)
+        return TrainResult(
+            steps=max(0, self.step - self.cfg.pretrain_steps),
+            images_seen=self.images_seen,
+            seconds=round(self.seconds, 2),
+            images_per_second=round((self.images_seen - seen_before) / here, 2),
+            resumed_from=resumed,
+            finished=self.step == self.total,
+        )
+
+    def _one_step(self) -> None:
+        """One pre-training or one generator step with its discriminator steps."""
+        self._seed("step", self.step)
+        if self.stage == PRETRAIN:
+            x, c = self.batches.draw()
+            self._update("pretrain", self.method.pretrain_loss, x, c)
+            images = len(x)
+        else:
+            for _ in range(self.cfg.n_critic):
+                x, c = self.batches.draw()
+                self._update("d", self.method.d_loss, x, c)
+            with frozen(self.method.d_parameters()):
+                self._update("g", self.method.g_loss, x, c)
+            images = len(x) * self.cfg.n_critic
+            self._update_ema()
+        before, self.images_seen = self.images_seen, self.images_seen + images
+        self.step += 1
+        self.steps_since_tick += 1
+        epoch = self.batches.num_images
+        if self.images_seen // epoch > before // epoch:
+            self.method.on_epoch()
+        if self.stage == PRETRAIN and self.step == self.cfg.pretrain_steps:
+            self._save_samples()
+            self._enter(ADVERSARIAL)
+
+    def _update(self, name: str, loss: Any, x: Tensor, c: Tensor) -> None:
+        """One optimiser update; sums the terms for the log and notes non-finite losses, all on the device."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cfg.amp and self.device.type == "cuda"):
+            terms: Terms = loss(x, c)
+            total = torch.stack([t.float() for t in terms.values()]).sum()
+        self.optimisers[name].zero_grad(set_to_none=True)
+        total.backward()
+        self.optimisers[name].step()
+        self.broken |= ~torch.isfinite(total.detach())
+        share = 1 / self.cfg.n_critic if name == "d" else 1.0
+        for term, value in terms.items():
+            key = f"loss/{name}/{term}"
+            self.sums[key] = self.sums.get(key, torch.zeros((), device=self.device)) + share * value.detach().float()
+
+    def _update_ema(self) -> None:
+        halflife = self.cfg.ema_halflife * 1000
+        if halflife > 0:
+            # The average may not look back further than a twentieth of the way, or it would keep the beginning.
+            seen = (self.step + 1 - self.cfg.pretrain_steps) * self.cfg.batch_size
+            self.method.update_ema(0.5 ** (self.cfg.batch_size / min(halflife, 0.05 * seen)))
+
+    def _seed(self, *what: object) -> None:
+        """Seed torch's generators from the seed, how often we rolled back, and `what`."""
+        text = "/".join(map(str, (self.cfg.seed, self.rollbacks, *what)))
+        torch.manual_seed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest()))
+
+    # Stages ----------------------------------------------------------------------------------------------------------
+
+    def _enter(self, stage: str, *, fresh: bool = True) -> None:
+        """Build the stage's optimisers; `fresh` also does what belongs between the stages."""
+        cfg, method = self.cfg, self.method
+        self.stage = stage
+        if stage == PRETRAIN:
+            plan = {"pretrain": (method.pretrain_parameters(), cfg.lr_pretrain, cfg.pretrain_beta1)}
+        else:
+            if fresh:
+                self._seed("transfer")
+                method.end_pretrain(iter(self.batches))
+                method.update_ema(0.0)
+            plan = {"d": (method.d_parameters(), cfg.lr_d, cfg.beta1), "g": (method.g_parameters(), cfg.lr_g, cfg.beta1)}
+        scale = 0.5**self.rollbacks
+        self.optimisers = {
+            name: torch.optim.Adam(
+                list(parameters), lr=lr * scale, betas=(beta1, cfg.beta2), fused=self.device.type in ("cpu", "cuda")
+            )
+            for name, (parameters, lr, beta1) in plan.items()
+        }
+
+    def _resume_or_start(self) -> str | None:
+        checkpoint = self.run.load_checkpoint(warn=self._say)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+            return str(checkpoint.path)
+        self._seed("init")
+        self._enter(PRETRAIN if self.cfg.pretrain_steps else ADVERSARIAL)
+        self._save()
+        return None
+
+    # Ticks, samples, checkpoints -------------------------------------------------------------------------------------
+
+    def _at_save(self) -> bool:
+        return self.step % self.cfg.save_every == 0 or self.step == self.cfg.pretrain_steps or self._at_sample()
+
+    def _at_sample(self) -> bool:
+        return self.step % self.cfg.sample_every == 0
+
+    def _tick(self) -> bool:
+        """Read the device once: log the mean losses since the last tick, or roll back when any was not finite."""
+        if bool(self.broken):
+            self._roll_back("a loss is not finite")
+            return False
+        if (self._at_save() or self.step == self.total) and not self._weights_finite():
+            self._roll_back("a weight is not finite")
+            return False
+        now = time.monotonic()
+        elapsed, self.clock = now - self.clock, now
+        self.seconds += elapsed
+        n = max(self.steps_since_tick, 1)
+        # After the switch of stages inside a tick each stage's terms are averaged over the whole tick's steps.
+        row = {
+            "step": self.step,
+            "stage": self.stage,
+            "images_seen": self.images_seen,
+            "seconds": round(self.seconds, 3),
+            "steps_per_second": round(n / max(elapsed, 1e-9), 3),
+            "images_per_second": round((self.images_seen - self._ticked_images) / max(elapsed, 1e-9), 2),
+            **{key: float(value) / n for key, value in self.sums.items()},
+        }
+        self._reset_tick()
+        self.run.append_metrics(row)
+        self.monitor.tick({**row, "total": self.total})
+        return True
+
+    def _reset_tick(self) -> None:
+        self.sums, self.steps_since_tick, self._ticked_images = {}, 0, self.images_seen
+
+    def _weights_finite(self) -> bool:
+        floats = [t for t in self.method.state_dict().values() if t.is_floating_point()]
+        return bool(torch.stack([t.isfinite().all() for t in floats]).all())
+
+    def _roll_back(self, why: str) -> None:
+        """Return to the last checkpoint with half the learning rate and other random numbers, at most three times."""
+        at = self.step
+        if self.rollbacks == MAX_ROLLBACKS:
+            self.run.log(f"diverged at step {at}: {why}")
+            raise TrainingDivergedError(
+                f"Training diverged at step {at}: {why}, also after {MAX_ROLLBACKS} halvings of the learning rate.",
+                "Start again with lower rates (--set lr_g=1e-4 --set lr_d=1e-4) or another seed.",
+            )
+        checkpoint = self.run.load_checkpoint(warn=self._say)
+        if checkpoint is None:
+            raise CheckpointError(f"The checkpoints of {self.run.name} vanished while it was training.")
+        self._restore(checkpoint, rollbacks=self.rollbacks + 1)
+        self._say(f"Step {at}: {why}; back to step {self.step} with learning rates times {0.5**self.rollbacks:g}.")
+
+    def _save_samples(self) -> None:
+        if self.stage == PRETRAIN:
+            self.method.update_ema(0.0)  # the average starts with the adversarial stage; until then it follows
+        save_grid(grid_images(self.method, self.device), self.run.samples / f"step-{self.step:06d}.png")
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "stage": self.stage,
+            "images_seen": self.images_seen,
+            "seconds": self.seconds,
+            "rollbacks": self.rollbacks,
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+        }
+        self.run.save_checkpoint(self.step, self.method.state_dict(), state, self.cfg.keep_checkpoints)
+
+    def _restore(self, checkpoint: Checkpoint, rollbacks: int | None = None) -> None:
+        state = checkpoint.state
+        try:
+            load_weights(self.method, checkpoint)
+            self.step, self.images_seen, self.seconds = state["step"], state["images_seen"], state["seconds"]
+            self.rollbacks = state["rollbacks"] if rollbacks is None else rollbacks
+            self._enter(state["stage"], fresh=False)
+            for name, optimiser in self.optimisers.items():
+                rates = [group["lr"] for group in optimiser.param_groups]
+                optimiser.load_state_dict(state["optimisers"][name])
+                for group, lr in zip(optimiser.param_groups, rates, strict=True):
+                    group["lr"] = lr
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"Checkpoint {checkpoint.path.name} does not fit this run ({error!r}).") from None
+        self.run.truncate_metrics(self.step)
+        self.broken.zero_()
+        self._reset_tick()
+
+    def _say(self, text: str) -> None:
+        self.run.log(text)
+        self.monitor.note(text)
+
+
+class frozen:  # noqa: N801 (reads as a verb at its place of use)
+    """While inside, parameters take no gradient: the other network's update need not compute theirs."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = [p for p in parameters if p.requires_grad]
+
+    def __enter__(self) -> None:
+        for p in self.parameters:
+            p.requires_grad_(False)
+
+    def __exit__(self, *_: object) -> None:
+        for p in self.parameters:
+            p.requires_grad_(True)
+
+
+def load_weights(method: Method, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into a method that was set up for the same configuration and data."""
+    try:
+        method.load_state_dict(checkpoint.weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"Checkpoint {checkpoint.path.name} does not fit this configuration.", str(error).splitlines()[-1].strip()
+        ) from None
+
