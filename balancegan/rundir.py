@@ -15,6 +15,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -82,14 +83,14 @@ class RunDir:
 
     def lock(self) -> None:
         """Hold the run for this process; refuse when another live process has it. Freed when the process ends."""
-        try:
-            with disk_errors(f"lock {self.path}"):
+        with disk_errors(f"lock {self.path}"):
+            try:
                 self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(
-                f"{self.name} is being trained by another process.",
-                "Wait for it, or start a run of its own with --resume never.",
-            ) from None
+            except Timeout:  # an OSError too
+                raise UsageError(
+                    f"{self.name} is being trained by another process.",
+                    "Wait for it, or start a run of its own with --resume never.",
+                ) from None
 
     def unlock(self) -> None:
         """Let other processes have the run."""
@@ -219,8 +220,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         weights = load_file(path / "weights.safetensors")
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         return Checkpoint(path, int(manifest["step"]), weights, state, manifest["files"]["weights.safetensors"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"Checkpoint {path.name} is damaged ({error}).") from None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"Checkpoint {path.name} is damaged ({reason}).") from None
 
 
 def list_runs(out: Path) -> list[RunDir]:

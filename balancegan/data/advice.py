@@ -17,7 +17,7 @@ FEW = 50
 SMALL_SIDE = 16
 _NAMED = 5
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
-_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+_PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 
 
 def advise(i: Inspection) -> Iterator[str]:
@@ -89,7 +89,13 @@ def _twice(i: Inspection) -> Iterator[str]:
     if i.near_duplicates:
         yield (
             f"{plural(len(i.near_duplicates), 'group')} of nearly equal pictures "
-            f"(e.g. {_example(i.near_duplicates[0])}): if they show one object, keep them together with `--group-by`"
+            f"(e.g. {_example(i.near_duplicates[0], '~')}): if they show one object, "
+            "keep them together with `--group-by`"
+        )
+    if across := [g for g in i.near_duplicates if len(g.splits) > 1]:
+        yield (
+            f"{plural(len(across), 'of these groups lies', 'of these groups lie')} in more than one split "
+            f"(e.g. {_example(across[0], '~')}): look at them, test images that were trained on flatter every result"
         )
     if i.duplicates_mode == "off":
         yield "only headers were read: duplicates and files damaged behind their header are not found this way"
@@ -113,7 +119,7 @@ def _pictures(i: Inspection) -> Iterator[str]:
             f"{grey:,} of {i.num_images:,} images are stored in grey, the others in colour: "
             "check that this does not give a class away"
         )
-    deep = sum(n for mode, n in i.modes.items() if mode in _DEEP_MODES)
+    deep = sum(n for mode, n in i.modes.items() if mode not in _PLAIN_MODES)
     if 0 < deep < i.num_images:
         yield f"{deep:,} images are 16-bit or float beside 8-bit ones: their brightness is scaled apart"
 
@@ -130,8 +136,8 @@ def _next(i: Inspection) -> Iterator[str]:
     )
 
 
-def _example(group: Group) -> str:
-    return " = ".join(printable(p) for p in group.paths[:2])
+def _example(group: Group, sign: str = "=") -> str:
+    return f" {sign} ".join(printable(p) for p in group.paths[:2])
 
 
 def _names(names: list[str]) -> str:

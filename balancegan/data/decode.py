@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps
 
+from balancegan.data.deep import as_tagged, join_halves, lower_half, scientific_tiff
 from balancegan.errors import UsageError
 
 Fit = Literal["stretch", "crop", "pad"]
@@ -25,7 +26,6 @@ MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 _AVIF = importlib.util.find_spec("PIL.AvifImagePlugin") is not None  # Pillow 11.3 and newer
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", *(("AVIF",) if _AVIF else ()))
 _METADATA = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _GREY = frozenset({"1", "L"})
 _DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
@@ -101,13 +101,28 @@ def decode_image(
         with Image.open(path, formats=FORMATS) as im:
             if im.width * im.height > max_pixels:
                 raise ImageError(_bomb(im.width, im.height, max_pixels))
-            return _load(im, background, at_least)
+            return _load(path, im, background, at_least)
     except ImageError:
         raise
+    except Image.UnidentifiedImageError as e:
+        return _last_resort(path, max_pixels, e)
     except Image.DecompressionBombError as e:
         raise ImageError(f"decompression bomb: more than {max_pixels:,} pixels") from e
     except Exception as e:  # decoders meet damaged files with exceptions of every kind
         raise ImageError(_plain_reason(e)) from e
+
+
+def _last_resort(path: str | os.PathLike[str], max_pixels: int, refused: Exception) -> Picture:
+    """TIFFs of kinds that Pillow does not know."""
+    try:
+        pixels = scientific_tiff(path, max_pixels)
+    except Image.DecompressionBombError as e:
+        raise ImageError(f"decompression bomb: more than {max_pixels:,} pixels") from e
+    except Exception as e:
+        raise ImageError(_plain_reason(refused)) from e
+    if pixels is None:
+        raise ImageError(_plain_reason(refused)) from refused
+    return Picture(_some_finite(pixels), (pixels.shape[1], pixels.shape[0]), str(pixels.dtype))
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], str]:
@@ -121,12 +136,13 @@ def read_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], str]:
         raise ImageError(_plain_reason(e)) from e
 
 
-def _load(im: Image.Image, background: tuple[int, int, int], at_least: int) -> Picture:
+def _load(path: str | os.PathLike[str], im: Image.Image, background: tuple[int, int, int], at_least: int) -> Picture:
     width, height = im.size
     mode = im.mode
     if at_least and mode in ("L", "RGB") and min(width, height) >= 2 * at_least:
         im.draft(mode, (at_least, at_least))
     reduced = im.size != (width, height)
+    low = lower_half(path, im)
     im.load()
     turn = _orientation(im)
     upright = ImageOps.exif_transpose(im) if turn > 1 else im
@@ -134,6 +150,9 @@ def _load(im: Image.Image, background: tuple[int, int, int], at_least: int) -> P
         width, height = upright.size
     elif turn >= 5:
         width, height = height, width
+    if low is not None:
+        low = ImageOps.exif_transpose(low) if turn > 1 else low
+        return Picture(join_halves(upright, low, background), (width, height), f"{mode};16")
     return Picture(_pixels(upright, background), (width, height), mode)
 
 
@@ -167,19 +186,12 @@ def _pixels(im: Image.Image, background: tuple[int, int, int]) -> NDArray[Any]:
 def _deep_pixels(im: Image.Image) -> NDArray[Any]:
     pixels = np.asarray(im)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    if isinstance(im, TiffImagePlugin.TiffImageFile):
-        pixels = _as_tagged(pixels, im)
+    return _some_finite(as_tagged(pixels, im))
+
+
+def _some_finite(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).any():
         raise ImageError("holds no finite value (only NaN or infinity)")
-    return pixels
-
-
-def _as_tagged(pixels: NDArray[Any], im: TiffImagePlugin.TiffImageFile) -> NDArray[Any]:
-    """Two TIFF tags that Pillow leaves to the reader for deep images: unsigned 32 bits, and white as zero."""
-    if pixels.dtype == np.int32 and im.tag_v2.get(_BITS) == (32,) and im.tag_v2.get(_SAMPLE_FORMAT, (1,)) == (1,):
-        pixels = pixels.view(np.uint32)
-    if im.tag_v2.get(_PHOTOMETRIC) == 0 and pixels.dtype.kind == "u":
-        pixels = np.iinfo(pixels.dtype).max - pixels
     return pixels
 
 
@@ -218,10 +230,10 @@ def to_uint8(pixels: NDArray[Any], window: Window | None) -> NDArray[np.uint8]:
     if window is None:
         raise ValueError("a deep image needs a window")
     span = window.high - window.low
-    scale = 255.0 / span if span > 0 else 0.0
     # double precision: float32 cannot tell neighbouring 32-bit integers apart
-    scaled = np.nan_to_num((pixels.astype(np.float64) - window.low) * scale, nan=0.0, posinf=255.0, neginf=0.0)
-    return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    share = (pixels.astype(np.float64) - window.low) / (span if span > 0 else np.inf)
+    share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)
+    return np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def resize(pixels: NDArray[np.uint8], settings: DecodeSettings) -> NDArray[np.uint8]:

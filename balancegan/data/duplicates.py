@@ -63,6 +63,8 @@ def near_groups(thumbs: NDArray[np.uint8]) -> list[list[int]]:
     Similarity is chained: two members of one group may be further apart than the limits. Bands shared by more
     than a thousand pictures (flat ones, mostly) say nothing and are skipped.
     """
+    if len(thumbs) < 2:
+        return []
     signs = gradient_hash(thumbs)
     flat = thumbs.reshape(len(thumbs), -1).astype(np.int16)
     parents = list(range(len(thumbs)))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,6 +29,7 @@ def render_html(inspection: Inspection, folder: ImageFolder) -> str:
 
     env = Environment(loader=PackageLoader("balancegan.data", ""), autoescape=True, trim_blocks=True)
     env.filters["printable"] = printable
+    env.filters["code"] = _code
     env.filters["thousands"] = lambda n: f"{n:,}"
     most = max((c.count for c in inspection.classes), default=0) or 1
     return env.get_template("inspect.html.j2").render(
@@ -38,6 +40,14 @@ def render_html(inspection: Inspection, folder: ImageFolder) -> str:
         findings=list(_tables(inspection)),
         max_listed=MAX_LISTED,
     )
+
+
+def _code(text: str) -> Markup:
+    """Escape the text, and set what stands in backticks as code."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # a file name brought a backtick of its own
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _tables(i: Inspection) -> Iterator[tuple[str, str, tuple[Group, ...]]]:

@@ -137,10 +137,11 @@ def _sort_out(layout: Layout, candidates: list[Candidate], progress: Progress) -
     out = _Sorted()
     paths = [f"{layout.root}/{c.rel}" for c in candidates]
     for c, sniffed in zip(candidates, sniff_many(paths, progress), strict=True):
-        suffix = Path(c.rel).suffix.lower()
         if sniffed.format:
             out.images.append((c, sniffed.format))
-        elif suffix in IMAGE_SUFFIXES or sniffed.unreadable:
+            continue
+        suffix = Path(c.rel).suffix.lower()
+        if suffix in IMAGE_SUFFIXES or sniffed.unreadable:
             out.bad.append(BadFile(c.rel, _why_bad(c, sniffed)))
         else:
             out.side[suffix or "without extension"] += 1

@@ -237,14 +237,10 @@ def _read(where: Path, folder: ImageFolder) -> Built | None:
         bad = tuple(BadFile(path, reason) for path, reason in meta["bad_files"])
         built = Built(settings, window, rows, sizes, modes, bad, meta["fingerprint"])
         expected = len(rows) * built.row_bytes
-        fits = len(rows) + len(bad) == len(folder.files) == int(rows.max(initial=-1)) + 1 + _bad_at_end(rows, folder)
+        fits = len(rows) + len(bad) == len(folder.files) > rows.max(initial=-1)
         return built if fits and (where / "images.u8").stat().st_size == expected else None
     except Exception:  # a damaged cache is rebuilt, whatever is wrong with it
         return None
-
-
-def _bad_at_end(rows: NDArray[np.int64], folder: ImageFolder) -> int:
-    return len(folder.files) - 1 - int(rows.max(initial=-1))
 
 
 def _open(where: Path, folder: ImageFolder, built: Built) -> Store:

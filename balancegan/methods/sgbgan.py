@@ -29,7 +29,9 @@ Where the paper is ambiguous, and what is done here:
 
 Deviations in the presets `default` and `tiny`, each for a reason: classes are drawn by the square root of their
 size (a rare class is seen more often, without repeating its few images as often as balanced drawing would), the generator's weights are
-averaged, and the discriminator makes one update per generator update (five times as many generator updates in the same time).
+averaged, the discriminator makes one update per generator update (five times as many generator updates in the same
+time), and the generator doubles its side by bilinear resizing and a convolution: with transposed convolutions the
+images keep a pixel noise that longer training does not remove (`upsampling`; see benchmarks/upsampling.md).
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ from balancegan import losses
 from balancegan.config import MethodConfig
 from balancegan.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Method, Terms
-from balancegan.nets.vae import Discriminator, Encoder, Generator
+from balancegan.nets.vae import UPSAMPLING, Discriminator, Encoder, Generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class SGBGANConfig(MethodConfig):
 
     latent_dim: int = 128
     width: int = 256  # channels at 4x4
+    upsampling: str = "transposed"  # or resize
     latent_noise: str = "normal"
     w_kl: float = 1.0
     w_ce: float = 1.0
@@ -63,8 +66,9 @@ class SGBGANConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.latent_noise not in ("normal", "uniform"):
-            raise UsageError(f"latent_noise = {self.latent_noise!r} cannot work.", "Give normal or uniform.")
+        for name, allowed in (("latent_noise", ("normal", "uniform")), ("upsampling", tuple(UPSAMPLING))):
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name} = {getattr(self, name)!r} cannot work.", f"Give {' or '.join(allowed)}.")
         if self.width < 8 or self.width % 8 or self.latent_dim < 1:
             raise UsageError(
                 f"width = {self.width}, latent_dim = {self.latent_dim} cannot work.", "Give width a multiple of 8."
@@ -94,6 +98,7 @@ class SGBGAN(Method):
         },
         "default": {
             "image_size": 64,
+            "upsampling": "resize",
             "sampling": "sqrt",
             "lr_pretrain": 5e-4,
             "lr_g": 2e-4,
@@ -106,13 +111,14 @@ class SGBGAN(Method):
         "tiny": {
             "image_size": 32,
             "width": 64,
+            "upsampling": "resize",
             "batch_size": 64,
             "sampling": "sqrt",
             "lr_pretrain": 8e-4,
             "lr_g": 8e-4,
             "lr_d": 8e-4,
             "beta2": 0.9,
-            "ema_halflife": 2.0,
+            "ema_halflife": 10.0,
             "pretrain_steps": 500,
             "steps": 10_000,
         },
@@ -126,7 +132,9 @@ class SGBGAN(Method):
         cfg = self.cfg
         self.latent_dim = cfg.latent_dim
         self.E = Encoder(data.channels, data.image_size, cfg.width, cfg.latent_dim)
-        self.G = Generator(data.num_classes, data.channels, data.image_size, cfg.width, cfg.latent_dim)
+        self.G = Generator(
+            data.num_classes, data.channels, data.image_size, cfg.width, cfg.latent_dim, cfg.upsampling
+        )
         self.D = Discriminator(data.num_classes, data.channels, data.image_size, cfg.width)
 
     def pretrain_parameters(self) -> Iterator[nn.Parameter]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -141,8 +142,8 @@ class OwnExtractor:
     ) -> OwnExtractor:
         """Train the classifier on real images.
 
-        The cost depends neither on the number of images nor much on their size: 400 steps take 10 to 20 seconds on
-        two free CPU cores. The same seed gives the same network on the same machine's CPU.
+        The cost depends neither on the number of images nor much on their size: 400 steps take 10 to 25 seconds on
+        one CPU core. The same seed gives the same network on the same kind of CPU, however many cores it has.
 
         Args:
             images: uint8 (N, C, H, W), training images only.
@@ -170,16 +171,16 @@ class OwnExtractor:
             network = _classifier(images.shape[1], num_classes, side).to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(2, steps + 1))
-        for step in range(steps):
-            chosen = np.array([rng.choice(members[k]) for k in rng.integers(len(members), size=batch_size)])
-            x = _shifted(_normalised(images[chosen], side, device), rng)  # (B, C, side, side)
-            logits = network(x)
-            target = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
-            optimiser.zero_grad(set_to_none=True)
-            functional.cross_entropy(logits, target).backward()
-            optimiser.step()
-            schedule.step()
-            progress("classifier", step + 1, steps)
+        with _one_thread():
+            for step in range(steps):
+                chosen = np.array([rng.choice(members[k]) for k in rng.integers(len(members), size=batch_size)])
+                x = _shifted(_normalised(images[chosen], side, device), rng)  # (B, C, side, side)
+                target = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
+                optimiser.zero_grad(set_to_none=True)
+                functional.cross_entropy(network(x), target).backward()
+                optimiser.step()
+                schedule.step()
+                progress("classifier", step + 1, steps)
         return cls(network, side=side, device=device)
 
     def __call__(self, images: Images) -> Features:
@@ -284,6 +285,20 @@ def _shifted(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return padded[:, :, top : top + side, left : left + side]
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one CPU thread: layers this small gain little from more, and where other programs run on the
+    same cores, threads that wait for each other in every layer make training ten times slower."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _classifier(channels: int, num_classes: int, side: int) -> torch.nn.Sequential:
     """`Sequential(features, head)`: (N, C, side, side) -> (N, 128) -> (N, num_classes)."""
     from torch import nn
@@ -296,9 +311,9 @@ def _classifier(channels: int, num_classes: int, side: int) -> torch.nn.Sequenti
     first = max(1, side // 16)
     trunk = nn.Sequential(
         *block(channels, 32, stride=first, kernel=5 if first > 2 else 3),
-        *block(32, 64),
+        *block(32, 64, stride=2),
         *block(64, 96, stride=2),
-        *block(96, 128, stride=2),
+        *block(96, 128),
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),
         nn.Linear(128 * 4, OwnExtractor.dim),

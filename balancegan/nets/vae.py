@@ -60,33 +60,66 @@ def encoder_trunk(channels: int, image_size: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class Decoder(nn.Module):
-    """Dense to 4x4, transposed 4x4 stride-2 convolutions with batch norm and LeakyReLU(0.2), one self-attention layer.
+def transposed_stage(in_channels: int, out_channels: int) -> list[nn.Module]:
+    """The paper's: transposed 4x4 convolution, which doubles the side."""
+    return [nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False), *_normalised(out_channels)]
 
-    `forward` ends in tanh; `logits` stops before it: tanh(a) on [-1, 1] is sigmoid(2a) on [0, 1], which lets the
-    cross-entropy be computed without saturating. Convolutions before a batch norm have no bias, it would cancel.
-    Shapes: (N, latent_dim) -> (N, channels, S, S).
+
+def transposed_output(in_channels: int, channels: int) -> list[nn.Module]:
+    """The paper's last layer: a transposed convolution straight to the image."""
+    return [nn.ConvTranspose2d(in_channels, channels, 4, 2, 1)]
+
+
+def resize_stage(in_channels: int, out_channels: int) -> list[nn.Module]:
+    """Bilinear doubling, then a 3x3 convolution (Odena et al. 2016): neighbouring pixels share their kernel.
+
+    A transposed convolution makes the four pixels of every 2x2 block with four different kernels, and a stride-2
+    critic teaches them apart: pixel noise. Borders are replicated, since zeros there show as a frame.
+    """
+    return [nn.Upsample(scale_factor=2, mode="bilinear"), _conv3(in_channels, out_channels), *_normalised(out_channels)]
+
+
+def resize_output(in_channels: int, channels: int) -> list[nn.Module]:
+    """A last doubling stage and a 3x3 convolution to the image."""
+    return [*resize_stage(in_channels, in_channels), _conv3(in_channels, channels, bias=True)]
+
+
+def _conv3(in_channels: int, out_channels: int, bias: bool = False) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="replicate", bias=bias)
+
+
+def _normalised(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels), nn.LeakyReLU(0.2)]
+
+
+UPSAMPLING = {"transposed": (transposed_stage, transposed_output), "resize": (resize_stage, resize_output)}
+
+
+class Decoder(nn.Module):
+    """Dense to 4x4, up-sampling stages with batch norm and LeakyReLU(0.2), one self-attention layer, tanh.
+
+    `upsampling` chooses the stages from `UPSAMPLING`. `logits` stops before the tanh: tanh(a) on [-1, 1] is
+    sigmoid(2a) on [0, 1], which lets the cross-entropy be computed without saturating. Convolutions before a batch
+    norm have no bias, it would cancel. Shapes: (N, latent_dim) -> (N, channels, S, S).
     """
 
-    def __init__(self, channels: int, image_size: int, width: int, latent_dim: int) -> None:
+    def __init__(
+        self, channels: int, image_size: int, width: int, latent_dim: int, upsampling: str = "transposed"
+    ) -> None:
         super().__init__()
+        stage, output = UPSAMPLING[upsampling]
         widths = stage_channels(image_size, width)
         self.width = width
-        self.dense = nn.Linear(latent_dim, widths[0] * SIDE * SIDE, bias=False)
-        self.norm = nn.BatchNorm2d(widths[0])
+        self.dense = nn.Linear(latent_dim, width * SIDE * SIDE, bias=False)
+        self.norm = nn.BatchNorm2d(width)
         layers: list[nn.Module] = []
         side = SIDE
         for in_channels, out_channels in zip(widths, widths[1:], strict=False):
-            layers += [
-                nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(out_channels),
-                nn.LeakyReLU(0.2),
-            ]
+            layers += stage(in_channels, out_channels)
             side *= 2
             if side == attention_side(image_size):
                 layers.append(SelfAttention2d(out_channels))
-        layers.append(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1))
-        self.up = nn.Sequential(*layers)
+        self.up = nn.Sequential(*layers, *output(widths[-1], channels))
 
     def logits(self, o: Tensor) -> Tensor:
         """Pre-activation image `a` with image = tanh(a)."""
@@ -104,10 +137,18 @@ class Generator(nn.Module):
     The very module that the SA-GVAE trains, so its weights are the pre-trained ones by construction.
     """
 
-    def __init__(self, num_classes: int, channels: int, image_size: int, width: int, latent_dim: int) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        channels: int,
+        image_size: int,
+        width: int,
+        latent_dim: int,
+        upsampling: str = "transposed",
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_classes, latent_dim)
-        self.decoder = Decoder(channels, image_size, width, latent_dim)
+        self.decoder = Decoder(channels, image_size, width, latent_dim, upsampling)
 
     def logits(self, z: Tensor, c: Tensor) -> Tensor:
         """The decoder's pre-activation for latents z (N, latent_dim) of classes c (N,)."""

@@ -39,7 +39,7 @@ FEW_IMAGES = 100
 """An FID with fewer images than this on a side is given, and called rough."""
 
 LOW_DIVERSITY = 0.6
-"""Low diversity: synthetic pairs differ (1 - SSIM) less than this fraction of what real pairs do."""
+"""Low diversity: synthetic pairs differ (in 1 - SSIM or in spread) less than this fraction of what real pairs do."""
 
 NOISY = 1.35
 """Noise: synthetic pairs differ more than this multiple of what real pairs do."""
@@ -227,6 +227,8 @@ _MEASURES = (
     "ssim_within_real",
     "ssim_within_fake",
     "ssim_pairs",
+    "spread_real",
+    "spread_fake",
     "copy_rate",
     "copy_rate_holdout",
     "copy_threshold",
@@ -253,7 +255,11 @@ def _distances(
 
 
 def _similarities(real: Images, fake: Images, reasons: dict[str, str], *, seed: int) -> Json:
-    """SSIM of synthetic to real images, and within each set."""
+    """SSIM of synthetic to real images, and two measures of the diversity within each set.
+
+    SSIM sees grain: one image repeated under noise is diverse to it. The spread, a root-mean-square distance of pairs
+    of small versions, is deaf to grain, and blind to details instead.
+    """
     # SSIM's cost grows with the pixels: 500 pairs up to 64 pixels a side, fewer above, never fewer than 100.
     pairs = int(np.clip(500 * 64 * 64 / math.prod(fake.shape[2:]), 100, 500))
     row: Json = {"ssim": None, "ssim_within_real": None, "ssim_within_fake": None, "ssim_pairs": pairs}
@@ -261,12 +267,21 @@ def _similarities(real: Images, fake: Images, reasons: dict[str, str], *, seed: 
         row["ssim"] = mean_ssim(real, fake, pairs=pairs, seed=seed)
     else:
         reasons["ssim"] = "No real images to compare with."
-    for key, images, what in (("ssim_within_real", real, "real"), ("ssim_within_fake", fake, "synthetic")):
+    for side, images, what in (("real", real, "real"), ("fake", fake, "synthetic")):
+        ssim, spread = f"ssim_within_{side}", f"spread_{side}"
         if len(images) >= 2:
-            row[key] = within_ssim(images, pairs=pairs, seed=seed)
+            row[ssim] = within_ssim(images, pairs=pairs, seed=seed)
+            row[spread] = _spread(images)
         else:
-            reasons[key] = f"A pair needs two {what} images, and there are {len(images)}."
+            reasons[ssim] = reasons[spread] = f"A pair needs two {what} images, and there are {len(images)}."
+            row[spread] = None
     return row
+
+
+def _spread(images: Images) -> float:
+    """Root-mean-square distance over all pairs of different images, 0 to 1."""
+    features = memorisation.pixel_features(images).astype(np.float64)
+    return float(np.sqrt(2.0 * features.var(axis=0, ddof=1).sum()))  # E|a - b|² = 2 Tr Σ
 
 
 def _copies(images: ClassImages, measured: NDArray[np.int64], reasons: dict[str, str], *, seed: int) -> Json:
@@ -400,6 +415,9 @@ def _diversity_findings(row: Json) -> list[Json]:
         return []
     ratio = (1.0 - fake) / (1.0 - real)
     values = f"SSIM within the synthetic images is {fake:.2f}, within the real ones {real:.2f}"
+    if row["spread_fake"] < LOW_DIVERSITY * row["spread_real"]:
+        values += f"; spread {row['spread_fake']:.2f} against {row['spread_real']:.2f}"
+        ratio = 0.0
     if ratio < LOW_DIVERSITY:
         text = f"Low diversity: the synthetic images resemble each other far more than real ones do ({values})."
         return [_finding("warning", row["name"], text)]

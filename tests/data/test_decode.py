@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from balancegan.data.decode import (
+    DecodeSettings,
+    ImageError,
+    Window,
+    decode_image,
+    finite_range,
+    is_grey,
+    network_pixels,
+    read_header,
+    resize,
+    to_uint8,
+)
+from balancegan.errors import UsageError
+
+RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+
+
+def save(array: np.ndarray, path: Path, **options: object) -> Path:
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def reason(path: Path, **options: int) -> str:
+    with pytest.raises(ImageError) as e:
+        decode_image(path, **options)
+    assert str(path) not in e.value.reason
+    return e.value.reason
+
+
+def bare_png(width: int, height: int, data: bytes = b"", bits: int = 8, colour: int = 0) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_grey_keeps_its_shades(tmp_path, suffix):
+    picture = decode_image(save(RAMP, tmp_path / f"x{suffix}"))
+    assert picture.deep
+    np.testing.assert_array_equal(picture.pixels, RAMP)
+    shown = to_uint8(picture.pixels, finite_range(picture.pixels))
+    np.testing.assert_array_equal(shown, np.rint(RAMP / 63000 * 255))
+    assert len(np.unique(shown)) == 64  # Pillow's convert("L") would clip nearly all of them to 255
+
+
+@pytest.mark.parametrize(
+    ("array", "byteorder"),
+    [
+        (RAMP, ">"),
+        (RAMP.astype(np.int32) - 30000, "<"),
+        ((RAMP.astype(np.int32) - 30000).astype(np.int16), "<"),
+        (RAMP.astype(np.uint32) * 60000, "<"),
+        (RAMP.astype(np.uint32) * 60000, ">"),
+        (RAMP.astype(np.float32) / 7, "<"),
+        (RAMP.astype(np.float64) / 7, "<"),
+        (np.stack([RAMP, RAMP + 1, RAMP + 2], -1), "<"),
+        (np.stack([RAMP, RAMP + 1, RAMP + 2], -1), ">"),
+        (np.stack([RAMP, RAMP, RAMP], -1) / 3.0, "<"),
+    ],
+    ids=[
+        "uint16-big-endian",
+        "int32",
+        "int16",
+        "uint32",
+        "uint32-big-endian",
+        "float32",
+        "float64",
+        "rgb16",
+        "rgb16be",
+        "rgbf",
+    ],
+)
+def test_deep_tiffs(tmp_path, array, byteorder):
+    tifffile = pytest.importorskip("tifffile")
+    colour = "rgb" if array.ndim == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "x.tif", array, byteorder=byteorder, photometric=colour)
+    picture = decode_image(tmp_path / "x.tif")
+    np.testing.assert_array_equal(picture.pixels, array)
+    assert finite_range(picture.pixels) == Window(float(array.min()), float(array.max()))
+
+
+@pytest.mark.parametrize(("channels", "colour"), [(3, 2), (4, 6)])
+def test_16_bit_colour_png_keeps_all_bits(tmp_path, channels, colour):
+    values = np.random.default_rng(0).integers(0, 65536, (8, 8, channels), dtype=np.uint16)
+    if channels == 4:
+        values[..., 3] = 65535
+        values[0, 0, 3] = 0
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    (tmp_path / "x.png").write_bytes(bare_png(8, 8, zlib.compress(raw), 16, colour))
+    picture = decode_image(tmp_path / "x.png", background=(1, 2, 3))
+    expected = values[..., :3].copy()
+    if channels == 4:
+        expected[0, 0] = [257, 514, 771]
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert picture.mode.endswith(";16")
+
+
+def test_white_is_zero_tiff(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "x.tif", RAMP, photometric="miniswhite")
+    np.testing.assert_array_equal(decode_image(tmp_path / "x.tif").pixels, 65535 - RAMP)
+
+
+def test_float_tiff_with_holes(tmp_path):
+    values = np.linspace(-1, 3, 64, dtype=np.float32).reshape(8, 8)
+    values[0, 0], values[0, 1], values[0, 2] = np.nan, np.inf, -np.inf
+    picture = decode_image(save(values, tmp_path / "x.tif"))
+    window = finite_range(picture.pixels)
+    assert window.high == 3
+    shown = to_uint8(picture.pixels, window)
+    assert shown[0, 0] == 0 and shown[0, 1] == 255 and shown[0, 2] == 0 and shown[-1, -1] == 255
+    assert "finite" in reason(save(np.full((4, 4), np.nan, np.float32), tmp_path / "nan.tif"))
+
+
+def test_a_window_is_common_and_clips():
+    np.testing.assert_array_equal(
+        to_uint8(np.array([[0, 100, 200, 300, 900]], np.uint16), Window(100, 300)), [[0, 0, 128, 255, 255]]
+    )
+    assert to_uint8(np.full((2, 2), 7, np.int32), Window(7, 7)).max() == 0
+    with pytest.raises(ValueError, match="window"):
+        to_uint8(np.zeros((2, 2), np.uint16), None)
+
+
+def test_transparency_shows_the_background(tmp_path):
+    rgba = np.zeros((4, 4, 4), np.uint8)
+    rgba[:, 2:] = [200, 10, 30, 255]
+    path = save(rgba, tmp_path / "x.png")
+    assert decode_image(path).pixels[0, 0].tolist() == [255, 255, 255]
+    pixels = decode_image(path, background=(1, 2, 3)).pixels
+    assert pixels[0, 0].tolist() == [1, 2, 3]
+    assert pixels[0, 3].tolist() == [200, 10, 30]
+    half = np.full((4, 4, 2), 128, np.uint8)
+    assert decode_image(save(half, tmp_path / "la.png")).pixels[0, 0].tolist() == [191] * 3
+
+
+def test_transparent_palette_entries(tmp_path):
+    im = Image.new("P", (4, 4), 0)
+    im.putpalette([255, 0, 0, 0, 255, 0])
+    im.paste(1, (2, 0, 4, 4))
+    im.save(tmp_path / "p.png", transparency=0)
+    pixels = decode_image(tmp_path / "p.png").pixels
+    assert pixels[0, 0].tolist() == [255, 255, 255] and pixels[0, 3].tolist() == [0, 255, 0]
+    Image.new("RGB", (4, 4), (9, 9, 9)).save(tmp_path / "key.png", transparency=(9, 9, 9))
+    assert decode_image(tmp_path / "key.png").pixels.min() == 255
+    Image.new("L", (4, 4), 9).save(tmp_path / "grey.png", transparency=9)
+    assert decode_image(tmp_path / "grey.png").pixels.min() == 255
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [("P", "x.png"), ("P", "x.gif"), ("CMYK", "x.jpg"), ("CMYK", "x.tif"), ("YCbCr", "x.jpg")]
+)
+def test_colour_modes(tmp_path, mode, name):
+    Image.new("RGB", (16, 16), (255, 0, 0)).convert(mode).save(tmp_path / name)
+    red = decode_image(tmp_path / name).pixels[8, 8].astype(int)
+    assert np.abs(red - [255, 0, 0]).max() < 8
+
+
+def test_one_bit(tmp_path):
+    Image.new("1", (8, 8), 1).save(tmp_path / "x.png")
+    assert decode_image(tmp_path / "x.png").pixels.tolist() == [[255] * 8] * 8
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize(("turn", "corner"), [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))])
+def test_exif_orientation(tmp_path, suffix, turn, corner):
+    pixels = np.zeros((24, 48, 3), np.uint8)
+    pixels[:12, :24] = 255
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    picture = decode_image(save(pixels, tmp_path / f"x{suffix}", exif=exif))
+    assert picture.size == ((24, 48) if turn > 4 else (48, 24))
+    assert picture.pixels.shape[:2] == picture.size[::-1]
+    lit = [c for c in [(0, 0), (0, -1), (-1, 0), (-1, -1)] if picture.pixels[c].min() > 200]
+    assert lit == [corner]
+
+
+def test_a_reduced_jpeg_reports_its_native_size(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(np.zeros((512, 512, 3), np.uint8), tmp_path / "x.jpg", exif=exif)
+    picture = decode_image(tmp_path / "x.jpg", at_least=32)
+    assert picture.size == (512, 512) and picture.pixels.shape == (64, 64, 3)
+    exact = decode_image(tmp_path / "x.jpg")
+    assert exact.pixels.shape == (512, 512, 3)
+
+
+def test_damaged_exif_is_ignored(tmp_path):
+    save(np.zeros((8, 8, 3), np.uint8), tmp_path / "x.jpg", exif=b"Exif\0\0garbage that is no TIFF header")
+    assert decode_image(tmp_path / "x.jpg").size == (8, 8)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
+def test_first_frame_of_animations(tmp_path, suffix):
+    frames = [Image.new("RGB", (8, 8), c) for c in [(250, 0, 0), (0, 250, 0), (0, 0, 250)]]
+    frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:])
+    colour = decode_image(tmp_path / f"x{suffix}").pixels[4, 4].astype(int)
+    assert np.abs(colour - [250, 0, 0]).max() < 8
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".gif", ".tif", ".bmp", ".webp", ".ppm"])
+@pytest.mark.parametrize("part", [0.3, 0.95])
+def test_truncated_files(tmp_path, suffix, part, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(noise, tmp_path / f"x{suffix}")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    why = reason(path)
+    assert "truncated" in why or "damaged" in why
+
+
+def test_bombs_by_declared_size(tmp_path):
+    (tmp_path / "big.png").write_bytes(bare_png(12000, 9000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert "decompression bomb: 12000 x 9000" in reason(tmp_path / "big.png")
+    (tmp_path / "huge.png").write_bytes(bare_png(60000, 60000))
+    assert "decompression bomb" in reason(tmp_path / "huge.png")
+    fine = save(np.zeros((20, 20), np.uint8), tmp_path / "fine.png")
+    assert "bomb" in reason(fine, max_pixels=399)
+    assert decode_image(fine, max_pixels=400).size == (20, 20)
+
+
+def test_other_reasons(tmp_path):
+    assert "vanished" in reason(tmp_path / "gone.png")
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    assert "damaged" in reason(tmp_path / "x.png")
+    (tmp_path / "y.png").write_bytes(bare_png(8, 8, b"no zlib stream"))
+    assert "damaged" in reason(tmp_path / "y.png") or "truncated" in reason(tmp_path / "y.png")
+    (tmp_path / "x.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    assert "cannot read" in reason(tmp_path / "x.eps")  # formats that run programs stay closed
+    with pytest.raises(ImageError):
+        read_header(tmp_path / "x.png")
+
+
+def test_header_only(tmp_path, picture):
+    path = picture(tmp_path / "x.jpg", size=(20, 10))
+    assert read_header(path) == ((20, 10), "RGB")
+
+
+def test_grey():
+    assert is_grey(np.zeros((4, 4), np.uint8))
+    colour = np.zeros((4, 4, 3), np.uint8)
+    assert is_grey(colour)
+    colour[3, 3, 2] = 1
+    assert not is_grey(colour)
+
+
+def test_stretch_crop_pad():
+    pixels = np.zeros((20, 40, 3), np.uint8)  # a wide black bar, white in its outer quarters
+    pixels[:, :10] = pixels[:, 30:] = 255
+    base = DecodeSettings(image_size=16)
+    stretched = resize(pixels, base)
+    assert stretched.shape == (3, 16, 16) and stretched[0, 8, 1] > 250 and stretched[0, 8, 8] < 5
+    assert resize(pixels, replace(base, fit="crop"))[0, :, 1:-1].max() < 30  # the white quarters are cut off
+    padded = resize(pixels, replace(base, fit="pad", background=(10, 20, 30)))
+    assert padded[:, 0, 8].tolist() == [10, 20, 30] and padded[:, 15, 8].tolist() == [10, 20, 30]
+    assert padded[:, 8, 1].min() > 250 and padded[:, 8, 8].max() < 5
+    grey = resize(pixels[..., 0], replace(base, fit="pad"))
+    assert grey.shape == (1, 16, 16) and grey[0, 0, 0] == 255
+
+
+def test_shrinking_averages():
+    checks = np.indices((64, 64)).sum(0).astype(np.uint8) % 2 * 255
+    small = resize(checks.astype(np.uint8), DecodeSettings(image_size=16))
+    assert np.abs(small.astype(int) - 127).max() < 20  # nearest neighbour would give 0 or 255
+
+
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (1, 1)])
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_extreme_shapes(shape, fit):
+    assert resize(np.zeros((*shape, 3), np.uint8), DecodeSettings(image_size=8, fit=fit)).shape == (3, 8, 8)
+
+
+def test_channels():
+    grey, colour = np.full((8, 8), 50, np.uint8), np.zeros((8, 8, 3), np.uint8)
+    colour[..., 0] = 255
+    one, three = DecodeSettings(8, 1), DecodeSettings(8, 3)
+    assert network_pixels(grey, three)[0].shape == (3, 8, 8) and network_pixels(grey, three)[1]
+    luma, is_grey_too = network_pixels(colour, one)
+    assert luma.shape == (1, 8, 8) and luma[0, 0, 0] == 76 and not is_grey_too
+
+
+@pytest.mark.parametrize("wrong", [{"fit": "squash"}, {"channels": 2}, {"image_size": 0}])
+def test_settings_are_checked(wrong):
+    with pytest.raises(UsageError):
+        DecodeSettings(**wrong)

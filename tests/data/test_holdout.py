@@ -1,0 +1,48 @@
+"""The held-out part: stratified, grouped, reproducible."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balancegan.data.holdout import choose_holdout, group_keys
+from balancegan.errors import DatasetError
+
+LABELS = np.repeat([0, 1, 2, 3], [100, 20, 5, 4])
+
+
+def test_every_class_of_five_or_more_gives_at_least_one():
+    held = choose_holdout(LABELS, range(len(LABELS)), 0.2, 0)
+    assert np.bincount(LABELS[held], minlength=4).tolist() == [20, 4, 1, 0]
+    tiny = choose_holdout(LABELS, range(len(LABELS)), 0.01, 0)
+    assert np.bincount(LABELS[tiny], minlength=4).tolist() == [1, 1, 1, 0]
+
+
+def test_reproducible_by_seed():
+    a, b, c = (choose_holdout(LABELS, range(len(LABELS)), 0.2, s) for s in (0, 0, 1))
+    assert (a == b).all() and (a != c).any()
+    assert not choose_holdout(LABELS, range(len(LABELS)), 0.0, 0).any()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=80),
+    st.floats(0.01, 0.9),
+    st.integers(0, 5),
+)
+def test_groups_stay_whole_and_no_class_is_emptied(items, fraction, seed):
+    labels = np.array([c for c, _ in items])
+    groups = [g for _, g in items]
+    held = choose_holdout(labels, groups, fraction, seed)
+    for g in set(groups):
+        members = [held[i] for i in range(len(items)) if groups[i] == g]
+        assert all(members) or not any(members)
+    assert set(labels[~held]) == set(labels)
+
+
+def test_keys_by_pattern_and_by_equal_pixels():
+    paths = ["a/slide1_x.png", "a/slide1_y.png", "b/slide2_x.png", "b/other.png", "b/copy.png"]
+    digests = [b"1", b"2", b"3", b"4", b"1"]
+    keys = group_keys(paths, r"(slide\d)", digests)
+    assert keys[0] == keys[1] == keys[4] and len({keys[0], keys[2], keys[3]}) == 3
+    with pytest.raises(DatasetError, match="matches none"):
+        group_keys(paths, "patient", digests)

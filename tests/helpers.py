@@ -1,0 +1,48 @@
+"""A tiny training run from Python, used by several test modules."""
+
+from pathlib import Path
+
+from balancegan.launch import TrainRequest, launch
+
+TINY = {
+    "image_size": 16,
+    "width": 16,
+    "latent_dim": 8,
+    "batch_size": 8,
+    "pretrain_steps": 4,
+    "steps": 6,
+    "log_every": 2,
+    "save_every": 5,
+    "sample_every": 100,
+}
+
+
+class Quiet:
+    """A monitor that remembers what it was told."""
+
+    def __init__(self):
+        self.rows, self.notes, self.steps = [], [], []
+
+    def step(self, stage, step, total):
+        self.steps.append((stage, step))
+
+    def tick(self, row):
+        self.rows.append(row)
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def train_tiny(data: Path, out: Path, monitor=None, *, method="sgbgan", resume="auto", max_seconds=None, **flags):
+    """Run `launch` on the CPU with a narrow network."""
+    request = TrainRequest(
+        data=data,
+        method=method,
+        preset="tiny",
+        flags={**TINY, **flags},
+        device="cpu",
+        out=out,
+        resume=resume,
+        max_seconds=max_seconds,
+    )
+    return launch(request, monitor or Quiet())

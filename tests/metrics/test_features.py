@@ -1,0 +1,175 @@
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from balancegan.errors import CheckpointError, UsageError, WeightsMissingError
+from balancegan.metrics.features import (
+    WEIGHTS_NAMES,
+    WEIGHTS_VARIABLE,
+    InceptionExtractor,
+    OwnExtractor,
+    _inception,
+    find_inception_weights,
+)
+
+REAL_WEIGHTS = os.environ.get(WEIGHTS_VARIABLE)
+
+
+class Payload:
+    """A pickle that creates a file when it is loaded without care."""
+
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return (open, (self.marker, "w"))
+
+
+def toy(per_class=30, channels=1, side=16, seed=0):
+    """Horizontal against vertical stripes with noise."""
+    rng = np.random.default_rng(seed)
+    wave = 127 + 100 * np.sign(np.sin(np.arange(side) * np.pi / 3))
+    clean = [np.tile(wave[:, None], (1, side)), np.tile(wave[None, :], (side, 1))]
+    stack = np.stack([clean[k] for k in (0, 1) for _ in range(per_class)])[:, None].repeat(channels, axis=1)
+    images = np.clip(stack + rng.normal(0, 25, stack.shape), 0, 255).astype(np.uint8)
+    return images, np.repeat([0, 1], per_class)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return OwnExtractor.fit(*toy(), 2, steps=25, batch_size=16)
+
+
+def test_own_learns_separable_classes(trained):
+    images, labels = toy(seed=1)
+    assert trained.accuracy(images, labels) == pytest.approx([1.0, 1.0], abs=0.1)
+    features = trained(images)
+    assert features.shape == (60, 128) and features.dtype == np.float32
+    assert trained.logits(images).shape == (60, 2)
+    assert (trained.name, trained.comparable, trained.dim) == ("own", False, 128)
+
+
+def test_own_features_do_not_depend_on_the_batch(trained):
+    images, _ = toy(seed=1)
+    single = np.concatenate([trained(images[i : i + 1]) for i in range(5)])
+    assert trained(images)[:5] == pytest.approx(single, abs=1e-4)
+    assert trained(images[:0]).shape == (0, 128)
+
+
+def test_own_is_determined_by_its_seed():
+    images, labels = toy(6)
+    state = torch.random.get_rng_state()
+    features = [OwnExtractor.fit(images, labels, 2, seed=s, steps=3, batch_size=8)(images) for s in (0, 0, 1)]
+    assert (features[0] == features[1]).all()
+    assert (features[0] != features[2]).any()
+    assert (torch.random.get_rng_state() == state).all()  # the caller's random numbers stay as they were
+
+
+@pytest.mark.parametrize(("channels", "side"), [(3, 16), (1, 32), (3, 64), (1, 100)])
+def test_own_takes_grey_and_colour_of_any_size(channels, side):
+    images, labels = toy(2, channels, side)
+    calls = []
+    extractor = OwnExtractor.fit(
+        images, labels, 3, steps=2, batch_size=2, progress=lambda stage, done, total: calls.append((done, total))
+    )
+    assert extractor(images).shape == (4, 128)
+    assert np.isnan(extractor.accuracy(images, labels)[2])  # an empty class
+    assert calls == [(1, 2), (2, 2)]
+
+
+def test_own_needs_images():
+    with pytest.raises(ValueError, match="cannot train"):
+        OwnExtractor.fit(np.empty((0, 1, 16, 16), np.uint8), np.empty(0, np.int64), 2)
+
+
+def test_a_malicious_pickle_is_refused(tmp_path):
+    marker = tmp_path / "marker"
+    for name, dump in (("plain.pth", lambda *args: pickle.dump(*args, protocol=2)), ("torch.pth", torch.save)):
+        path = tmp_path / name
+        with path.open("wb") as file:
+            dump({"fc.weight": Payload(marker)}, file)
+        with pytest.raises(CheckpointError) as caught:
+            InceptionExtractor(path)
+        assert caught.value.hint
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["broken.pth", "broken.safetensors"])
+def test_a_damaged_file_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"not a network")
+    with pytest.raises(CheckpointError, match="damaged"):
+        InceptionExtractor(tmp_path / name)
+
+
+def test_other_contents_are_refused(tmp_path):
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(CheckpointError, match="by name"):
+        InceptionExtractor(tmp_path / "list.pth")
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="other than"):
+        InceptionExtractor(tmp_path / "other.pth")
+
+
+def test_weights_lookup_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
+    assert find_inception_weights(None) is None
+    (tmp_path / "checkpoints").mkdir()
+    cached = [tmp_path / "checkpoints" / name for name in WEIGHTS_NAMES]
+    cached[1].touch()
+    assert find_inception_weights(None) == cached[1]
+    cached[0].touch()
+    assert find_inception_weights(None) == cached[0]
+    named, explicit = tmp_path / "named.pth", tmp_path / "explicit.pth"
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(named))
+    with pytest.raises(WeightsMissingError, match=WEIGHTS_VARIABLE):
+        find_inception_weights(None)
+    named.touch()
+    assert find_inception_weights(None) == named
+    with pytest.raises(WeightsMissingError, match="explicit"):
+        find_inception_weights(explicit)
+    explicit.touch()
+    assert find_inception_weights(explicit) == explicit
+
+
+@pytest.fixture(scope="module")
+def random_weights(tmp_path_factory):
+    """The right tensors with random values, in half precision and without the score layer."""
+    from safetensors.torch import save_file
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        state = _inception({}, Path("none")).state_dict()
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items() if not k.startswith("fc.")}
+    path = tmp_path_factory.mktemp("weights") / "inception.safetensors"
+    save_file({k: v.contiguous() for k, v in half.items()}, path)
+    return path
+
+
+def test_inception_from_half_precision_safetensors_without_head(random_weights):
+    calls = []
+    extractor = InceptionExtractor(random_weights, batch_size=2, progress=lambda *call: calls.append(call))
+    grey = np.random.default_rng(0).integers(0, 256, (3, 1, 20, 20), dtype=np.uint8)
+    features = extractor(grey)
+    assert features.shape == (3, 2048) and features.dtype == np.float32
+    assert np.isfinite(features).all() and not extractor.has_head
+    assert extractor(grey.repeat(3, axis=1)[:1]) == pytest.approx(features[:1], rel=1e-3, abs=1e-4)
+    assert calls[:2] == [("inception features", 2, 3), ("inception features", 3, 3)]
+    with pytest.raises(UsageError, match="grey or RGB"):
+        extractor(np.zeros((1, 4, 8, 8), np.uint8))
+
+
+@pytest.mark.skipif(not REAL_WEIGHTS, reason=f"{WEIGHTS_VARIABLE} names no weights file")
+def test_real_weights_give_torch_fidelitys_features():
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+    extractor = InceptionExtractor(Path(REAL_WEIGHTS), batch_size=2)
+    network = FeatureExtractorInceptionV3("reference", ["2048"], feature_extractor_weights_path=REAL_WEIGHTS)
+    assert extractor(images) == pytest.approx(network(torch.from_numpy(images))[0].numpy(), abs=1e-4)
+    assert extractor.comparable

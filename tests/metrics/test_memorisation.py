@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from balancegan.metrics.memorisation import (
+    FALLBACK_THRESHOLD,
+    MAX_SIDE,
+    MEDIAN_FRACTION,
+    copy_threshold,
+    nearest,
+    pixel_features,
+)
+
+
+def random_images(n, channels=3, side=32, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, channels, side, side), dtype=np.uint8)
+
+
+def brute_force(query, reference):
+    table = np.sqrt(((query[:, None].astype(np.float64) - reference[None]) ** 2).sum(axis=2))
+    return table.min(axis=1), table.argmin(axis=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [16, 24, 32, 50])
+def test_features_are_rms_differences_of_the_pixel_range(channels, side):
+    black = np.zeros((1, channels, side, side), np.uint8)
+    grey, white = np.full_like(black, 51), np.full_like(black, 255)
+    features = pixel_features(np.concatenate([black, grey, white]))
+    assert features.dtype == np.float32
+    assert features.shape == (3, channels * MAX_SIDE**2)
+    assert np.linalg.norm(features[2] - features[0]) == pytest.approx(1.0, abs=1e-5)
+    assert np.linalg.norm(features[1] - features[0]) == pytest.approx(0.2, abs=1e-5)
+
+
+def test_features_average_areas():
+    image = np.zeros((1, 1, 32, 32), np.uint8)
+    image[0, 0, 0, 0] = 200  # one of the four pixels behind the first small pixel
+    assert pixel_features(image)[0, 0] == pytest.approx(50 / 255 / MAX_SIDE)
+
+
+def test_images_smaller_than_the_comparison_size_keep_their_pixels():
+    image = random_images(1, 1, 8)
+    assert pixel_features(image)[0] * 255 * 8 == pytest.approx(image.ravel(), abs=1e-3)
+
+
+def test_nearest_is_brute_force_across_blocks():
+    query, reference = pixel_features(random_images(700, 1, 16, 1)), pixel_features(random_images(90, 1, 16, 2))
+    distances, indices = nearest(query, reference)
+    expected, winners = brute_force(query, reference)
+    assert distances == pytest.approx(expected, rel=1e-6)
+    assert (indices == winners).all()
+
+
+def test_nearest_finds_an_exact_copy_among_close_neighbours():
+    base = np.full((1, 1, 16, 16), 250, np.uint8)
+    reference = np.repeat(base, 200, axis=0)
+    for i in range(200):
+        reference[i, 0, i // 16, i % 16] += 1  # all within one grey level of one pixel
+    features = pixel_features(reference)
+    distances, indices = nearest(features[77:78], features)
+    assert distances[0] == 0.0
+    assert indices[0] == 77
+
+
+def test_exclude_self():
+    features = pixel_features(random_images(600, 1, 16))
+    features[599] = features[0]
+    distances, indices = nearest(features, features, exclude_self=True)
+    assert (indices != np.arange(600)).all()
+    assert indices[0] == 599 and distances[0] == 0.0
+    with pytest.raises(ValueError, match="same rows"):
+        nearest(features[:3], features, exclude_self=True)
+
+
+@pytest.mark.parametrize(("m", "exclude_self"), [(0, False), (1, True)])
+def test_nothing_to_compare_with(m, exclude_self):
+    features = pixel_features(random_images(m, 1, 16))
+    query = features if exclude_self else pixel_features(random_images(2, 1, 16))
+    distances, indices = nearest(query, features, exclude_self=exclude_self)
+    assert np.isinf(distances).all() and (indices == -1).all()
+
+
+def test_no_queries():
+    distances, indices = nearest(np.empty((0, 256), np.float32), pixel_features(random_images(3, 1, 16)))
+    assert distances.shape == indices.shape == (0,)
+
+
+def test_dimensions_must_agree():
+    with pytest.raises(ValueError, match="must be"):
+        nearest(np.zeros((1, 3), np.float32), np.zeros((1, 4), np.float32))
+
+
+def test_threshold_is_a_low_percentile_of_real_distances():
+    features = pixel_features(random_images(200, 1, 16))
+    distances, _ = nearest(features, features, exclude_self=True)
+    assert copy_threshold(features) == pytest.approx(np.percentile(distances, 1.0))
+    assert copy_threshold(features, 50.0) == pytest.approx(np.median(distances))
+
+
+def test_duplicates_among_real_images_do_not_lower_the_threshold():
+    features = pixel_features(random_images(30, 1, 16))
+    assert copy_threshold(np.concatenate([features, features[:5]])) == copy_threshold(features)
+
+
+def test_near_duplicates_do_not_switch_the_threshold_off():
+    features = pixel_features(random_images(30, 1, 16))
+    close = features[:1] + np.float32(1e-6)
+    with_close = np.concatenate([features, close])
+    distances, _ = nearest(with_close, with_close, exclude_self=True)
+    assert np.percentile(distances, 1.0) < 1e-3
+    assert copy_threshold(with_close) == pytest.approx(MEDIAN_FRACTION * np.median(distances), rel=1e-5)
+
+
+@pytest.mark.parametrize("distinct", [0, 1, 2])
+def test_too_few_distinct_images_fall_back(distinct):
+    features = pixel_features(random_images(distinct, 1, 16))
+    assert copy_threshold(np.repeat(features, 3, axis=0)) == FALLBACK_THRESHOLD
+
+
+def test_a_noisy_copy_is_below_the_threshold_and_a_new_image_is_not():
+    rng = np.random.default_rng(0)
+    smooth = rng.integers(0, 256, (40, 1, 4, 4)).repeat(8, axis=2).repeat(8, axis=3)
+    train = pixel_features(smooth[:30].astype(np.uint8))
+    copies = np.clip(smooth[:10] + rng.normal(0, 10, smooth[:10].shape), 0, 255).astype(np.uint8)
+    threshold = copy_threshold(train)
+    assert (nearest(pixel_features(copies), train)[0] < threshold).all()
+    assert (nearest(pixel_features(smooth[30:].astype(np.uint8)), train)[0] > 0.5 * threshold).all()

@@ -1,0 +1,93 @@
+"""Losses against references written out from their equations, and their directions."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from balancegan import losses
+
+
+def test_binary_cross_entropies():
+    logits = torch.tensor([-2.0, 0.0, 3.0])
+    p = [1 / (1 + math.exp(-v)) for v in logits.tolist()]
+    assert losses.bce_as_real(logits).item() == pytest.approx(-sum(math.log(q) for q in p) / 3, rel=1e-5)
+    assert losses.bce_as_fake(logits).item() == pytest.approx(-sum(math.log(1 - q) for q in p) / 3, rel=1e-5)
+
+
+def test_cross_entropies_pull_logits_the_right_way():
+    logits = torch.zeros(4, requires_grad=True)
+    losses.bce_as_real(logits).backward()
+    assert (logits.grad < 0).all()  # descent raises the logit of what should be real
+    logits.grad = None
+    losses.bce_as_fake(logits).backward()
+    assert (logits.grad > 0).all()
+
+
+def test_gradient_penalty_of_a_linear_critic_is_known():
+    w = torch.randn(3, 4, 4, dtype=torch.float64)
+    critic = lambda x: (x * w.float()).flatten(1).sum(1)  # noqa: E731  (its gradient is w everywhere)
+    x, fake = torch.rand(5, 3, 4, 4), torch.rand(5, 3, 4, 4)
+    expected = (w.norm().item() - 1) ** 2
+    assert losses.gradient_penalty(critic, x, fake, torch.rand(5)).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_gradient_penalty_interpolates_real_times_alpha():
+    seen = []
+
+    def critic(x):
+        seen.append(x.detach())
+        return x.flatten(1).sum(1)
+
+    real, fake = torch.ones(3, 1, 2, 2), torch.zeros(3, 1, 2, 2)
+    alpha = torch.tensor([0.0, 0.25, 1.0])
+    losses.gradient_penalty(critic, real, fake, alpha)
+    torch.testing.assert_close(seen[0][:, 0, 0, 0], alpha)  # x_hat = alpha * real + (1 - alpha) * fake
+
+
+def test_gradient_penalty_reaches_weights_and_not_the_generator():
+    critic = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    fake = torch.rand(2, 1, 2, 2, requires_grad=True)
+    value = losses.gradient_penalty(lambda x: critic(x).squeeze(1), torch.rand(2, 1, 2, 2), fake, torch.rand(2))
+    value.backward()
+    assert critic[1].weight.grad.abs().sum() > 0 and fake.grad is None
+
+
+def test_gradient_penalty_is_finite_where_the_gradient_vanishes():
+    w = torch.zeros(1, requires_grad=True)
+    value = losses.gradient_penalty(lambda x: w * x.flatten(1).sum(1), torch.rand(2, 1, 2, 2), torch.rand(2, 1, 2, 2), torch.rand(2))
+    value.backward()
+    assert value.item() == pytest.approx(1, abs=1e-5) and torch.isfinite(w.grad).all()
+
+
+def test_kl_against_the_sum_over_latents():
+    mu, logvar = torch.tensor([[1.0, -0.5], [0.0, 0.0]]), torch.tensor([[0.3, -1.0], [0.0, 0.0]])
+    first = sum(0.5 * (m * m + math.exp(v) - 1 - v) for m, v in ((1.0, 0.3), (-0.5, -1.0)))
+    assert losses.kl_to_standard_normal(mu, logvar).item() == pytest.approx(first / 2, rel=1e-5)
+
+
+def test_image_terms_on_zero_one_images():
+    a, x = torch.tensor([[[[0.5, -1.0]]]]), torch.tensor([[[[0.2, -0.8]]]])
+    ce = mse = 0.0
+    for logit, target in ((0.5, 0.2), (-1.0, -0.8)):
+        q, p = (math.tanh(logit) + 1) / 2, (target + 1) / 2
+        ce -= p * math.log(q) + (1 - p) * math.log(1 - q)
+        mse += (q - p) ** 2
+    assert losses.image_cross_entropy(a, x).item() == pytest.approx(ce, rel=1e-5)
+    assert losses.image_squared_error(a, x).item() == pytest.approx(mse, rel=1e-5)
+
+
+def test_image_terms_are_sums_over_pixels_and_means_over_images():
+    a, x = torch.randn(4, 3, 8, 8), torch.rand(4, 3, 8, 8) * 2 - 1
+    for loss in (losses.image_cross_entropy, losses.image_squared_error):
+        single = torch.stack([loss(a[i : i + 1], x[i : i + 1]) for i in range(4)]).mean()
+        torch.testing.assert_close(loss(a, x), single)
+        torch.testing.assert_close(loss(a.repeat(1, 1, 2, 1), x.repeat(1, 1, 2, 1)), 2 * loss(a, x))
+
+
+def test_cross_entropy_stays_finite_at_saturation():
+    a = torch.full((1, 1, 2, 2), 200.0, requires_grad=True)
+    value = losses.image_cross_entropy(a, -torch.ones(1, 1, 2, 2))
+    value.backward()
+    assert torch.isfinite(value) and (a.grad > 0).all()
