@@ -52,7 +52,8 @@ def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
     if not options.target_ir >= 1 or math.isinf(options.target_ir):
         meant = f" (did you mean {1 / options.target_ir:g}?)" if 0 < options.target_ir < 1 else ""
         raise UsageError(
-            f"--target-ir {options.target_ir:g} is below 1{meant}." if not math.isinf(options.target_ir)
+            f"--target-ir {options.target_ir:g} is below 1{meant}."
+            if not math.isinf(options.target_ir)
             else "--target-ir must be finite.",
             "It is majority / minority: 1 makes all classes equal, 2 lets the largest be twice the smallest.",
         )
@@ -62,7 +63,8 @@ def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
     for name, total in options.counts.items():
         if total < counts[name]:
             raise UsageError(
-                f"--counts {name}={total} is less than its {counts[name]} real images.", "Real images are never dropped."
+                f"--counts {name}={total} is less than its {counts[name]} real images.",
+                "Real images are never dropped.",
             )
     goal = math.ceil(max(counts.values()) / options.target_ir)
     wanted = options.counts or dict.fromkeys(options.classes or counts, goal)
@@ -233,4 +235,3 @@ def choose_extractor(
     return OwnExtractor.fit(
         data.store.images[rows], data.labels[rows], len(data.class_names), device=str(device), progress=progress
     )
-

@@ -47,7 +47,9 @@ class Batches:
         """x (B, C, S, S) float32 in [-1, 1] and c (B,) int64, on the device."""
         c = torch.multinomial(self._weights, self.batch_size, replacement=True)
         # Double precision keeps every image of a class of millions reachable.
-        u = torch.rand(self.batch_size, device=self._at, dtype=torch.float32 if self._at.type == "mps" else torch.float64)
+        u = torch.rand(
+            self.batch_size, device=self._at, dtype=torch.float32 if self._at.type == "mps" else torch.float64
+        )
         counts = self._counts[c]
         position = self._starts[c] + torch.minimum((u * counts).long(), counts - 1)
         if self._resident is not None:

@@ -38,7 +38,9 @@ NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_
 Seed = Annotated[int, option("--seed", help="Seed of all random choices.", min=0)]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Runs = Annotated[Path, option("--runs", help="Folder that holds the runs.")]
-RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Run folder, name or number; default: newest.")]
+RunArgument = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="Run folder, name or number; default: newest.")
+]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
 COMMON = {"as_json": Json, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
 
@@ -108,7 +110,9 @@ def inspect_(
             from balancegan.files import disk_errors, write_atomic
 
             if folder.root.resolve() in html.resolve().parents:
-                raise UsageError(f"{html} lies inside the data set.", "The data is never written to: choose another place.")
+                raise UsageError(
+                    f"{html} lies inside the data set.", "The data is never written to: choose another place."
+                )
             with disk_errors(f"write {html}"):
                 write_atomic(html.absolute(), render_html(found, folder))
     document = found.to_json()
@@ -217,7 +221,9 @@ def augment(
     console: Any,
     run: RunArgument = None,
     target_ir: Annotated[float, option("--target-ir", help="Imbalance rate to reach (1: all classes equal).")] = 1.0,
-    counts: Annotated[str | None, option("--counts", help="Totals to reach instead, e.g. ring=500,schizont=300.")] = None,
+    counts: Annotated[
+        str | None, option("--counts", help="Totals to reach instead, e.g. ring=500,schizont=300.")
+    ] = None,
     classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
     data: Annotated[Path | None, option("--data", help="Where the data is now, if it moved.")] = None,
     out: Annotated[Path, option("--out", help="New folder for the result.")] = Path("balanced"),

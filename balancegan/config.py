@@ -77,7 +77,9 @@ class MethodConfig:
         _require(self.channels in (0, 1, 3), "channels", self.channels, "0 (auto), 1 or 3")
         _require(self.sampling in SAMPLING, "sampling", self.sampling, " or ".join(SAMPLING))
         _require(self.fit in FITS, "fit", self.fit, " or ".join(FITS))
-        _require(re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb")
+        _require(
+            re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb"
+        )
         try:
             re.compile(self.group_by)
         except re.error as error:
@@ -129,7 +131,16 @@ def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
         raise UsageError(f"There is no configuration field {name!r}.", hint)
     kind = type(defaults[name])
     if kind is bool:
-        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
         if str(value).lower() in words:
             return words[str(value).lower()]
     elif kind is int and isinstance(value, str | int | float) and not isinstance(value, bool):

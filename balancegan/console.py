@@ -115,7 +115,9 @@ class ProgressView:
                 self._bars.remove_task(self._task)
             self._task = self._bars.add_task(escape(stage), total=total or None, completed=done, extra="")
             self._stage = stage
-        self._bars.update(self._task, completed=done, total=total or None, **({"extra": extra} if extra else {}))
+        self._bars.update(self._task, completed=done, total=total or None)
+        if extra:
+            self._bars.update(self._task, extra=extra)
 
     def step(self, stage: str, step: int, total: int) -> None:
         """Every training step."""
@@ -158,7 +160,7 @@ def human_time(seconds: float) -> str:
 
 def bar(share: float, width: int = 30) -> str:
     """A bar of block characters for a share between 0 and 1; never empty for a share above 0."""
-    eighths = max(int(round(share * width * 8)), 1 if share > 0 else 0)
+    eighths = max(round(share * width * 8), 1 if share > 0 else 0)
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
 
 
@@ -184,7 +186,11 @@ def show_inspect(console: Console, doc: dict[str, Any]) -> None:
     top = max((c["count"] for c in doc["classes"]), default=1) or 1
     for c in sorted(doc["classes"], key=lambda c: -c["count"]):
         counts.add_row(
-            shown(c["name"]), f"{c['count']:,}", f"{c['share']:.1%}", f"[cyan]{bar(c['count'] / top)}[/]", f"{c['to_add']:,}"
+            shown(c["name"]),
+            f"{c['count']:,}",
+            f"{c['share']:.1%}",
+            f"[cyan]{bar(c['count'] / top)}[/]",
+            f"{c['to_add']:,}",
         )
     rate = "unknown" if doc["imbalance_rate"] is None else f"{doc['imbalance_rate']:.4g}"
     console.print(f"[bold]{doc['num_images']:,} images, {doc['num_classes']} classes, imbalance rate {rate}[/]")
@@ -242,7 +248,8 @@ def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
     console.print(f"parameters: {networks}")
     console.print(f"images: {doc['images']:,}")
     console.print(
-        f"estimate for this machine: {human_time(doc['seconds_estimated'])}, {doc['memory_gib']:.2g} GiB; nothing was trained"
+        f"estimate for this machine: {human_time(doc['seconds_estimated'])}, {doc['memory_gib']:.2g} GiB; "
+        "nothing was trained"
     )
 
 
@@ -251,7 +258,8 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
     rows = table("class", "real", "synthetic", "rejected", "total", right=("real", "synthetic", "rejected", "total"))
     for c in doc["classes"]:
         rows.add_row(
-            shown(c["name"]), *(f"{n:,}" for n in (c["real"], c["synthetic"], c["rejected"], c["real"] + c["synthetic"]))
+            shown(c["name"]),
+            *(f"{n:,}" for n in (c["real"], c["synthetic"], c["rejected"], c["real"] + c["synthetic"])),
         )
     console.print(rows)
     console.print(f"imbalance rate {doc['imbalance_rate_before']:.4g} -> {doc['imbalance_rate_after']:.4g}")

@@ -24,7 +24,9 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise UsageError(f"There is no device {name!r}.", "Use auto, cpu, cuda, cuda:1 or mps.") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise UsageError("This machine has no CUDA device that PyTorch can use.", "Use --device auto or --device cpu.")
+            raise UsageError(
+                "This machine has no CUDA device that PyTorch can use.", "Use --device auto or --device cpu."
+            )
         if (device.index or 0) >= torch.cuda.device_count():
             raise UsageError(f"There is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s).")
         return torch.device("cuda", device.index or 0)

@@ -21,7 +21,7 @@ def estimate(method: Method, device: torch.device, num_images: int) -> dict[str,
     usually faster per image than the probe, so the time is an upper bound.
     """
     cfg = method.cfg
-    method = method.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    method = method.to(device).to(memory_format=torch.channels_last)
     batch = min(PROBE, cfg.batch_size)
     x = torch.rand(batch, method.data.channels, method.data.image_size, method.data.image_size, device=device) * 2 - 1
     x = x.contiguous(memory_format=torch.channels_last)

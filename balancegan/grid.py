@@ -18,7 +18,7 @@ PAPER = 255
 def grid_image(rows: Sequence[np.ndarray], labels: Sequence[str] | None = None, min_side: int = 64) -> Image.Image:
     """Lay out rows of images; `rows[k]` is uint8 (n, C, H, W), `labels[k]` is written before it.
 
-    Small images are enlarged by a whole factor (nearest neighbour) to at least `min_side` px, so that pixels stay visible.
+    Small images are enlarged by a whole factor (nearest neighbour) to at least `min_side` px: pixels stay visible.
     """
     columns = max((len(r) for r in rows), default=0)
     channels, height, width = next(r.shape[1:] for r in rows)

@@ -153,7 +153,7 @@ class RunDir:
         return sorted(found, key=lambda p: int(p.name[5:]), reverse=True)
 
     def save_checkpoint(self, step: int, weights: dict[str, Tensor], state: dict[str, Any], keep: int) -> Path:
-        """Write a checkpoint under a temporary name, make it durable, rename it, then drop all but the newest `keep`."""
+        """Write under a temporary name, make it durable, rename it, then drop all but the newest `keep`."""
         import torch
         from safetensors.torch import save_file
 
@@ -220,7 +220,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         weights = load_file(path / "weights.safetensors")
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         return Checkpoint(path, int(manifest["step"]), weights, state, manifest["files"]["weights.safetensors"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        EOFError,
+        UnpicklingError,
+        SafetensorError,
+    ) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"Checkpoint {path.name} is damaged ({reason}).") from None
 

@@ -32,7 +32,7 @@ class Sampler:
     """
 
     def __init__(self, method: Method, device: torch.device) -> None:
-        self.method = method.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.method = method.to(device).to(memory_format=torch.channels_last).eval()
         self.device = device
 
     def chunk(self, label: int, index: int) -> np.ndarray:

@@ -76,7 +76,7 @@ class _Loop:
     """State of one call of `train`."""
 
     def __init__(self, method: Method, batches: Batches, run: RunDir, device: torch.device, monitor: Monitor) -> None:
-        self.method = method.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.method = method.to(device).to(memory_format=torch.channels_last)
         self.cfg, self.batches, self.run, self.device, self.monitor = method.cfg, batches, run, device, monitor
         self.total = self.cfg.pretrain_steps + self.cfg.steps
         self.step, self.images_seen, self.seconds, self.rollbacks = 0, 0, 0.0, 0
@@ -192,7 +192,10 @@ class _Loop:
                 self._seed("transfer")
                 method.end_pretrain(iter(self.batches))
                 method.update_ema(0.0)
-            plan = {"d": (method.d_parameters(), cfg.lr_d, cfg.beta1), "g": (method.g_parameters(), cfg.lr_g, cfg.beta1)}
+            plan = {
+                "d": (method.d_parameters(), cfg.lr_d, cfg.beta1),
+                "g": (method.g_parameters(), cfg.lr_g, cfg.beta1),
+            }
         scale = 0.5**self.rollbacks
         self.optimisers = {
             name: torch.optim.Adam(
@@ -330,4 +333,3 @@ def load_weights(method: Method, checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"Checkpoint {checkpoint.path.name} does not fit this configuration.", str(error).splitlines()[-1].strip()
         ) from None
-

@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
+import torch
+
+from balancegan.config import resolve
 from balancegan.launch import TrainRequest, launch
+from balancegan.methods import load_method
+from balancegan.methods.base import DataSpec
 
 TINY = {
     "image_size": 16,
@@ -46,3 +51,19 @@ def train_tiny(data: Path, out: Path, monitor=None, *, method="sgbgan", resume="
         max_seconds=max_seconds,
     )
     return launch(request, monitor or Quiet())
+
+
+DATA = DataSpec(num_classes=3, channels=3, image_size=16, class_counts=(20, 6, 4))
+NARROW = {"width": 16, "latent_dim": 8}  # of these, the fields that a method has
+
+
+def make_method(name, **overrides):
+    """A small instance of a method, set up."""
+    kind = load_method(name)
+    fields = kind.Config.__dataclass_fields__
+    narrow = {k: v for k, v in NARROW.items() if k in fields}
+    cfg = resolve(kind.Config, kind.presets["tiny"], flags={"image_size": 16, **narrow, **overrides}, env={})
+    torch.manual_seed(0)
+    method = kind(cfg)
+    method.setup(DATA)
+    return method

@@ -23,9 +23,7 @@ def test_yaml_round_trip(tmp_path):
     assert data.pop("method") == "sgbgan" and resolve(MethodConfig, {}, file=data, env={}) == cfg
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("1_000", 1000), ("1e3", 1000), (" 7 ", 7)]
-)
+@pytest.mark.parametrize(("text", "value"), [("1_000", 1000), ("1e3", 1000), (" 7 ", 7)])
 def test_whole_numbers(text, value):
     assert resolve(MethodConfig, {}, flags={"steps": text}, env={}).steps == value
 
@@ -33,9 +31,20 @@ def test_whole_numbers(text, value):
 @pytest.mark.parametrize(
     "flags",
     [
-        {"steps": "many"}, {"steps": "1.5"}, {"steps": -1}, {"batch_size": 0}, {"lr_g": 2}, {"beta1": 1.0},
-        {"fit": "squash"}, {"sampling": "fair"}, {"holdout": 1.0}, {"channels": 2}, {"background": "white"},
-        {"group_by": "("}, {"amp": "perhaps"}, {"steps": float("inf")},
+        {"steps": "many"},
+        {"steps": "1.5"},
+        {"steps": -1},
+        {"batch_size": 0},
+        {"lr_g": 2},
+        {"beta1": 1.0},
+        {"fit": "squash"},
+        {"sampling": "fair"},
+        {"holdout": 1.0},
+        {"channels": 2},
+        {"background": "white"},
+        {"group_by": "("},
+        {"amp": "perhaps"},
+        {"steps": float("inf")},
     ],
 )
 def test_impossible_values_are_refused_in_one_line(flags):

@@ -56,7 +56,9 @@ def test_gradient_penalty_reaches_weights_and_not_the_generator():
 
 def test_gradient_penalty_is_finite_where_the_gradient_vanishes():
     w = torch.zeros(1, requires_grad=True)
-    value = losses.gradient_penalty(lambda x: w * x.flatten(1).sum(1), torch.rand(2, 1, 2, 2), torch.rand(2, 1, 2, 2), torch.rand(2))
+    value = losses.gradient_penalty(
+        lambda x: w * x.flatten(1).sum(1), torch.rand(2, 1, 2, 2), torch.rand(2, 1, 2, 2), torch.rand(2)
+    )
     value.backward()
     assert value.item() == pytest.approx(1, abs=1e-5) and torch.isfinite(w.grad).all()
 

@@ -15,7 +15,9 @@ def save(run, step, keep=3):
 
 def test_runs_started_at_once_get_different_numbers(tmp_path):
     made = []
-    threads = [threading.Thread(target=lambda: made.append(RunDir.create(tmp_path, "sgbgan", "a b/c").name)) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: made.append(RunDir.create(tmp_path, "sgbgan", "a b/c").name)) for _ in range(8)
+    ]
     for t in threads:
         t.start()
     for t in threads:

@@ -212,7 +212,9 @@ def _plain_reason(e: Exception) -> str:
         return "too large for this machine's memory"
     if isinstance(e, OSError) and e.errno is not None:
         return f"cannot be read: {e.strerror}"
-    if isinstance(e, EOFError) or any(word in lowered for word in ("truncated", "premature", "end of file")):
+    if isinstance(e, EOFError) or any(
+        word in lowered for word in ("truncated", "premature", "end of file", "only got")
+    ):
         return "truncated: the file ends before the picture does"
     return f"damaged: {text[:200]}"  # "broken data stream" and the like
 

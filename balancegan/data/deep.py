@@ -6,6 +6,7 @@ floats and other scientific TIFFs, which tifffile (a dependency of scikit-image)
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
@@ -67,6 +68,9 @@ def scientific_tiff(path: str | os.PathLike[str], max_pixels: int) -> NDArray[An
             return None
     import tifffile
 
+    log = logging.getLogger("tifffile")
+    if log.level == logging.NOTSET:  # it reports damaged tags on stderr; the file becomes a bad file with a reason
+        log.setLevel(logging.CRITICAL)
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages[0]
         shape = page.shape

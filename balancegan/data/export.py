@@ -127,7 +127,8 @@ def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
             )
         if deep:
             notes.append(
-                f"{deep} real files have 16 or 32 bits per pixel beside 8-bit ones: --real convert writes them as 8-bit PNG."
+                f"{deep} real files have 16 or 32 bits per pixel beside 8-bit ones: "
+                "--real convert writes them as 8-bit PNG."
             )
     return planned, notes
 

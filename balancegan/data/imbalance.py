@@ -16,7 +16,7 @@ from typing import Any
 
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.scan import ImageFile, ImageFolder, plural, printable, scan
-from balancegan.errors import DatasetError, DiskError, UsageError
+from balancegan.errors import DiskError, UsageError
 from balancegan.progress import Progress, silent
 
 SCHEMES = ("step", "exp")
@@ -130,9 +130,9 @@ def _check_places(source: Path, target: Path) -> None:
     if real_target in real.parents:
         raise UsageError(f"{target} contains the source folder", "choose an empty or new folder")
     if os.path.lexists(target) and not target.is_dir():
-        raise DiskError(f"{target} exists and is no folder", "choose another name")
+        raise UsageError(f"{target} exists and is no folder", "choose another name")
     if target.is_dir() and any(target.iterdir()):
-        raise DiskError(f"{target} is not empty", "choose an empty or new folder; nothing is overwritten")
+        raise UsageError(f"{target} is not empty", "choose an empty or new folder; nothing is overwritten")
 
 
 def _checked_counts(before: Mapping[str, int], wanted: Mapping[str, int]) -> dict[str, int]:
@@ -141,7 +141,7 @@ def _checked_counts(before: Mapping[str, int], wanted: Mapping[str, int]) -> dic
         if n < 1:
             raise UsageError(f"'{printable(name)}' would keep {n} images", "every class keeps at least one")
         if n > before[name]:
-            raise DatasetError(
+            raise UsageError(
                 f"'{printable(name)}' has {before[name]:,} training images, {n:,} were asked for",
                 f"ask for {before[name]:,} or fewer",
             )

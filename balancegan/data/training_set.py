@@ -104,7 +104,8 @@ def reopen_training_set(
     if found.store.fingerprint != recorded["fingerprint"]:
         before, now = sum(recorded["train_counts"].values()), len(found.train_rows)
         raise DatasetError(
-            f"{source} is not the data this run was trained on (fingerprints differ; {before} training images then, {now} now).",
+            f"{source} is not the data this run was trained on: the fingerprints differ "
+            f"({before} training images then, {now} now).",
             "Give the original folder with --data, or train again on the changed data.",
         )
     held = [found.store.files[i].rel for i in found.holdout_rows]

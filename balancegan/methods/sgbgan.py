@@ -132,9 +132,7 @@ class SGBGAN(Method):
         cfg = self.cfg
         self.latent_dim = cfg.latent_dim
         self.E = Encoder(data.channels, data.image_size, cfg.width, cfg.latent_dim)
-        self.G = Generator(
-            data.num_classes, data.channels, data.image_size, cfg.width, cfg.latent_dim, cfg.upsampling
-        )
+        self.G = Generator(data.num_classes, data.channels, data.image_size, cfg.width, cfg.latent_dim, cfg.upsampling)
         self.D = Discriminator(data.num_classes, data.channels, data.image_size, cfg.width)
 
     def pretrain_parameters(self) -> Iterator[nn.Parameter]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import struct
 import warnings
 import zlib
@@ -244,6 +245,34 @@ def test_other_reasons(tmp_path):
     assert "cannot read" in reason(tmp_path / "x.eps")  # formats that run programs stay closed
     with pytest.raises(ImageError):
         read_header(tmp_path / "x.png")
+
+
+def test_whatever_is_wrong_it_is_an_image_error(tmp_path, capfd):
+    """Random damage to files of every kind: a picture or a reason, never another exception."""
+    rng = random.Random(0)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    originals = []
+    for name in ("x.png", "x.jpg", "x.tif", "x.gif", "x.bmp", "x.webp", "x.ppm"):
+        originals.append(save(pixels, tmp_path / name).read_bytes())
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "x.tif", pixels[..., 0] / 3.0)
+    originals.append((tmp_path / "x.tif").read_bytes())
+    reasons, path = set(), tmp_path / "damaged"
+    for _ in range(600):
+        damaged = bytearray(rng.choice(originals))
+        for _ in range(rng.randint(1, 5)):
+            damaged[rng.randrange(min(len(damaged), rng.choice((60, 300, 9999))))] = rng.randrange(256)
+        path.write_bytes(damaged[: rng.randint(4, 3 * len(damaged))])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                picture = decode_image(path, max_pixels=10**6)
+                window = finite_range(picture.pixels) if picture.deep else None
+                network_pixels(to_uint8(picture.pixels, window), DecodeSettings(8, 3))
+            except ImageError as e:
+                reasons.add(e.reason)
+    assert len(reasons) > 5 and all(r and "\n" not in r for r in reasons)
+    assert capfd.readouterr().err == ""
 
 
 def test_header_only(tmp_path, picture):

@@ -10,7 +10,7 @@ import pytest
 from balancegan.data import imbalance
 from balancegan.data.imbalance import make_imbalanced, plan_counts
 from balancegan.data.scan import scan
-from balancegan.errors import DatasetError, DiskError, UsageError
+from balancegan.errors import DiskError, UsageError
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_smaller_choice_is_part_of_nothing_else(even, tmp_path):
 
 
 def test_wrong_counts(even, tmp_path):
-    with pytest.raises(DatasetError, match="has 20 training images, 500 were asked for"):
+    with pytest.raises(UsageError, match="has 20 training images, 500 were asked for"):
         make_imbalanced(even, tmp_path / "out", counts={"a": 500})
     with pytest.raises(UsageError, match="'frog'"):
         make_imbalanced(even, tmp_path / "out", counts={"frog": 5})
@@ -139,9 +139,9 @@ def test_places(even, tmp_path):
     full = tmp_path / "full"
     full.mkdir()
     (full / "x").touch()
-    with pytest.raises(DiskError, match="not empty"):
+    with pytest.raises(UsageError, match="not empty"):
         make_imbalanced(even, full)
-    with pytest.raises(DiskError, match="is no folder"):
+    with pytest.raises(UsageError, match="is no folder"):
         make_imbalanced(even, full / "x")
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -4,26 +4,12 @@ import copy
 
 import pytest
 import torch
+from helpers import make_method
 
 from balancegan.config import resolve
 from balancegan.errors import UsageError
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.base import PRESETS, DataSpec
-
-DATA = DataSpec(num_classes=3, channels=3, image_size=16, class_counts=(20, 6, 4))
-NARROW = {"width": 16, "latent_dim": 8}
-
-
-def make(name, **overrides):
-    """A small instance of a method, set up."""
-    kind = load_method(name)
-    fields = kind.Config.__dataclass_fields__
-    narrow = {k: v for k, v in NARROW.items() if k in fields}
-    cfg = resolve(kind.Config, kind.presets["tiny"], flags={"image_size": 16, **narrow, **overrides}, env={})
-    torch.manual_seed(0)
-    method = kind(cfg)
-    method.setup(DATA)
-    return method
 
 
 def batch(n=6):
@@ -50,10 +36,10 @@ class TestEveryMethod:
 
     def test_refuses_other_sizes(self, name):
         with pytest.raises(UsageError, match="image_size"):
-            make(name, image_size=48)
+            make_method(name, image_size=48)
 
     def test_losses_are_finite_named_scalars_with_gradients(self, name):
-        method = make(name)
+        method = make_method(name)
         x, c = batch()
         method.end_pretrain(batches())
         for loss, parameters in ((method.d_loss, method.d_parameters), (method.g_loss, method.g_parameters)):
@@ -66,18 +52,18 @@ class TestEveryMethod:
             assert sum(g.abs().sum() for g in grads) > 0
 
     def test_d_loss_leaves_the_generator_alone(self, name):
-        method = make(name)
+        method = make_method(name)
         method.end_pretrain(batches())
         sum(method.d_loss(*batch()).values()).backward()
         assert all(p.grad is None for p in method.g_parameters())
 
     def test_no_parameter_has_two_owners(self, name):
-        method = make(name)
+        method = make_method(name)
         d, g = {id(p) for p in method.d_parameters()}, {id(p) for p in method.g_parameters()}
         assert d and g and not d & g
 
     def test_pretraining_lowers_its_loss(self, name):
-        method = make(name)
+        method = make_method(name)
         if not list(method.pretrain_parameters()):
             pytest.skip("no pre-training stage")
         optimiser = torch.optim.Adam(method.pretrain_parameters(), 2e-3)
@@ -92,7 +78,7 @@ class TestEveryMethod:
         assert values[-1] < 0.95 * values[0]
 
     def test_samples_depend_on_seed_and_class_but_not_on_neighbours(self, name):
-        method = make(name).eval()
+        method = make_method(name).eval()
         z, c = method.latent(4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
         images = method.sample(z, c)
         assert images.shape == (4, 3, 16, 16) and images.abs().max() <= 1
@@ -102,14 +88,14 @@ class TestEveryMethod:
             assert not torch.allclose(method.sample(z, (c + 1) % 3), images)
 
     def test_wrong_labels_are_wrong_and_uniform(self, name):
-        method = make(name)
+        method = make_method(name)
         c = torch.zeros(6000, dtype=torch.int64)
         wrong = method.wrong_labels(c)
         counts = torch.bincount(wrong, minlength=3)
         assert counts[0] == 0 and counts[1:].min() > 2700
 
     def test_ema_moves_towards_the_generator(self, name):
-        method = make(name)
+        method = make_method(name)
         if method.G_ema is None:
             pytest.skip("no average")
         before = copy.deepcopy(method.G_ema.state_dict())
@@ -124,14 +110,14 @@ class TestEveryMethod:
 
     def test_works_for_one_channel(self, name):
         kind = load_method(name)
-        method = make(name)
+        method = make_method(name)
         grey = kind(method.cfg)
         grey.setup(DataSpec(2, 1, 16, (4, 4)))
         x, c = torch.rand(4, 1, 16, 16) * 2 - 1, torch.tensor([0, 1, 0, 1])
         assert all(torch.isfinite(t) for t in grey.d_loss(x, c).values())
 
     def test_state_keys_name_the_networks(self, name):
-        keys = set(make(name).state_dict())
+        keys = set(make_method(name).state_dict())
         assert {key.split(".")[0] for key in keys} >= {"G", "D"}
 
 

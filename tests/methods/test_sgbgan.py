@@ -120,8 +120,11 @@ def test_discriminator_loss_feeds_the_right_images_and_labels(monkeypatch):
     x, c = squares(32)
     spy = Spy(method)
     seen = {}
-    monkeypatch.setattr(losses, "gradient_penalty", lambda critic, real, fake, alpha: seen.update(
-        real=real, fake=fake, alpha=alpha) or torch.zeros(()))
+    monkeypatch.setattr(
+        losses,
+        "gradient_penalty",
+        lambda critic, real, fake, alpha: seen.update(real=real, fake=fake, alpha=alpha) or torch.zeros(()),
+    )
     terms = method.d_loss(x, c)
     assert set(terms) == {"real", "fake", "wrong", "gp"}
     (feats, labels), (images,) = spy.heads[0], spy.trunks
@@ -129,7 +132,7 @@ def test_discriminator_loss_feeds_the_right_images_and_labels(monkeypatch):
     assert torch.equal(images[:32], x) and torch.equal(images[32:], seen["fake"])
     assert torch.equal(real_c, c) and (wrong_c != c).all()
     assert torch.equal(feats[:32], feats[64:])  # the same real features under the wrong label
-    assert torch.equal(seen["real"], x) and 0 <= seen["alpha"].min() and seen["alpha"].max() <= 1
+    assert torch.equal(seen["real"], x) and seen["alpha"].min() >= 0 and seen["alpha"].max() <= 1
     counts = torch.bincount(torch.cat([fake_c, method.random_labels(6000, x.device)]), minlength=3)
     assert counts.min() > 1800
 

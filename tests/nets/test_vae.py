@@ -1,5 +1,7 @@
 """Shapes, depth and label dependence of SGBGAN's networks."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -36,7 +38,7 @@ def test_the_decoder_ends_in_tanh_of_its_logits():
 def test_no_batch_norm_in_the_critic_and_no_bias_before_one():
     assert not any(isinstance(m, nn.BatchNorm2d) for m in Discriminator(2, 3, 32, 16).modules())
     layers = list(Decoder(3, 64, 16, 8).up)
-    before_norm = [a for a, b in zip(layers, layers[1:], strict=False) if isinstance(b, nn.BatchNorm2d)]
+    before_norm = [a for a, b in itertools.pairwise(layers) if isinstance(b, nn.BatchNorm2d)]
     assert before_norm and all(layer.bias is None for layer in before_norm)
 
 

@@ -1,0 +1,279 @@
+"""The balanced folder: counts, bytes, metadata, determinism, resuming, refusals."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_images
+from helpers import train_tiny
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from balancegan.balance import AugmentOptions, augment, targets
+from balancegan.errors import DatasetError, DiskError, UsageError
+from balancegan.rundir import RunDir
+
+CPU = torch.device("cpu")
+COLUMNS = ["file_name", "label", "synthetic", "run", "seed", "checkpoint_sha256", "source_path"]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Relative path -> hash of every file."""
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def run(discs, tmp_path):
+    return RunDir(train_tiny(discs, tmp_path / "runs")["run"])
+
+
+def go(run, out, **options):
+    settings = {"filter": "none", "report": False, **options}
+    return augment(run, AugmentOptions(out=out, **settings), device=CPU)
+
+
+def test_balanced_counts_and_untouched_source(discs, run, tmp_path):
+    before = tree(discs)
+    document = go(run, tmp_path / "out")
+    assert document["complete"] and document["imbalance_rate_before"] == 4 and document["imbalance_rate_after"] == 1
+    assert [(c["name"], c["real"], c["synthetic"]) for c in document["classes"]] == [
+        ("ant", 24, 0),
+        ("bee", 8, 16),
+        ("cat", 6, 18),
+    ]
+    assert tree(discs) == before
+    out = tree(tmp_path / "out")
+    assert all(out[name] == digest for name, digest in before.items())  # byte for byte, the held-out part too
+    data = ImageFolder(tmp_path / "out")
+    assert data.classes == ["ant", "bee", "cat"] and np.bincount(data.targets).tolist() == [24, 24, 24]
+
+
+def test_metadata_names_every_image_and_its_origin(discs, run, tmp_path):
+    go(run, tmp_path / "out")
+    found = rows(tmp_path / "out")
+    assert list(found[0]) == COLUMNS and len(found) == 72
+    on_disk = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").glob("*/*.png")}
+    assert {r["file_name"] for r in found} == on_disk
+    fake = [r for r in found if r["synthetic"] == "true"]
+    assert len(fake) == 34 and all(r["run"] == run.name and r["file_name"].endswith(f"_{r['seed']}.png") for r in fake)
+    assert {r["checkpoint_sha256"] for r in fake} == {run.load_checkpoint().sha256}
+    assert all(Path(r["source_path"]).is_file() for r in found if r["synthetic"] == "false")
+    assert all(r["file_name"].split("/")[0] == r["label"] for r in found)
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_is_asked_for(run, tmp_path):
+    go(run, tmp_path / "a")
+    go(run, tmp_path / "b", counts={"cat": 11})
+    go(run, tmp_path / "c", seed=1)
+    a, b, c = (tree(tmp_path / name) for name in "abc")
+    shared = [name for name in b if "syn_" in name]
+    assert len(shared) == 5 and all(a[name] == b[name] for name in shared)
+    assert not any("syn_" in name and name in a for name in c)
+
+
+def test_splits_are_kept_and_tests_get_nothing_synthetic(split_discs, tmp_path):
+    run = RunDir(train_tiny(split_discs, tmp_path / "runs")["run"])
+    document = go(run, tmp_path / "out")
+    assert [c["synthetic"] for c in document["classes"]] == [0, 16, 18]
+    out, source = tree(tmp_path / "out"), tree(split_discs)
+    assert {n for n in out if n.startswith("test/") and n.endswith(".png")} == {
+        n for n in source if n.startswith("test/")
+    }
+    assert all(out[n] == source[n] for n in source)
+    assert len(rows(tmp_path / "out" / "train")) == 72 and len(rows(tmp_path / "out" / "test")) == 15
+    assert rows(tmp_path / "out" / "train")[0]["file_name"].startswith("ant/")
+
+
+def test_again_reports_and_partial_output_is_completed(run, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    go(run, tmp_path / "straight")
+    from balancegan.data.export import BalancedFolder
+
+    original, calls = BalancedFolder.add_synthetic, []
+
+    def dies(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(BalancedFolder, "add_synthetic", dies)
+    with pytest.raises(KeyboardInterrupt):
+        go(run, out)
+    monkeypatch.undo()
+    first = go(run, out)
+    assert first["complete"] and tree(out).keys() == tree(tmp_path / "straight").keys()
+    same = {n: h for n, h in tree(out).items() if n != ".balancegan.json"}
+    assert same == {n: h for n, h in tree(tmp_path / "straight").items() if n != ".balancegan.json"}
+    stamp = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
+    again = go(run, out)
+    assert again["classes"] == first["classes"] and stamp == {
+        p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()
+    }
+
+
+def test_refuses_folders_that_are_not_its_own(discs, run, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    go(run, tmp_path / "done")
+    file = tmp_path / "file"
+    file.write_text("x")
+    for out, options in (
+        (tmp_path / "full", {}),
+        (discs, {}),
+        (discs / "sub", {}),
+        (discs.parent, {}),
+        (file, {}),
+        (tmp_path / "done", {"target_ir": 2}),
+    ):
+        with pytest.raises(UsageError):
+            go(run, out, **options)
+    assert (tmp_path / "full" / "thesis.txt").read_text() == "mine" and len(list((tmp_path / "full").iterdir())) == 1
+
+
+def test_targets():
+    counts = {"a": 100, "b": 10, "c": 60}
+
+    def need(**options):
+        return targets(counts, AugmentOptions(**options))
+
+    assert need() == {"a": 0, "b": 90, "c": 40}
+    assert need(target_ir=3) == {"a": 0, "b": 24, "c": 0}  # ceil(100 / 3) = 34
+    assert need(classes=("b",)) == {"a": 0, "b": 90, "c": 0}
+    assert need(counts={"b": 25}) == {"a": 0, "b": 15, "c": 0}
+    for bad, word in (
+        ({"target_ir": 0.5}, "2"),
+        ({"target_ir": 0}, "below 1"),
+        ({"target_ir": float("nan")}, "target-ir"),
+        ({"target_ir": float("inf")}, "finite"),
+        ({"classes": ("z",)}, "z"),
+        ({"counts": {"b": 5}}, "10"),
+    ):
+        with pytest.raises(UsageError, match=word):
+            need(**bad)
+
+
+def test_changed_data_is_refused_and_moved_data_is_found(discs, run, tmp_path):
+    moved = tmp_path / "moved"
+    discs.rename(moved)
+    with pytest.raises(DatasetError) as caught:
+        go(run, tmp_path / "out")
+    assert "--data" in caught.value.hint
+    assert go(run, tmp_path / "out", data=moved)["complete"]
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(moved / "bee" / "extra.png")
+    with pytest.raises(DatasetError, match="fingerprint"):
+        go(run, tmp_path / "other", data=moved)
+
+
+def test_copies_are_dropped_and_a_class_may_fall_short(run, tmp_path, monkeypatch):
+    """A generator that repeats itself is delivered short, and says so."""
+    from balancegan.methods.sgbgan import SGBGAN
+
+    original = SGBGAN.sample
+    monkeypatch.setattr(SGBGAN, "sample", lambda self, z, c: original(self, z[:1].expand_as(z) * 0, c))
+    document = go(run, tmp_path / "out", filter="copies")
+    assert not document["complete"] and document["short"] == ["bee", "cat"]
+    bee = next(c for c in document["classes"] if c["name"] == "bee")
+    assert bee["synthetic"] <= 1 and bee["rejected"] > 100
+    assert document["imbalance_rate_after"] > 1
+    assert len(rows(tmp_path / "out")) == 38 + sum(c["synthetic"] for c in document["classes"])
+
+
+def test_training_images_are_recognised_as_copies(discs):
+    from balancegan.sample import CopyFilter
+
+    real = np.stack([np.asarray(Image.open(p)).transpose(2, 0, 1) for p in sorted((discs / "bee").glob("*.png"))])
+    keep = CopyFilter(real)
+    noisy = np.clip(real.astype(int) + np.random.default_rng(0).integers(-2, 3, real.shape), 0, 255).astype(np.uint8)
+    new = 255 - real[:1]
+    assert keep(np.concatenate([noisy, new])).tolist() == [False] * 8 + [True]
+    assert keep(new).tolist() == [False]  # accepted before
+    assert keep(np.concatenate([new // 2, new // 2])).tolist() == [True, False]  # within one chunk
+    assert keep.rejected == 10
+
+
+def test_native_size_and_matching_format(tmp_path):
+    data = tmp_path / "data"
+    for name, count in {"ant": 12, "bee": 5}.items():
+        (data / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = np.random.default_rng(i).integers(0, 255, (20, 30), np.uint8)
+            Image.fromarray(pixels).save(data / name / f"{i}.jpg")
+    run = RunDir(train_tiny(data, tmp_path / "runs")["run"])
+    go(run, tmp_path / "out", out_size="native", format="match")
+    made = sorted((tmp_path / "out" / "bee").glob("syn_*"))
+    assert len(made) == 7
+    for path in made:
+        with Image.open(path) as image:
+            assert (image.format, image.size, image.mode, path.suffix) == ("JPEG", (30, 20), "L", ".jpg")
+
+
+def test_extensions_follow_the_content_and_skipped_formats_are_named(tmp_path):
+    data = write_images(tmp_path / "data", {"ant": 6, "bee": 5})
+    (data / "ant" / "000.png").rename(data / "ant" / "000.JPG")
+    (data / "ant" / "001.png").rename(data / "ant" / "noext")
+    with Image.open(data / "ant" / "002.png") as image:
+        image.convert("P").save(data / "ant" / "anim.gif")
+    Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16) * 200).save(data / "bee" / "deep.png")
+    run = RunDir(train_tiny(data, tmp_path / "runs")["run"])
+    document = go(run, tmp_path / "out")
+    names = {p.name for p in (tmp_path / "out" / "ant").iterdir()}
+    assert {"000.png", "noext.png", "anim.gif"} <= names
+    assert len(document["notes"]) == 2 and all("--real convert" in n for n in document["notes"])
+    document = go(run, tmp_path / "converted", real="convert")
+    assert not document["notes"]
+    assert (tmp_path / "converted" / "ant" / "anim.png").is_file()
+    with Image.open(tmp_path / "converted" / "bee" / "deep.png") as image:
+        assert image.mode == "L" and image.getextrema()[0] == 0 and image.getextrema()[1] > 200
+    assert len(ImageFolder(tmp_path / "converted")) == 2 * 7
+
+
+@pytest.mark.parametrize("real", ["hardlink", "symlink", "none"])
+def test_other_ways_to_place_real_files(discs, run, tmp_path, real):
+    go(run, tmp_path / "out", real=real)
+    path = tmp_path / "out" / "ant" / "000.png"
+    if real == "none":
+        assert not path.exists() and len(rows(tmp_path / "out")) == 34
+    else:
+        assert path.read_bytes() == (discs / "ant" / "000.png").read_bytes()
+        assert path.is_symlink() if real == "symlink" else path.samefile(discs / "ant" / "000.png")
+
+
+def test_too_little_space_is_said_before_anything_is_written(run, tmp_path, monkeypatch):
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(DiskError, match="free"):
+        go(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_augment_ends_with_a_report(run, tmp_path):
+    document = go(run, tmp_path / "out", report=True)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert document["report"].endswith("report.html") and Path(document["report"]).stat().st_size > 10_000
+    assert report["imbalance_rate_after"] == 1 and [c["name"] for c in report["classes"]] == ["ant", "bee", "cat"]
+    assert report["extractor"]["name"] == "own" and report["extractor"]["comparable"] is False
+    assert ImageFolder(tmp_path / "out").classes == ["ant", "bee", "cat"]
+
+
+def test_a_run_without_adversarial_steps_is_refused(discs, tmp_path):
+    from balancegan.errors import CheckpointError
+
+    run = RunDir(train_tiny(discs, tmp_path / "runs", max_seconds=0.0)["run"])
+    with pytest.raises(CheckpointError):
+        go(run, tmp_path / "out")

@@ -1,0 +1,74 @@
+"""What a run records of its data and how the held-out part is kept."""
+
+import numpy as np
+from conftest import write_images
+from helpers import train_tiny
+from PIL import Image
+
+from balancegan.data.training_set import reopen_training_set
+from balancegan.device import resolve_device
+from balancegan.estimate import count_parameters
+from balancegan.grid import grid_image
+from balancegan.restore import read_config, restore
+from balancegan.rundir import RunDir
+
+
+def test_holdout_is_recorded_and_reproduced(discs, tmp_path):
+    run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
+    recorded = run.read_json("dataset.json")
+    assert recorded["train_counts"] == {"ant": 19, "bee": 6, "cat": 5}
+    assert recorded["counts"]["train"] == {"ant": 24, "bee": 8, "cat": 6}
+    assert len(recorded["holdout"]["files"]) == 8 and recorded["fingerprint"]
+    assert recorded["class_names"] == ["ant", "bee", "cat"] and recorded["bad_files"] == []
+    _, cfg = read_config(run)
+    again = reopen_training_set(recorded, cfg)
+    assert [again.store.files[i].rel for i in again.holdout_rows] == recorded["holdout"]["files"]
+    assert not set(again.train_rows) & set(again.holdout_rows)
+    assert again.split_counts() == {"ant": 24, "bee": 8, "cat": 6}
+
+
+def test_a_test_split_takes_the_place_of_the_holdout(split_discs, tmp_path):
+    run = RunDir(train_tiny(split_discs, tmp_path / "runs")["run"])
+    recorded = run.read_json("dataset.json")
+    assert recorded["holdout"]["files"] == [] and recorded["train_counts"] == {"ant": 24, "bee": 8, "cat": 6}
+
+
+def test_groups_are_not_split(tmp_path):
+    data = write_images(tmp_path / "data", {"ant": 20, "bee": 10})
+    for folder in ("ant", "bee"):
+        for i, path in enumerate(sorted((data / folder).glob("*.png"))):
+            path.rename(path.with_name(f"p{i // 3}_{i}.png"))
+    run = RunDir(train_tiny(data, tmp_path / "runs", group_by=r"\w+/p\d+_")["run"])
+    held = run.read_json("dataset.json")["holdout"]["files"]
+    groups = {f.rsplit("_", 1)[0] for f in held}
+    everything = [f"{p.parent.name}/{p.name}" for p in data.glob("*/*.png")]
+    assert held and {f for f in everything if f.rsplit("_", 1)[0] in groups} == set(held)
+
+
+def test_an_empty_class_and_bad_files_do_not_stop_training(discs, tmp_path):
+    (discs / "dodo").mkdir()
+    (discs / "bee" / "broken.png").write_bytes(b"")
+    run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
+    recorded = run.read_json("dataset.json")
+    assert recorded["trained_classes"] == ["ant", "bee", "cat"]
+    assert [b["path"] for b in recorded["bad_files"]] == ["bee/broken.png"]
+
+
+def test_grey_data_trains_on_one_channel(tmp_path):
+    data = write_images(tmp_path / "grey", {"a": 8, "b": 6}, grey=True)
+    restored = restore(RunDir(train_tiny(data, tmp_path / "runs")["run"]), resolve_device("cpu"))
+    assert restored.method.data.channels == 1 and restored.trained
+    assert count_parameters(restored.method.G) > 0
+
+
+def test_real_png_shows_what_the_network_sees(discs, tmp_path):
+    run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
+    with Image.open(run.samples / "real.png") as image:
+        assert image.width > 8 * 64 and image.height >= 3 * 64
+
+
+def test_grids_enlarge_by_whole_factors():
+    row = np.zeros((2, 1, 16, 16), np.uint8)
+    image = grid_image([row, row])
+    assert image.size == (2 * 66 + 2, 2 * 66 + 2) and image.getpixel((10, 10)) == (0, 0, 0)
+    assert grid_image([row], ["a long class name"]).width > image.width

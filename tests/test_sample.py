@@ -1,0 +1,45 @@
+"""Seeds and chunks."""
+
+import numpy as np
+import torch
+from helpers import make_method
+
+from balancegan.sample import CHUNK, Sampler, accepted_images, latents
+
+
+def sampler():
+    return Sampler(make_method("sgbgan"), torch.device("cpu"))
+
+
+def test_a_seed_is_one_image_in_whatever_company():
+    s = sampler()
+    together = s.images(1, list(range(70)))
+    alone = s.images(1, [66])
+    assert np.array_equal(together[66], alone[0]) and together.dtype == np.uint8
+    assert not np.array_equal(s.images(2, [66]), alone)
+
+
+def test_latents_depend_on_their_seed_alone():
+    method = make_method("sgbgan")
+    assert torch.equal(latents(method, [5, 9])[1], latents(method, [9])[0])
+
+
+def test_tries_are_bounded_and_seeds_ordered():
+    s = sampler()
+    seen = []
+
+    class EveryTenth:
+        def __call__(self, images):
+            seen.append(len(images))
+            return np.arange(len(images)) % 10 == 0
+
+    pairs = list(accepted_images(s, 0, 9, EveryTenth(), first_seed=10 * CHUNK))
+    assert [seed for seed, _ in pairs] == [640, 650, 660, 670, 680, 690, 700, 704, 714]
+    assert np.array_equal(pairs[-1][1], s.images(0, [714])[0])
+
+    class Never:
+        def __call__(self, images):
+            return np.zeros(len(images), bool)
+
+    assert not list(accepted_images(s, 0, 4, Never()))
+    assert not list(accepted_images(s, 0, 0, None))
