@@ -164,7 +164,8 @@ def _fill_classes(
     classes, names = [], []
     for label, name in enumerate(data.class_names):
         train = data.train_rows[data.labels[data.train_rows] == label]
-        keep = CopyFilter(data.store.images[train]) if options.filter == "copies" and need[name] else None
+        copies = options.filter == "copies" and need[name] > 0
+        keep = CopyFilter(data.store.images[train], total=len(train) + need[name]) if copies else None
         shown: list[np.ndarray] = []
         made = 0
         for seed, image in accepted_images(sampler, label, need[name], keep, first_seed):

@@ -46,7 +46,7 @@ class Console:
     def note(self, text: str) -> None:
         """One line about what is going on."""
         if not self.quiet:
-            self.err.print(printable(text), markup=False)
+            self.err.print(printable(text), markup=False, soft_wrap=True)
 
     def fail(self, error: BalanceGANError) -> None:
         """What happened and what to do, one line each; with --json also as the document on stdout."""

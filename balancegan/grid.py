@@ -21,7 +21,7 @@ def grid_image(rows: Sequence[np.ndarray], labels: Sequence[str] | None = None, 
     Small images are enlarged by a whole factor (nearest neighbour) to at least `min_side` px: pixels stay visible.
     """
     columns = max((len(r) for r in rows), default=0)
-    channels, height, width = next(r.shape[1:] for r in rows)
+    height, width = next(r.shape[2:] for r in rows)
     factor = max(1, -(-min_side // max(height, width)))
     cell_h, cell_w = height * factor + GAP, width * factor + GAP
     font = ImageFont.load_default(size=max(12, min(20, cell_h // 4)))

@@ -78,7 +78,15 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         batches = Batches(
             data.store.images, data.train_rows, data.labels[data.train_rows], cfg.sampling, device, cfg.batch_size
         )
-        result = train(method, batches, run, device=device, monitor=monitor, max_seconds=request.max_seconds)
+        result = train(
+            method,
+            batches,
+            run,
+            device=device,
+            monitor=monitor,
+            max_seconds=request.max_seconds,
+            class_names=data.class_names,
+        )
     finally:
         run.unlock()
     return {
@@ -108,7 +116,7 @@ def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any
         "method": name,
         "preset": preset,
         "device": str(device),
-        "config": {**{k: v for k, v in vars(cfg).items()}},
+        "config": dict(vars(cfg)),
         "classes": data.split_counts(),
         "trained_on": dict(zip(data.class_names, data.class_counts, strict=True)),
         **estimate(method, device, len(data.train_rows)),

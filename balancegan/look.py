@@ -28,8 +28,8 @@ def look(
 ) -> dict[str, Any]:
     """Sample the given seeds of the given classes (all if empty); returns the command's JSON document.
 
-    `out` ending in .png is a grid with one row per class, any other `out` a folder that gets one PNG per image; by default
-    a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
+    `out` ending in .png is a grid with one row per class, any other `out` a folder that gets one PNG per image; by
+    default a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
     """
     restored = restore(run, device, warn=note)
     names = restored.class_names

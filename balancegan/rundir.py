@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from balancegan import __version__
 from balancegan.errors import CheckpointError, UsageError
-from balancegan.files import disk_errors, sha256, sync_dir, write_json
+from balancegan.files import disk_errors, sha256, sync_dir, write_atomic, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,9 +140,7 @@ class RunDir:
         """Drop rows after `step`, which a resumed run will write again."""
         rows = [row for row in self.read_metrics() if row.get("step", 0) <= step]
         with disk_errors("write metrics.jsonl"):
-            temporary = self.path / ".metrics.tmp"
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-            temporary.replace(self.path / "metrics.jsonl")
+            write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     # checkpoints -----------------------------------------------------------------------------------------------------
 

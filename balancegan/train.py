@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,13 +55,16 @@ def train(
     device: torch.device,
     monitor: Monitor,
     max_seconds: float | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> TrainResult:
     """Train `method` (already set up) until its `steps` are done or time is over; continues from `run`'s checkpoint.
+
+    `class_names` label the rows of the sample grids.
 
     Raises StoppedError after SIGINT/SIGTERM (state saved), TrainingDivergedError, OutOfMemoryError, DiskError,
     CheckpointError.
     """
-    loop = _Loop(method, batches, run, device, monitor)
+    loop = _Loop(method, batches, run, device, monitor, class_names)
     try:
         with StopOnSignal() as stop:
             return loop.run_until_done(stop, max_seconds)
@@ -75,9 +78,18 @@ def train(
 class _Loop:
     """State of one call of `train`."""
 
-    def __init__(self, method: Method, batches: Batches, run: RunDir, device: torch.device, monitor: Monitor) -> None:
+    def __init__(
+        self,
+        method: Method,
+        batches: Batches,
+        run: RunDir,
+        device: torch.device,
+        monitor: Monitor,
+        class_names: Sequence[str] | None,
+    ) -> None:
         self.method = method.to(device).to(memory_format=torch.channels_last)
         self.cfg, self.batches, self.run, self.device, self.monitor = method.cfg, batches, run, device, monitor
+        self.class_names = class_names
         self.total = self.cfg.pretrain_steps + self.cfg.steps
         self.step, self.images_seen, self.seconds, self.rollbacks = 0, 0, 0.0, 0
         self.stage = ""
@@ -274,7 +286,9 @@ class _Loop:
     def _save_samples(self) -> None:
         if self.stage == PRETRAIN:
             self.method.update_ema(0.0)  # the average starts with the adversarial stage; until then it follows
-        save_grid(grid_images(self.method, self.device), self.run.samples / f"step-{self.step:06d}.png")
+        save_grid(
+            grid_images(self.method, self.device), self.run.samples / f"step-{self.step:06d}.png", self.class_names
+        )
 
     def _save(self) -> None:
         state = {

@@ -1,14 +1,17 @@
-"""A tiny training run from Python, used by several test modules."""
+"""Images made on the spot, small methods, and a tiny training run: shared by the test modules."""
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from balancegan.config import resolve
 from balancegan.launch import TrainRequest, launch
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec
 
+COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 TINY = {
     "image_size": 16,
     "width": 16,
@@ -20,6 +23,21 @@ TINY = {
     "save_every": 5,
     "sample_every": 100,
 }
+
+
+def write_images(folder: Path, counts: dict[str, int], *, size: int = 16, grey: bool = False, seed: int = 0) -> Path:
+    """`folder/<class>/NNN.png` of noisy discs, one colour and one position per class."""
+    rng = np.random.default_rng(seed)
+    yy, xx = np.mgrid[:size, :size]
+    for k, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            cx, cy = rng.uniform(0.3, 0.7, 2) * size
+            disc = ((xx - cx) ** 2 + (yy - cy) ** 2 < (size * (0.2 + 0.08 * k)) ** 2)[..., None]
+            pixels = np.where(disc, COLOURS[k % 3], (230, 230, 230)) + rng.normal(0, 6, (size, size, 3))
+            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            (image.convert("L") if grey else image).save(folder / name / f"{i:03d}.png")
+    return folder
 
 
 class Quiet:

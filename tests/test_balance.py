@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_images
-from helpers import train_tiny
+from helpers import train_tiny, write_images
 from PIL import Image
 from torchvision.datasets import ImageFolder
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import write_images
+from helpers import write_images
 from typer.testing import CliRunner
 
 from balancegan import __version__

@@ -1,8 +1,7 @@
 """What a run records of its data and how the held-out part is kept."""
 
 import numpy as np
-from conftest import write_images
-from helpers import train_tiny
+from helpers import train_tiny, write_images
 from PIL import Image
 
 from balancegan.data.training_set import reopen_training_set

@@ -12,7 +12,7 @@ from PIL import Image
 
 from balancegan.files import disk_errors
 
-COUNTS = {"zero": (0, 170), "three": (3, 60), "four": (4, 30), "seven": (7, 20)}  # class -> digit, training images
+COUNTS = {"zero": (0, 170), "three": (3, 60), "four": (4, 30), "six": (6, 20)}  # class -> digit, training images
 SIZE = 16
 
 

@@ -23,15 +23,15 @@ Where the paper is ambiguous, and what is done here:
 - Epochs: 30 of the listed 15/30/100 for pre-training; the adversarial ones are not given, BAGAN-GP's script has 100.
   Counted in steps of batch 128 on the 6,540 images of Fashion-MNIST at imbalance rate 100: 1,530 and 5,110.
 - Where the attention layer sits is not said: at side 16 in both networks (side 8 for 16 px images).
-- Wrong labels are drawn from the other classes only (BAGAN-GP's script may draw the true one). The labels of generated images are
-  uniform over the classes, for the discriminator's as for the generator's update.
+- Wrong labels are drawn from the other classes only (BAGAN-GP's script may draw the true one). The labels of generated
+  images are uniform over the classes, for the discriminator's as for the generator's update.
 - "The first few layers" of the encoder are all layers before its heads. There is no batch norm in them.
 
-Deviations in the presets `default` and `tiny`, each for a reason: classes are drawn by the square root of their
-size (a rare class is seen more often, without repeating its few images as often as balanced drawing would), the generator's weights are
-averaged, the discriminator makes one update per generator update (five times as many generator updates in the same
-time), and the generator doubles its side by bilinear resizing and a convolution: with transposed convolutions the
-images keep a pixel noise that longer training does not remove (`upsampling`; see benchmarks/upsampling.md).
+Deviations in the presets `default` and `tiny`, each for a reason: classes are drawn by the square root of their size
+(a rare class is seen more often, without repeating its few images as often as balanced drawing would), the
+generator's weights are averaged, the discriminator makes one update per generator update (five times as many
+generator updates in the same time), and the generator doubles its side by bilinear resizing and a convolution: with
+transposed convolutions the images keep a pixel noise (`upsampling`; measured in benchmarks/upsampling.md).
 """
 
 from __future__ import annotations

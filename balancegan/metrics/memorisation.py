@@ -24,6 +24,7 @@ MEDIAN_FRACTION = 0.1
 """The copy threshold is never lower than this fraction of the median nearest distance."""
 
 _BLOCK = 512  # queries compared at once: bounds the memory of the distance table
+_DIMENSION_ROWS = 1000  # enough for a stable dimension, few enough for a full distance table
 _CANDIDATES = 4  # neighbours whose distance is computed a second time, exactly
 
 FloatArray = NDArray[np.float32]
@@ -110,6 +111,42 @@ def copy_threshold(reference: FloatArray, percentile: float = 1.0) -> float:
     distances, _ = nearest(distinct, distinct, exclude_self=True)
     low = float(np.percentile(distances, percentile))
     return max(low, MEDIAN_FRACTION * float(np.median(distances)))
+
+
+def intrinsic_dimension(reference: FloatArray, neighbours: int = 10) -> float:
+    """Dimension of the set that the images fill, by maximum likelihood from neighbour distances.
+
+    Levina & Bickel (2004), averaged over the images as MacKay & Ghahramani propose: with T_j the distance to the j-th
+    of k neighbours, 1/d is the mean of log(T_k / T_j). Exact duplicates count once.
+
+    Args:
+        reference: float32 (M, d) from `pixel_features`.
+        neighbours: k, at most M - 1 of them.
+
+    Returns:
+        At least 1; infinity when there are too few distinct images to tell (fewer than four).
+    """
+    distinct = _distinct_rows(reference)[:_DIMENSION_ROWS].astype(np.float64)
+    k = min(neighbours, len(distinct) - 1)
+    if k < 3:
+        return float("inf")
+    norms = np.square(distinct).sum(axis=1)
+    squared = norms[:, None] + norms[None] - 2 * distinct @ distinct.T
+    np.fill_diagonal(squared, np.inf)
+    nearest_first = np.sqrt(np.maximum(np.sort(squared, axis=1)[:, :k], 1e-12))  # (M, k)
+    inverse = np.log(nearest_first[:, -1:] / nearest_first[:, :-1]).mean()
+    return max(1.0, float(1 / inverse)) if inverse > 0 else float("inf")
+
+
+def crowded_threshold(threshold: float, reference: FloatArray, total: int) -> float:
+    """The copy threshold for a set of `total` images, from the `threshold` that its `reference` images gave.
+
+    Nearest distances shrink as a set grows, in d dimensions like count^(-1/d). Without this correction a perfect
+    generator could not turn 20 images into 5,600: most would be "too close" to one another by the measure of 20.
+    """
+    if total <= len(reference) or not len(reference):
+        return threshold
+    return threshold * (len(reference) / total) ** (1 / intrinsic_dimension(reference))
 
 
 def _exact_winner(q: FloatArray, reference: FloatArray, rank: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:

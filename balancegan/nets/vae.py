@@ -6,6 +6,7 @@ the channels, but not below `width / 4` (64 px and width 256: 256-256-128-64).
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -114,7 +115,7 @@ class Decoder(nn.Module):
         self.norm = nn.BatchNorm2d(width)
         layers: list[nn.Module] = []
         side = SIDE
-        for in_channels, out_channels in zip(widths, widths[1:], strict=False):
+        for in_channels, out_channels in itertools.pairwise(widths):
             layers += stage(in_channels, out_channels)
             side *= 2
             if side == attention_side(image_size):

@@ -6,10 +6,7 @@ measured is null in the document, and the class's `reasons` say why.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balancegan.errors import DiskError
+from balancegan.files import disk_errors, write_atomic, write_json
 from balancegan.metrics import memorisation
 from balancegan.metrics.features import Extractor
 from balancegan.metrics.fid import fid_floor, frechet_distance
@@ -169,16 +166,10 @@ def write_report(
 
     document = compute_report(inp, extractor, seed=seed, max_images=max_images, progress=progress)
     page = render_html(document, draw_pictures(inp, document, seed=seed))
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    try:
+    with disk_errors(f"write the report to {out_dir}"):
         out_dir.mkdir(parents=True, exist_ok=True)
-        _write_whole(out_dir / "report.json", text + "\n")
-        _write_whole(out_dir / "report.html", page)
-    except OSError as error:
-        raise DiskError(
-            f"The report could not be written to {out_dir}: {error.strerror or error}.",
-            "Free some space or choose a folder that can be written.",
-        ) from error
+        write_json(out_dir / "report.json", document)
+        write_atomic(out_dir / "report.html", page)
     return document
 
 
@@ -488,17 +479,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write beside the target and move over it, so that nobody ever reads half a report."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide the report from colleagues
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -6,6 +6,8 @@ from balancegan.metrics.memorisation import (
     MAX_SIDE,
     MEDIAN_FRACTION,
     copy_threshold,
+    crowded_threshold,
+    intrinsic_dimension,
     nearest,
     pixel_features,
 )
@@ -125,3 +127,28 @@ def test_a_noisy_copy_is_below_the_threshold_and_a_new_image_is_not():
     threshold = copy_threshold(train)
     assert (nearest(pixel_features(copies), train)[0] < threshold).all()
     assert (nearest(pixel_features(smooth[30:].astype(np.uint8)), train)[0] > 0.5 * threshold).all()
+
+
+@pytest.mark.parametrize("dimension", [2, 6])
+def test_intrinsic_dimension_of_a_cube_inside_many_dimensions(dimension):
+    rng = np.random.default_rng(0)
+    cube = rng.uniform(size=(600, dimension))
+    turned = (cube @ np.linalg.qr(rng.normal(size=(50, dimension)))[0].T).astype(np.float32)
+    assert intrinsic_dimension(turned) == pytest.approx(dimension, rel=0.2)
+
+
+def test_intrinsic_dimension_needs_images():
+    features = pixel_features(random_images(3))
+    assert intrinsic_dimension(features) == float("inf")
+    assert intrinsic_dimension(np.repeat(features, 10, axis=0)) == float("inf")
+
+
+def test_the_threshold_shrinks_as_nearest_distances_do():
+    """Drawing many more points from the same square: the corrected threshold refuses as few of them."""
+    rng = np.random.default_rng(1)
+    few, many = (rng.uniform(size=(n, 2)).astype(np.float32) for n in (100, 3000))
+    threshold = copy_threshold(few, percentile=5)
+    share = (nearest(many, many, exclude_self=True)[0] < threshold).mean()
+    corrected = (nearest(many, many, exclude_self=True)[0] < crowded_threshold(threshold, few, 3000)).mean()
+    assert share > 0.9 and corrected < 0.25
+    assert crowded_threshold(threshold, few, 100) == threshold
