@@ -21,11 +21,11 @@ STEPS = 1500
 def run_demo(
     out: Path, device: str, view: ProgressView, steps: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run the three commands in `out` (data/, runs/, balanced/); returns augment's and inspect's documents.
+    """Run the three commands in `out` (digits/, runs/, balanced/); returns augment's and inspect's documents.
 
     A second call goes on where the first one stopped, and reports the finished result when there is one.
     """
-    data = write_digits(out / "data")
+    data = write_digits(out / "digits")
     found = inspect_folder(scan(data)).to_json()
     request = TrainRequest(
         data=data,

@@ -69,7 +69,8 @@ def test_metadata_names_every_image_and_its_origin(discs, run, tmp_path):
     fake = [r for r in found if r["synthetic"] == "true"]
     assert len(fake) == 34 and all(r["run"] == run.name and r["file_name"].endswith(f"_{r['seed']}.png") for r in fake)
     assert {r["checkpoint_sha256"] for r in fake} == {run.load_checkpoint().sha256}
-    assert all(Path(r["source_path"]).is_file() for r in found if r["synthetic"] == "false")
+    real = [r for r in found if r["synthetic"] == "false"]
+    assert all(Path(r["source_path"]).is_file() and (r["run"], r["seed"]) == ("-", "") for r in real)
     assert all(r["file_name"].split("/")[0] == r["label"] for r in found)
 
 
@@ -276,3 +277,12 @@ def test_a_run_without_adversarial_steps_is_refused(discs, tmp_path):
     run = RunDir(train_tiny(discs, tmp_path / "runs", max_seconds=0.0)["run"])
     with pytest.raises(CheckpointError):
         go(run, tmp_path / "out")
+
+
+def test_hugging_face_reads_the_folder_with_splits(split_discs, tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    run = RunDir(train_tiny(split_discs, tmp_path / "runs")["run"])
+    go(run, tmp_path / "out")
+    found = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {k: len(v) for k, v in found.items()} == {"train": 72, "test": 15}
+    assert set(found["train"]["label"]) == {"ant", "bee", "cat"} and sum(found["train"]["synthetic"]) == 34

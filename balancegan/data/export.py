@@ -41,6 +41,7 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"quality": 95},
     "PNG": {"compress_level": 6},
 }
+NONE = "-"  # readers guess a column's type per file: an empty text column would become numbers in a split without fakes
 METADATA = ("file_name", "label", "synthetic", "run", "seed", "checkpoint_sha256", "source_path")
 
 
@@ -183,7 +184,8 @@ class BalancedFolder:
             if not os.path.lexists(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._place(file, target)
-        self._record(file.target, {"label": file.label, "synthetic": "false", "source_path": str(file.source)})
+        row = {"label": file.label, "synthetic": "false", "run": NONE, "checkpoint_sha256": NONE}
+        self._record(file.target, {**row, "source_path": str(file.source)})
 
     def _place(self, file: RealFile, target: Path) -> None:
         if file.convert:
@@ -212,7 +214,7 @@ class BalancedFolder:
             self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
             if len(self._pending) >= 512:
                 self.flush()
-        row = {"label": self.data.class_names[label], "synthetic": "true"}
+        row = {"label": self.data.class_names[label], "synthetic": "true", "source_path": NONE}
         self._record(name, {**row, "run": run, "seed": str(seed), "checkpoint_sha256": checkpoint})
         return name
 
