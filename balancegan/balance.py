@@ -52,19 +52,19 @@ def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
     if not options.target_ir >= 1 or math.isinf(options.target_ir):
         meant = f" (did you mean {1 / options.target_ir:g}?)" if 0 < options.target_ir < 1 else ""
         raise UsageError(
-            f"--target-ir {options.target_ir:g} is below 1{meant}."
+            f"--target-ir {options.target_ir:g} is below 1{meant}"
             if not math.isinf(options.target_ir)
-            else "--target-ir must be finite.",
-            "It is majority / minority: 1 makes all classes equal, 2 lets the largest be twice the smallest.",
+            else "--target-ir must be finite",
+            "it is majority / minority: 1 makes all classes equal, 2 lets the largest be twice the smallest",
         )
     for name in (*options.counts, *options.classes):
         if name not in counts:
-            raise UsageError(f"The run knows no class {name!r}.", f"Its classes: {', '.join(counts)}.")
+            raise UsageError(f"the run knows no class {name!r}", f"its classes: {', '.join(counts)}")
     for name, total in options.counts.items():
         if total < counts[name]:
             raise UsageError(
-                f"--counts {name}={total} is less than its {counts[name]} real images.",
-                "Real images are never dropped.",
+                f"--counts {name}={total} is less than its {counts[name]} real images",
+                "real images are never dropped",
             )
     goal = math.ceil(max(counts.values()) / options.target_ir)
     wanted = options.counts or dict.fromkeys(options.classes or counts, goal)
@@ -92,7 +92,7 @@ def augment(
     if export.check_destination(options.out, data.folder.root, key):
         return {**export.finished_result(options.out), "resumed": True}
     if not restored.trained and any(need.values()):
-        raise CheckpointError(f"{run.name} stopped before its first adversarial step.", "Continue its training first.")
+        raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
     real, notes = export.plan_real(data, options.real)
     pixels = int(np.prod(data.store.images.shape[1:]))
     if options.out_size == "native":

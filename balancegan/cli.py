@@ -59,7 +59,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             console.fail(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            console.fail(StoppedError("Stopped.", "The same command starts again."))
+            console.fail(StoppedError("stopped", "the same command starts again"))
             raise typer.Exit(130) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -111,7 +111,7 @@ def inspect_(
 
             if folder.root.resolve() in html.resolve().parents:
                 raise UsageError(
-                    f"{html} lies inside the data set.", "The data is never written to: choose another place."
+                    f"{html} lies inside the data set", "the data is never written to: choose another place"
                 )
             with disk_errors(f"write {html}"):
                 write_atomic(html.absolute(), render_html(found, folder))
@@ -121,7 +121,7 @@ def inspect_(
         console.note(f"page: {html}")
     if strict and document["bad_files"]:
         first = document["bad_files"][0]
-        raise DatasetError(f"{len(document['bad_files'])} unreadable files, first {first['path']}: {first['reason']}.")
+        raise DatasetError(f"{len(document['bad_files'])} unreadable files, first {first['path']}: {first['reason']}")
 
 
 @command
@@ -252,7 +252,7 @@ def augment(
         ("--format", format, FORMATS),
     ):
         if value not in allowed:
-            raise UsageError(f"{name} {value} is not known.", f"Choose one of {', '.join(allowed)}.")
+            raise UsageError(f"{name} {value} is not known", f"choose one of {', '.join(allowed)}")
     options = AugmentOptions(
         out=out,
         target_ir=target_ir,
@@ -343,7 +343,7 @@ def parse_time(text: str | None) -> float | None:
         return None
     match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
     if not match or not any(match.groups()):
-        raise UsageError(f"--max-time {text!r} is no time.", "Write 90s, 60m or 1h30m.")
+        raise UsageError(f"--max-time {text!r} is no time", "write 90s, 60m or 1h30m")
     hours, minutes, seconds = (float(g or 0) for g in match.groups())
     return 3600 * hours + 60 * minutes + seconds
 
@@ -356,7 +356,7 @@ def parse_counts(text: str | None) -> dict[str, int]:
             continue
         name, _, number = part.rpartition("=")
         if not name.strip() or not number.strip().isdigit():
-            raise UsageError(f"--counts {part!r} is not class=number.", "Write e.g. --counts ring=500,schizont=300.")
+            raise UsageError(f"--counts {part!r} is not class=number", "write e.g. --counts ring=500,schizont=300")
         result[name.strip()] = int(number)
     return result
 
@@ -372,7 +372,7 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not match or (match[2] and int(match[2]) < int(match[1])):
-            raise UsageError(f"--seeds {text!r} is no list of seeds.", "Write e.g. --seeds 0-15 or --seeds 3,7,20-29.")
+            raise UsageError(f"--seeds {text!r} is no list of seeds", "write e.g. --seeds 0-15 or --seeds 3,7,20-29")
         seeds.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
     return seeds
 

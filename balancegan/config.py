@@ -83,7 +83,7 @@ class MethodConfig:
         try:
             re.compile(self.group_by)
         except re.error as error:
-            raise UsageError(f"group_by: {self.group_by!r} is not a regular expression ({error}).") from None
+            raise UsageError(f"group_by: {self.group_by!r} is not a regular expression ({error})") from None
 
     @property
     def background_rgb(self) -> tuple[int, int, int]:
@@ -101,7 +101,7 @@ C = TypeVar("C", bound=MethodConfig)
 
 def _require(ok: bool, name: str, value: object, expected: str) -> None:
     if not ok:
-        raise UsageError(f"{name} = {value!r} cannot work.", f"Give {name} {expected}.")
+        raise UsageError(f"{name} = {value!r} cannot work", f"give {name} {expected}")
 
 
 def resolve(
@@ -128,7 +128,7 @@ def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
     if name not in defaults:
         near = difflib.get_close_matches(name, defaults, n=1)
         hint = f"Did you mean {near[0]}?" if near else "Known fields: " + ", ".join(sorted(defaults)) + "."
-        raise UsageError(f"There is no configuration field {name!r}.", hint)
+        raise UsageError(f"there is no configuration field {name!r}", hint)
     kind = type(defaults[name])
     if kind is bool:
         words = {
@@ -157,7 +157,7 @@ def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
             pass
     elif kind is str and isinstance(value, str | int | float):
         return str(value)
-    raise UsageError(f"{name} = {value!r} is not {'a' if kind is not int else 'an'} {kind.__name__}.")
+    raise UsageError(f"{name} = {value!r} is not {'a' if kind is not int else 'an'} {kind.__name__}")
 
 
 def parse_set(pairs: list[str]) -> dict[str, str]:
@@ -166,7 +166,7 @@ def parse_set(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         key, eq, value = pair.partition("=")
         if not eq or not key.strip():
-            raise UsageError(f"--set {pair!r} has no value.", "Write --set key=value, e.g. --set lambda_gp=5.")
+            raise UsageError(f"--set {pair!r} has no value", "write --set key=value, e.g. --set lambda_gp=5")
         result[key.strip()] = value.strip()
     return result
 
@@ -176,13 +176,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
     if data is None:
         return {}
     if not isinstance(data, dict) or not all(isinstance(k, str) for k in data):
-        raise UsageError(f"{path} must hold 'field: value' lines.", "See a run's config.yaml for an example.")
+        raise UsageError(f"{path} must hold 'field: value' lines", "see a run's config.yaml for an example")
     return data
 
 

@@ -21,19 +21,19 @@ def resolve_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"There is no device {name!r}.", "Use auto, cpu, cuda, cuda:1 or mps.") from None
+        raise UsageError(f"there is no device {name!r}", "use auto, cpu, cuda, cuda:1 or mps") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UsageError(
-                "This machine has no CUDA device that PyTorch can use.", "Use --device auto or --device cpu."
+                "this machine has no CUDA device that PyTorch can use", "use --device auto or --device cpu"
             )
         if (device.index or 0) >= torch.cuda.device_count():
-            raise UsageError(f"There is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s).")
+            raise UsageError(f"there is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s)")
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("This machine has no MPS device.", "Use --device auto or --device cpu.")
+        raise UsageError("this machine has no MPS device", "use --device auto or --device cpu")
     if device.type not in ("cpu", "mps"):
-        raise UsageError(f"{name} is not supported.", "Use auto, cpu, cuda, cuda:1 or mps.")
+        raise UsageError(f"{name} is not supported", "use auto, cpu, cuda, cuda:1 or mps")
     return device
 
 

@@ -29,7 +29,7 @@ def disk_errors(doing: str) -> Iterator[None]:
         }
         where = f" ({error.filename})" if error.filename else ""
         hint = hints.get(error.errno or 0, "Nothing of yours was changed.")
-        raise DiskError(f"Could not {doing}: {error.strerror or error}{where}.", hint) from error
+        raise DiskError(f"could not {doing}: {error.strerror or error}{where}", hint) from error
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

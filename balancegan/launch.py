@@ -52,7 +52,7 @@ def configure(request: TrainRequest) -> tuple[str, str, type[Method], MethodConf
     file = {k: v for k, v in file.items() if k not in ("method", "preset")}
     method = load_method(str(name))
     if preset not in PRESETS or preset not in method.presets:
-        raise UsageError(f"There is no preset {preset!r}.", f"Choose one of {', '.join(method.presets)}.")
+        raise UsageError(f"there is no preset {preset!r}", f"choose one of {', '.join(method.presets)}")
     return str(name), preset, method, resolve(method.Config, method.presets[preset], file=file, flags=request.flags)
 
 
@@ -146,7 +146,7 @@ def _find_or_create(request: TrainRequest, name: str, cfg: MethodConfig, data: T
     if request.resume not in ("auto", "never"):
         run = find_run(request.resume, request.out)
         if difference := _difference(run, name, cfg, data):
-            raise CheckpointError(f"{run.name} cannot be continued: {difference}.", "Start a run of its own.")
+            raise CheckpointError(f"{run.name} cannot be continued: {difference}", "start a run of its own")
         return run, True
     if request.resume == "auto":
         for run in list_runs(request.out):

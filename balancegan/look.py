@@ -35,7 +35,7 @@ def look(
     names = restored.class_names
     for name in classes:
         if name not in names:
-            raise UsageError(f"The run knows no class {name!r}.", f"Its classes: {', '.join(names)}.")
+            raise UsageError(f"the run knows no class {name!r}", f"its classes: {', '.join(names)}")
     chosen = [name for name in names if not classes or name in classes]
     sampler = Sampler(restored.method, device)
     rows = [sampler.images(names.index(name), seeds) for name in chosen]

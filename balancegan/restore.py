@@ -41,12 +41,12 @@ def read_config(run: RunDir) -> tuple[type[Method], MethodConfig]:
         known = {f.name for f in dataclasses.fields(method.Config)}
         if unknown := set(recorded) - known:
             raise CheckpointError(
-                f"{run.name} was configured by another version (unknown: {', '.join(sorted(unknown))}).",
-                "Use the version named in its env.json.",
+                f"{run.name} was configured by another version (unknown: {', '.join(sorted(unknown))})",
+                "use the version named in its env.json",
             )
         return method, resolve(method.Config, {}, file=recorded, env={})
     except (KeyError, UsageError) as error:
-        raise CheckpointError(f"The config.yaml of {run.name} cannot be used: {error}") from None
+        raise CheckpointError(f"the config.yaml of {run.name} cannot be used: {error}") from None
 
 
 def restore(run: RunDir, device: torch.device, warn: Callable[[str], None] | None = None) -> Restored:
@@ -58,10 +58,10 @@ def restore(run: RunDir, device: torch.device, warn: Callable[[str], None] | Non
         names = tuple(dataset["trained_classes"])
         spec = DataSpec(len(names), dataset["channels"], dataset["image_size"], tuple(counts[n] for n in names))
     except (KeyError, TypeError):
-        raise CheckpointError(f"The dataset.json of {run.name} is damaged.", "Choose another run.") from None
+        raise CheckpointError(f"the dataset.json of {run.name} is damaged", "choose another run") from None
     checkpoint = run.load_checkpoint(warn=warn)
     if checkpoint is None:
-        raise CheckpointError(f"{run.name} has no checkpoint yet.", "Train it first, or choose another run.")
+        raise CheckpointError(f"{run.name} has no checkpoint yet", "train it first, or choose another run")
     method = kind(cfg)
     method.setup(spec)
     load_weights(method, checkpoint)

@@ -88,8 +88,8 @@ class RunDir:
                 self._lock.acquire(timeout=0)
             except Timeout:  # an OSError too
                 raise UsageError(
-                    f"{self.name} is being trained by another process.",
-                    "Wait for it, or start a run of its own with --resume never.",
+                    f"{self.name} is being trained by another process",
+                    "wait for it, or start a run of its own with --resume never",
                 ) from None
 
     def unlock(self) -> None:
@@ -113,9 +113,9 @@ class RunDir:
         try:
             document = parse((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise CheckpointError(f"{self.path / name} cannot be read: {error}", "Choose another run.") from None
+            raise CheckpointError(f"{self.path / name} cannot be read: {error}", "choose another run") from None
         if not isinstance(document, dict):
-            raise CheckpointError(f"{self.path / name} is damaged.", "Choose another run.")
+            raise CheckpointError(f"{self.path / name} is damaged", "choose another run")
         return document
 
     # metrics.jsonl ---------------------------------------------------------------------------------------------------
@@ -192,10 +192,10 @@ class RunDir:
             except CheckpointError as error:
                 if path is dirs[-1]:
                     raise CheckpointError(
-                        f"No checkpoint of {self.name} is intact ({error.message})", "Train again with --resume never."
+                        f"no checkpoint of {self.name} is intact ({error.message})", "train again with --resume never"
                     ) from None
                 if warn:
-                    warn(f"{error.message} Falling back to the one before.")
+                    warn(f"{error.message}; falling back to the one before")
         return None
 
 
@@ -209,12 +209,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         manifest = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))
         if manifest["schema_version"] != SCHEMA_VERSION:
             raise CheckpointError(
-                f"{path.name} has format {manifest['schema_version']}, this version reads {SCHEMA_VERSION}.",
-                f"Use the version that wrote it ({manifest.get('version')}).",
+                f"{path.name} has format {manifest['schema_version']}, this version reads {SCHEMA_VERSION}",
+                f"use the version that wrote it ({manifest.get('version')})",
             )
         for name in ("weights.safetensors", "state.pt"):
             if sha256(path / name) != manifest["files"][name]:
-                raise CheckpointError(f"Checkpoint {path.name} is damaged ({name} does not match its hash).")
+                raise CheckpointError(f"checkpoint {path.name} is damaged ({name} does not match its hash)")
         weights = load_file(path / "weights.safetensors")
         state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         return Checkpoint(path, int(manifest["step"]), weights, state, manifest["files"]["weights.safetensors"])
@@ -229,7 +229,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         SafetensorError,
     ) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"Checkpoint {path.name} is damaged ({reason}).") from None
+        raise CheckpointError(f"checkpoint {path.name} is damaged ({reason})") from None
 
 
 def list_runs(out: Path) -> list[RunDir]:
@@ -244,11 +244,11 @@ def find_run(run: str | None, out: Path) -> RunDir:
         for path in matches:
             if (path / "config.yaml").is_file():
                 return RunDir(path)
-        raise UsageError(f"There is no run {run}.", f"Runs are folders with a config.yaml, usually in {out}/.")
+        raise UsageError(f"there is no run {run}", f"runs are folders with a config.yaml, usually in {out}/")
     for candidate in list_runs(out):
         if candidate.checkpoint_dirs():
             return candidate
-    raise UsageError(f"There is no trained run in {out}/.", "Train one first: balancegan train DATA")
+    raise UsageError(f"there is no trained run in {out}/", "train one first: balancegan train DATA")
 
 
 def _numbered(out: Path) -> list[tuple[int, Path]]:

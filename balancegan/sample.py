@@ -43,7 +43,7 @@ class Sampler:
             return to_uint8(self.method.sample(z, c)).contiguous().cpu().numpy()
         except torch.OutOfMemoryError:
             raise OutOfMemoryError(
-                f"{self.device} has too little free memory to sample {CHUNK} images.", "Use --device cpu."
+                f"{self.device} has too little free memory to sample {CHUNK} images", "use --device cpu"
             ) from None
 
     def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:

@@ -70,8 +70,8 @@ def train(
             return loop.run_until_done(stop, max_seconds)
     except torch.OutOfMemoryError:
         raise OutOfMemoryError(
-            f"{device} has too little memory for batches of {method.cfg.batch_size} at {method.cfg.image_size} px.",
-            "Lower --batch-size or --image-size, or use --preset tiny.",
+            f"{device} has too little memory for batches of {method.cfg.batch_size} at {method.cfg.image_size} px",
+            "lower --batch-size or --image-size, or use --preset tiny",
         ) from None
 
 
@@ -123,8 +123,8 @@ class _Loop:
             if stop.signum is not None:
                 self.run.log(f"stopped by signal {stop.signum} at step {self.step}")
                 raise StoppedError(
-                    f"Stopped at step {self.step} of {self.total}; the state is saved in {self.run.path}.",
-                    "The same command continues it.",
+                    f"stopped at step {self.step} of {self.total}; the state is saved in {self.run.path}",
+                    "the same command continues it",
                     signum=stop.signum,
                 )
             if out_of_time:
@@ -274,12 +274,12 @@ class _Loop:
         if self.rollbacks == MAX_ROLLBACKS:
             self.run.log(f"diverged at step {at}: {why}")
             raise TrainingDivergedError(
-                f"Training diverged at step {at}: {why}, also after {MAX_ROLLBACKS} halvings of the learning rate.",
-                "Start again with lower rates (--set lr_g=1e-4 --set lr_d=1e-4) or another seed.",
+                f"training diverged at step {at}: {why}, also after {MAX_ROLLBACKS} halvings of the learning rate",
+                "start again with lower rates (--set lr_g=1e-4 --set lr_d=1e-4) or another seed",
             )
         checkpoint = self.run.load_checkpoint(warn=self._say)
         if checkpoint is None:
-            raise CheckpointError(f"The checkpoints of {self.run.name} vanished while it was training.")
+            raise CheckpointError(f"the checkpoints of {self.run.name} vanished while it was training")
         self._restore(checkpoint, rollbacks=self.rollbacks + 1)
         self._say(f"Step {at}: {why}; back to step {self.step} with learning rates times {0.5**self.rollbacks:g}.")
 
@@ -314,7 +314,7 @@ class _Loop:
                 for group, lr in zip(optimiser.param_groups, rates, strict=True):
                     group["lr"] = lr
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"Checkpoint {checkpoint.path.name} does not fit this run ({error!r}).") from None
+            raise CheckpointError(f"checkpoint {checkpoint.path.name} does not fit this run ({error!r})") from None
         self.run.truncate_metrics(self.step)
         self.broken.zero_()
         self._reset_tick()
@@ -345,5 +345,5 @@ def load_weights(method: Method, checkpoint: Checkpoint) -> None:
         method.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
         raise CheckpointError(
-            f"Checkpoint {checkpoint.path.name} does not fit this configuration.", str(error).splitlines()[-1].strip()
+            f"checkpoint {checkpoint.path.name} does not fit this configuration", str(error).splitlines()[-1].strip()
         ) from None

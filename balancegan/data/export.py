@@ -71,17 +71,17 @@ def check_destination(out: Path, source: Path, key: str) -> bool:
     """
     here, there = out.resolve(), source.resolve()
     if here == there or there in here.parents or here in there.parents:
-        raise UsageError(f"{out} lies in or around the source {source}.", "Choose another folder with --out.")
+        raise UsageError(f"{out} lies in or around the source {source}", "choose another folder with --out")
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file.", "Choose another folder with --out.")
+        raise UsageError(f"{out} is a file", "choose another folder with --out")
     if not out.is_dir() or not any(out.iterdir()):
         return False
     try:
         marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UsageError(f"{out} is not empty.", "Choose a new folder with --out.") from None
+        raise UsageError(f"{out} is not empty", "choose a new folder with --out") from None
     if not isinstance(marker, dict) or marker.get("key") != key:
-        raise UsageError(f"{out} holds the result of another command.", "Choose a new folder with --out.")
+        raise UsageError(f"{out} holds the result of another command", "choose a new folder with --out")
     return bool(marker.get("finished"))
 
 
@@ -287,8 +287,8 @@ def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, 
     needed = copied + synthetic * bytes_each
     if needed > free:
         raise DiskError(
-            f"The balanced folder needs about {needed / 2**30:.1f} GiB; {place} has {free / 2**30:.1f} GiB free.",
-            "Choose another disk with --out, or link the real images with --real symlink.",
+            f"the balanced folder needs about {needed / 2**30:.1f} GiB; {place} has {free / 2**30:.1f} GiB free",
+            "choose another disk with --out, or link the real images with --real symlink",
         )
 
 

@@ -80,8 +80,8 @@ def group_keys(paths: Sequence[str], pattern: str, digests: Sequence[bytes]) -> 
             parent[root(i)] = root(first.setdefault(key, i))
     if pattern and not matched:
         raise DatasetError(
-            f"--group-by {pattern!r} matches none of the {len(paths)} image paths.",
-            f"It is searched in paths such as {paths[0]!r}." if paths else "",
+            f"--group-by {pattern!r} matches none of the {len(paths)} image paths",
+            f"it is searched in paths such as {paths[0]!r}" if paths else "",
         )
     return [root(i) for i in range(len(paths))]
 

@@ -78,7 +78,7 @@ def open_training_set(
     rows = store.indices("train")
     present = np.unique(store.labels[rows])
     if len(present) < 2:
-        raise DatasetError("Fewer than two classes have a readable training image.", "See balancegan inspect.")
+        raise DatasetError("fewer than two classes have a readable training image", "see balancegan inspect")
     labels = np.full(len(store.classes), -1, np.int64)
     labels[present] = np.arange(len(present))
     labels = labels[store.labels]
@@ -99,16 +99,16 @@ def reopen_training_set(
     """The set that dataset.json describes, at its old place or at `data`; refuses one that changed since."""
     source = Path(data) if data is not None else Path(recorded["data"])
     if data is None and not source.is_dir():
-        raise DatasetError(f"The run's data is no longer at {source}.", "Say where it is now: --data DIR")
+        raise DatasetError(f"the run's data is no longer at {source}", "say where it is now: --data DIR")
     found = open_training_set(source, cfg, progress=progress)
     if found.store.fingerprint != recorded["fingerprint"]:
         before, now = sum(recorded["train_counts"].values()), len(found.train_rows)
         raise DatasetError(
             f"{source} is not the data this run was trained on: the fingerprints differ "
-            f"({before} training images then, {now} now).",
-            "Give the original folder with --data, or train again on the changed data.",
+            f"({before} training images then, {now} now)",
+            "give the original folder with --data, or train again on the changed data",
         )
     held = [found.store.files[i].rel for i in found.holdout_rows]
     if held != recorded["holdout"]["files"]:
-        raise CheckpointError("The run's held-out images cannot be reproduced.", "Train again with this version.")
+        raise CheckpointError("the run's held-out images cannot be reproduced", "train again with this version")
     return found

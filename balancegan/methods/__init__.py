@@ -21,7 +21,7 @@ def load_method(name: str) -> type[Method]:
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         raise UsageError(
-            f"There is no method {name!r}.",
+            f"there is no method {name!r}",
             (f"Did you mean {near[0]}? " if near else "") + f"Known: {', '.join(METHODS)}.",
         )
     module, _, attribute = METHODS[name].partition(":")

@@ -56,7 +56,7 @@ class Method(nn.Module):
         self.cfg = cfg
         if cfg.image_size not in self.image_sizes:
             sizes = ", ".join(map(str, self.image_sizes))
-            raise UsageError(f"image_size = {cfg.image_size} is not a size of {self.title}.", f"Choose one of {sizes}.")
+            raise UsageError(f"image_size = {cfg.image_size} is not a size of {self.title}", f"choose one of {sizes}")
 
     def setup(self, data: DataSpec) -> None:
         """Build the networks and, where the configuration asks for it, the generator's moving average `G_ema`."""

@@ -68,10 +68,10 @@ class SGBGANConfig(MethodConfig):
         super().__post_init__()
         for name, allowed in (("latent_noise", ("normal", "uniform")), ("upsampling", tuple(UPSAMPLING))):
             if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} = {getattr(self, name)!r} cannot work.", f"Give {' or '.join(allowed)}.")
+                raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {' or '.join(allowed)}")
         if self.width < 8 or self.width % 8 or self.latent_dim < 1:
             raise UsageError(
-                f"width = {self.width}, latent_dim = {self.latent_dim} cannot work.", "Give width a multiple of 8."
+                f"width = {self.width}, latent_dim = {self.latent_dim} cannot work", "give width a multiple of 8"
             )
 
 

@@ -231,11 +231,11 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds for files that are not theirs
         raise CheckpointError(
-            f"{path} is damaged or holds more than tensors, and was not loaded ({type(error).__name__}).",
+            f"{path} is damaged or holds more than tensors, and was not loaded ({type(error).__name__})",
             _GET_WEIGHTS,
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} does not hold a network's tensors by name.", _GET_WEIGHTS)
+        raise CheckpointError(f"{path} does not hold a network's tensors by name", _GET_WEIGHTS)
     return {str(key): value for key, value in state.items()}
 
 
@@ -254,12 +254,12 @@ def _inception(state: dict[str, torch.Tensor], path: Path) -> torch.nn.Module:
     try:
         return FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=buffer)
     except RuntimeError as error:  # load_state_dict: missing or unexpected names, other shapes
-        raise CheckpointError(f"{path} holds a network other than FID's Inception.", _GET_WEIGHTS) from error
+        raise CheckpointError(f"{path} holds a network other than FID's Inception", _GET_WEIGHTS) from error
 
 
 def _three_channels(images: Images) -> Images:
     if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise UsageError(f"Inception takes grey or RGB images, not an array of shape {images.shape}.")
+        raise UsageError(f"Inception takes grey or RGB images, not an array of shape {images.shape}")
     return np.ascontiguousarray(np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images)
 
 
