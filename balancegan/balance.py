@@ -34,7 +34,7 @@ class AugmentOptions:
     """What `augment` can be asked for; defaults as on the command line."""
 
     out: Path = Path("balanced")
-    target_ir: float = 1.0
+    target_ir: float | None = None  # 1 unless `counts` are given
     counts: dict[str, int] = field(default_factory=dict)  # class -> total to reach, instead of the target IR's
     classes: tuple[str, ...] = ()  # only these get synthetic images; empty: all that are short
     data: Path | None = None
@@ -49,12 +49,13 @@ class AugmentOptions:
 
 def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
     """How many synthetic images each class gets: what it lacks to ceil(majority / target IR), or to `counts`."""
-    if not options.target_ir >= 1 or math.isinf(options.target_ir):
-        meant = f" (did you mean {1 / options.target_ir:g}?)" if 0 < options.target_ir < 1 else ""
+    ir = 1.0 if options.target_ir is None else options.target_ir
+    if options.counts and (options.classes or options.target_ir is not None):
+        raise UsageError("--counts says everything; it goes with neither --target-ir nor --classes", "give one of them")
+    if not ir >= 1 or math.isinf(ir):
+        meant = f" (did you mean {1 / ir:g}?)" if 0 < ir < 1 else ""
         raise UsageError(
-            f"--target-ir {options.target_ir:g} is below 1{meant}"
-            if not math.isinf(options.target_ir)
-            else "--target-ir must be finite",
+            f"--target-ir cannot be {ir:g}{meant}",
             "it is majority / minority: 1 makes all classes equal, 2 lets the largest be twice the smallest",
         )
     for name in (*options.counts, *options.classes):
@@ -66,7 +67,7 @@ def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
                 f"--counts {name}={total} is less than its {counts[name]} real images",
                 "real images are never dropped",
             )
-    goal = math.ceil(max(counts.values()) / options.target_ir)
+    goal = math.ceil(max(counts.values()) / ir)
     wanted = options.counts or dict.fromkeys(options.classes or counts, goal)
     return {name: max(0, wanted.get(name, 0) - n) for name, n in counts.items()}
 
@@ -82,22 +83,21 @@ def augment(
     """Fill the classes that are short and write the balanced folder; returns the command's JSON document.
 
     Raises `UsageError` for options or folders that cannot work, `DatasetError` when the data changed since training,
-    `CheckpointError`, `DiskError`.
+    `CheckpointError`, `WeightsMissingError`, `DiskError`.
     """
+    weights = find_inception_weights(options.weights) if options.report else None
     restored = restore(run, device, warn=note)
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
-    counts = data.split_counts()
-    need = targets(counts, options)
+    need = targets(data.split_counts(), options)
     key = export.plan_key(_plan(restored, data, options))
-    if export.check_destination(options.out, data.folder.root, key):
-        return {**export.finished_result(options.out), "resumed": True}
+    if export.check_destination(options.out, data.folder, key):
+        result = {**export.finished_result(options.out), "out": str(options.out.absolute())}
+        if result["report"] or not options.report:
+            return result
     if not restored.trained and any(need.values()):
         raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
     real, notes = export.plan_real(data, options.real)
-    pixels = int(np.prod(data.store.images.shape[1:]))
-    if options.out_size == "native":
-        pixels = int(data.store.native_sizes.prod(axis=1).mean() * data.store.images.shape[1])
-    export.check_space(options.out, real, options.real, sum(need.values()), pixels + 4096)
+    export.check_space(options.out, real, options.real, sum(need.values()), _bytes_each(data, options))
 
     with export.BalancedFolder(
         options.out, data, key, real=options.real, format=options.format, out_size=options.out_size
@@ -107,31 +107,44 @@ def augment(
             progress("copy real images", i + 1, len(real))
         classes, names = _fill_classes(folder, restored, data, need, options, progress)
         folder.write_metadata()
-        after = {c.name: counts[c.name] + c.synthetic for c in classes}
-        result: dict[str, Any] = {
-            "schema_version": 1,
-            "run": str(run.path),
-            "out": str(options.out.absolute()),
-            "complete": all(c.synthetic >= c.requested for c in classes),
-            "imbalance_rate_before": imbalance(counts),
-            "imbalance_rate_after": imbalance(after),
-            "classes": [
-                {"name": c.name, "real": c.real, "synthetic": c.synthetic, "rejected": c.rejected} for c in classes
-            ],
-            "short": [c.name for c in classes if c.synthetic < c.requested],
-            "notes": notes,
-            "report": None,
-        }
+        result = _result(run, options, classes, notes)
         if options.report:
-            inp = _report_input(run, restored, data, classes, result, real, names, options)
-            extractor = choose_extractor(data, options.weights, device, progress)
+            inp = _report_input(restored, data, classes, result, real, names, options)
+            extractor = choose_extractor(data, weights, device, progress)
             slow = extractor.name == "inception" and device.type == "cpu"
             limit = INCEPTION_ON_CPU if slow else REPORT_IMAGES
             document = write_report(inp, extractor, options.out, max_images=limit, progress=progress)
             result["report"] = str((options.out / "report.html").absolute())
-            result["findings"] = document.get("findings", [])
+            result["findings"] = document["findings"]
         folder.finish(result)
     return result
+
+
+def _bytes_each(data: TrainingSet, options: AugmentOptions) -> int:
+    """An upper estimate of one synthetic file's size."""
+    _, channels, height, width = data.store.images.shape
+    pixels = float(data.store.native_sizes.prod(axis=1).mean()) if options.out_size == "native" else height * width
+    return int(pixels * channels) + 4096  # small files take whole blocks
+
+
+def _result(run: RunDir, options: AugmentOptions, classes: list[ClassImages], notes: list[str]) -> dict[str, Any]:
+    """The command's document, before the report."""
+    if options.real == "none":
+        notes = [*notes, "The real images were left out (--real none); counts and imbalance rates include them."]
+    return {
+        "schema_version": 1,
+        "run": str(run.path),
+        "out": str(options.out.absolute()),
+        "complete": all(c.synthetic >= c.requested for c in classes),
+        "imbalance_rate_before": imbalance({c.name: c.real for c in classes}),
+        "imbalance_rate_after": imbalance({c.name: c.real + c.synthetic for c in classes}),
+        "classes": [
+            {"name": c.name, "real": c.real, "synthetic": c.synthetic, "rejected": c.rejected} for c in classes
+        ],
+        "short": [c.name for c in classes if c.synthetic < c.requested],
+        "notes": notes,
+        "report": None,
+    }
 
 
 def imbalance(counts: dict[str, int]) -> float:
@@ -145,7 +158,8 @@ def _plan(restored: Restored, data: TrainingSet, options: AugmentOptions) -> dic
         "checkpoint": restored.checkpoint.sha256,
         "data": data.store.fingerprint,
         "version": __version__,
-        **{k: str(v) for k, v in vars(options).items() if k not in ("out", "data", "report", "weights")},
+        "need": targets(data.split_counts(), options),
+        **{name: getattr(options, name) for name in ("real", "filter", "out_size", "format", "seed")},
     }
 
 
@@ -175,7 +189,7 @@ def _fill_classes(
                 )
             )
             made, done = made + 1, done + 1
-            if made <= REPORT_IMAGES:
+            if options.report and made <= REPORT_IMAGES:
                 shown.append(image)
             progress(f"generate {name}", done, total)
         unseen = data.unseen_rows[data.labels[data.unseen_rows] == label]
@@ -183,8 +197,8 @@ def _fill_classes(
         classes.append(
             ClassImages(
                 name=name,
-                real_train=images[train],
-                real_holdout=images[unseen],
+                real_train=images[train if options.report else train[:0]],
+                real_holdout=images[unseen if options.report else unseen[:0]],
                 fake=np.stack(shown) if shown else np.empty((0, *images.shape[1:]), np.uint8),
                 real=data.split_counts()[name],
                 synthetic=made,
@@ -196,7 +210,6 @@ def _fill_classes(
 
 
 def _report_input(
-    run: RunDir,
     restored: Restored,
     data: TrainingSet,
     classes: list[ClassImages],
@@ -211,14 +224,14 @@ def _report_input(
     return ReportInput(
         title=f"Balanced {data.folder.root.name}",
         method=restored.method.title,
-        run=run.name,
+        run=restored.run.name,
         data=str(data.folder.root),
         classes=tuple(classes),
         ir_before=result["imbalance_rate_before"],
         ir_after=result["imbalance_rate_after"],
         complete=result["complete"],
-        history=run.read_metrics(),
-        settings=run.read_yaml(),
+        history=restored.run.read_metrics(),
+        settings=restored.run.read_yaml(),
         shortcuts=form_shortcuts(real_files, [options.out / n for n in names]),
         balancegan_version=__version__,
         notes=[*result["notes"], *data.store.notes],
@@ -228,10 +241,9 @@ def _report_input(
 def choose_extractor(
     data: TrainingSet, weights: Path | None, device: torch.device, progress: Progress = silent
 ) -> Extractor:
-    """Inception where its weights lie on this machine, otherwise a small classifier trained on the real images."""
-    found = find_inception_weights(weights)
-    if found is not None:
-        return InceptionExtractor(found, device=str(device), progress=progress)
+    """Inception where there are weights for it, otherwise a small classifier trained on the real images."""
+    if weights is not None:
+        return InceptionExtractor(weights, device=str(device), progress=progress)
     rows = data.train_rows
     return OwnExtractor.fit(
         data.store.images[rows], data.labels[rows], len(data.class_names), device=str(device), progress=progress

@@ -1,11 +1,16 @@
 """The command line: parse, call, render. What takes long to import is imported inside the commands."""
 
+import contextlib
+import csv
 import functools
 import inspect
+import io
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +47,8 @@ RunArgument = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="Run folder, name or number; default: newest.")
 ]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
+MOST_SEEDS = 10_000
+MOST_AUGMENT_SEED = 900_000_000_000
 COMMON = {"as_json": Json, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
 
 
@@ -54,12 +61,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
         console = Console(**{name: arguments.pop(name) for name in COMMON})
         try:
-            function(console, **arguments)
+            with terminated_is_stopped():
+                function(console, **arguments)
         except BalanceGANError as error:
             console.fail(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            console.fail(StoppedError("stopped", "the same command starts again"))
+            console.fail(StoppedError("stopped", "the same command goes on"))
             raise typer.Exit(130) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,6 +83,24 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     run.__annotations__ = {p.name: p.annotation for p in (*own, *common)}
     app.command(function.__name__.rstrip("_").replace("_", "-"))(run)
     return run
+
+
+@contextlib.contextmanager
+def terminated_is_stopped() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: with a line, its exit code, and nothing half-written."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise StoppedError("stopped", "the same command goes on", signum=signum)
+
+    before = signal.getsignal(signal.SIGTERM)
+    mine = threading.current_thread() is threading.main_thread() and before is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, before)
 
 
 @app.callback(invoke_without_command=True)
@@ -107,19 +133,18 @@ def inspect_(
         folder = scan(data, progress=progress)
         found = inspect_folder(folder, split=split, target_ir=target_ir, duplicates=duplicates, progress=progress)
         if html:
-            from balancegan.files import disk_errors, write_atomic
+            from balancegan.files import disk_errors, refuse_source, write_atomic
 
-            if folder.root.resolve() in html.resolve().parents:
-                raise UsageError(
-                    f"{html} lies inside the data set", "the data is never written to: choose another place"
-                )
+            refuse_source(html, folder.folders())
             with disk_errors(f"write {html}"):
                 write_atomic(html.absolute(), render_html(found, folder))
     document = found.to_json()
-    console.result(document, show_inspect)
+    refused = strict and document["bad_files"]
+    if not (refused and console.as_json):  # a script gets one document: the error
+        console.result(document, show_inspect)
     if html:
         console.note(f"page: {html}")
-    if strict and document["bad_files"]:
+    if refused:
         first = document["bad_files"][0]
         raise DatasetError(f"{len(document['bad_files'])} unreadable files, first {first['path']}: {first['reason']}")
 
@@ -220,7 +245,7 @@ def train(
 def augment(
     console: Any,
     run: RunArgument = None,
-    target_ir: Annotated[float, option("--target-ir", help="Imbalance rate to reach (1: all classes equal).")] = 1.0,
+    target_ir: Annotated[float | None, option("--target-ir", help="Imbalance rate to reach. [default: 1]")] = None,
     counts: Annotated[
         str | None, option("--counts", help="Totals to reach instead, e.g. ring=500,schizont=300.")
     ] = None,
@@ -231,7 +256,7 @@ def augment(
     filter: Annotated[str, option("--filter", help="none, or copies: drop near-copies.")] = "copies",
     out_size: Annotated[str, option("--out-size", help="model, or native: the real images' size.")] = "model",
     format: Annotated[str, option("--format", help="png, jpeg, or match: the real images' format.")] = "png",
-    seed: Seed = 0,
+    seed: Annotated[int, option("--seed", help="Seed of all random choices.", min=0, max=MOST_AUGMENT_SEED)] = 0,
     weights: Annotated[Path | None, option("--weights", help="Inception weights file for the report.")] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no quality report.")] = False,
     device: Device = "auto",
@@ -327,7 +352,7 @@ def demo(
     from balancegan.demo import run_demo
 
     with console.progress() as view:
-        document, found = run_demo(out, device, view, steps=steps)
+        document, found = run_demo(out, device, view, view, steps=steps)
 
     def show(console: Any, document: dict[str, Any]) -> None:
         show_inspect(console, found)
@@ -341,42 +366,49 @@ def parse_time(text: str | None) -> float | None:
     """`90s`, `60m`, `1h30m` or a plain number of seconds, in seconds."""
     if text is None:
         return None
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().lower())
+    number = r"(\d+(?:\.\d+)?)"
+    match = re.fullmatch(rf"{number}|(?:{number}h)?(?:{number}m)?(?:{number}s)?", text.strip().lower(), re.ASCII)
     if not match or not any(match.groups()):
         raise UsageError(f"--max-time {text!r} is no time", "write 90s, 60m or 1h30m")
-    hours, minutes, seconds = (float(g or 0) for g in match.groups())
-    return 3600 * hours + 60 * minutes + seconds
+    plain, hours, minutes, seconds = (float(g or 0) for g in match.groups())
+    return plain + 3600 * hours + 60 * minutes + seconds
 
 
 def parse_counts(text: str | None) -> dict[str, int]:
-    """`ring=500,schizont=300` as a dict."""
-    result = {}
-    for part in (text or "").split(","):
-        if not part.strip():
-            continue
+    """`ring=500,schizont=300` as a dict; names with commas are quoted as in CSV."""
+    result: dict[str, int] = {}
+    for part in parse_names(text):
         name, _, number = part.rpartition("=")
-        if not name.strip() or not number.strip().isdigit():
+        if not name.strip() or not re.fullmatch("[0-9]{1,12}", number.strip()):
             raise UsageError(f"--counts {part!r} is not class=number", "write e.g. --counts ring=500,schizont=300")
+        if name.strip() in result:
+            raise UsageError(f"--counts names {name.strip()!r} twice", "name every class once")
         result[name.strip()] = int(number)
     return result
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:
-    """`ring,schizont` as a tuple."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    """`ring,schizont` as a tuple; names with commas are quoted as in CSV."""
+    fields = next(csv.reader([text], skipinitialspace=True), []) if text else []
+    return tuple(dict.fromkeys(name.strip() for name in fields if name.strip()))
 
 
 def parse_seeds(text: str) -> list[int]:
     """`0-3,7` as [0, 1, 2, 3, 7]."""
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match or (match[2] and int(match[2]) < int(match[1])):
-            raise UsageError(f"--seeds {text!r} is no list of seeds", "write e.g. --seeds 0-15 or --seeds 3,7,20-29")
-        seeds.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+        match = re.fullmatch(r"\s*([0-9]{1,18})(?:-([0-9]{1,18}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first or len(seeds) + last - first >= MOST_SEEDS:
+            hint = f"write e.g. --seeds 0-15 or --seeds 3,7,20-29; at most {MOST_SEEDS:,}"
+            raise UsageError(f"--seeds {text!r} is no list of seeds", hint)
+        seeds.extend(range(first, last + 1))
     return seeds
 
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # bars and bullets must not break a narrow encoding
+            stream.reconfigure(errors="replace")
     app()

@@ -5,8 +5,10 @@ Precedence: flag or `--set` > `BALANCEGAN_<FIELD>` > `--config FILE.yaml` > meth
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -69,6 +71,7 @@ class MethodConfig:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("steps", "pretrain_steps", "ema_halflife", "seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.seed < 2**63, "seed", self.seed, "below 2**63")
         for name in ("lr_g", "lr_d", "lr_pretrain"):
             _require(0 < getattr(self, name) < 1, name, getattr(self, name), "between 0 and 1")
         for name in ("beta1", "beta2", "pretrain_beta1"):
@@ -144,20 +147,23 @@ def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
         if str(value).lower() in words:
             return words[str(value).lower()]
     elif kind is int and isinstance(value, str | int | float) and not isinstance(value, bool):
-        try:
-            number = float(str(value).replace("_", ""))
-            if number == int(number):
-                return int(number)
-        except (ValueError, OverflowError):
-            pass
+        text = str(value).strip().replace("_", "")
+        with contextlib.suppress(ValueError, OverflowError):
+            # 1e3 and 2.0 are whole numbers too, but only int() keeps all digits of a large seed.
+            return int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else _whole(float(text))
     elif kind is float and not isinstance(value, bool):
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            pass
+        with contextlib.suppress(TypeError, ValueError):
+            if math.isfinite(float(value)):
+                return float(value)
     elif kind is str and isinstance(value, str | int | float):
         return str(value)
     raise UsageError(f"{name} = {value!r} is not {'a' if kind is not int else 'an'} {kind.__name__}")
+
+
+def _whole(number: float) -> int:
+    if number != int(number):
+        raise ValueError
+    return int(number)
 
 
 def parse_set(pairs: list[str]) -> dict[str, str]:

@@ -29,8 +29,8 @@ class Console:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False, no_color: bool = False):
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self.out = RichConsole(no_color=no_color or None, highlight=False, soft_wrap=False)
-        self.err = RichConsole(stderr=True, no_color=no_color or None, highlight=False)
+        self.out = RichConsole(no_color=no_color or None, highlight=False, emoji=False)
+        self.err = RichConsole(stderr=True, no_color=no_color or None, highlight=False, emoji=False)
 
     def result(self, document: dict[str, Any], show: Callable[[Console, dict[str, Any]], None]) -> None:
         """Print the command's result: the JSON document, or what `show` makes of it."""
@@ -40,8 +40,8 @@ class Console:
             show(self, document)
 
     def print(self, *things: Any) -> None:
-        """Print to stdout as it is; text may hold rich markup."""
-        self.out.print(*things)
+        """Print to stdout; text may hold rich markup and is wrapped on terminals only."""
+        self.out.print(*things, soft_wrap=not self.out.is_terminal and all(isinstance(t, str) for t in things))
 
     def note(self, text: str) -> None:
         """One line about what is going on."""

@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from balancegan.balance import AugmentOptions, augment
-from balancegan.console import ProgressView
 from balancegan.data.demo import SIZE, write_digits
 from balancegan.data.inspect import inspect_folder
 from balancegan.data.scan import scan
 from balancegan.device import resolve_device
 from balancegan.launch import TrainRequest, launch
+from balancegan.progress import Progress
 from balancegan.report.plot import plot_losses
 from balancegan.rundir import RunDir
+from balancegan.train import Monitor
 
 STEPS = 1500
 
 
 def run_demo(
-    out: Path, device: str, view: ProgressView, steps: int | None = None
+    out: Path, device: str, progress: Progress, monitor: Monitor, steps: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the three commands in `out` (digits/, runs/, balanced/); returns augment's and inspect's documents.
 
@@ -34,10 +35,11 @@ def run_demo(
         flags={"image_size": SIZE, "steps": STEPS if steps is None else steps, "sample_every": 250},
         device=device,
         out=out / "runs",
+        use_environment=False,
     )
-    trained = launch(request, view, view)
+    trained = launch(request, monitor, progress)
     run = RunDir(trained["run"])
     plot_losses(run.read_metrics(), run.path / "losses.png")
     options = AugmentOptions(out=out / "balanced")
-    document = augment(run, options, device=resolve_device(device), progress=view, note=view.note)
+    document = augment(run, options, device=resolve_device(device), progress=progress, note=monitor.note)
     return document, found

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from balancegan import __version__
-from balancegan.errors import UsageError
+from balancegan.errors import OutOfMemoryError, UsageError
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -43,6 +45,18 @@ def prepare(device: torch.device) -> None:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
+
+
+@contextlib.contextmanager
+def memory_errors(device: torch.device, hint: str = "use a smaller --batch-size or --image-size") -> Iterator[None]:
+    """Turn a failed allocation, on whatever device, into `OutOfMemoryError`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError, the CPU's has no type
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+            raise OutOfMemoryError(f"{device} has too little free memory", hint) from None
+        raise
 
 
 def describe(device: torch.device) -> dict[str, Any]:

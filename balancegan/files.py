@@ -8,11 +8,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from balancegan.errors import DiskError
+from balancegan.errors import DiskError, UsageError
 
 
 @contextlib.contextmanager
@@ -30,6 +30,17 @@ def disk_errors(doing: str) -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         hint = hints.get(error.errno or 0, "Nothing of yours was changed.")
         raise DiskError(f"could not {doing}: {error.strerror or error}{where}", hint) from error
+
+
+def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -> None:
+    """Raise `UsageError` when `out` is one of the data set's folders or lies in one; with `around` also around one.
+
+    The folders of the classes count too: they may really lie elsewhere, behind links.
+    """
+    here = out.resolve()
+    for folder in {p.resolve() for p in folders}:
+        if here == folder or folder in here.parents or (around and here in folder.parents):
+            raise UsageError(f"{out} lies in or around the source {folder}", "choose another place")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

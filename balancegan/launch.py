@@ -17,10 +17,10 @@ from balancegan.config import MethodConfig, dump_yaml, load_yaml, resolve
 from balancegan.data.training_set import TrainingSet, open_training_set
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.estimate import estimate
-from balancegan.files import disk_errors, write_atomic, write_json
+from balancegan.files import disk_errors, refuse_source, write_atomic, write_json
 from balancegan.grid import save_grid
 from balancegan.methods import load_method
-from balancegan.methods.base import PRESETS, DataSpec, Method
+from balancegan.methods.base import DataSpec, Method
 from balancegan.progress import Progress, silent
 from balancegan.restore import read_config
 from balancegan.rundir import RunDir, find_run, list_runs
@@ -42,57 +42,74 @@ class TrainRequest:
     resume: str = "auto"
     max_seconds: float | None = None
     strict: bool = False
+    use_environment: bool = True  # whether BALANCEGAN_<FIELD> variables count
 
 
-def configure(request: TrainRequest) -> tuple[str, str, type[Method], MethodConfig]:
-    """Method name, preset name, method class and the resolved configuration of a request."""
-    file = load_yaml(request.config_file) if request.config_file else {}
-    name = request.method or file.pop("method", None) or "sgbgan"
-    preset = request.preset or file.pop("preset", None) or "default"
-    file = {k: v for k, v in file.items() if k not in ("method", "preset")}
-    method = load_method(str(name))
-    if preset not in PRESETS or preset not in method.presets:
-        raise UsageError(f"there is no preset {preset!r}", f"choose one of {', '.join(method.presets)}")
-    return str(name), preset, method, resolve(method.Config, method.presets[preset], file=file, flags=request.flags)
+@dataclass(frozen=True)
+class Plan:
+    """A request with everything about it decided but the data."""
+
+    name: str
+    preset: str
+    method: Method  # not set up yet
+    cfg: MethodConfig
+    device: torch.device
+    run: RunDir | None  # the run that --resume names
+
+
+def configure(request: TrainRequest) -> Plan:
+    """Resolve method, configuration, device and the run to continue; raises `UsageError` before any data is read.
+
+    A run that `resume` names brings its own configuration, over which file, environment and flags still count.
+    """
+    run = None if request.resume in ("auto", "never") else find_run(request.resume, request.out)
+    base = run.read_yaml() if run else {}
+    file = {**base, **(load_yaml(request.config_file) if request.config_file else {})}
+    name = str(request.method or file.get("method") or "sgbgan")
+    preset = str(request.preset or file.get("preset") or "default")
+    kind = load_method(name)
+    if preset not in kind.presets:
+        raise UsageError(f"there is no preset {preset!r}", f"choose one of {', '.join(kind.presets)}")
+    fields = {k: v for k, v in file.items() if k not in ("method", "preset")}
+    env: Mapping[str, str] | None = None if request.use_environment else {}
+    cfg = resolve(kind.Config, kind.presets[preset], file=fields, flags=request.flags, env=env)
+    device = devices.resolve_device(request.device)
+    devices.prepare(device)
+    return Plan(name, preset, kind(cfg), cfg, device, run)
 
 
 def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent) -> dict[str, Any]:
     """Train, and return the command's JSON document."""
-    name, preset, kind, cfg = configure(request)
-    device = devices.resolve_device(request.device)
-    devices.prepare(device)
+    plan = configure(request)
+    cfg, method, device = plan.cfg, plan.method, plan.device
     data = open_training_set(request.data, cfg, strict=request.strict, progress=progress)
+    refuse_source(request.out, data.folder.folders())
     for note in _data_notes(data):
         monitor.note(note)
-    run, continued = _find_or_create(request, name, cfg, data)
+    run, continued = _find_or_create(request, plan, data)
     run.lock()
     try:
-        checkpoint_dirs = run.checkpoint_dirs()
-        total = cfg.pretrain_steps + cfg.steps
-        if continued and checkpoint_dirs and int(checkpoint_dirs[0].name[5:]) >= total:
-            monitor.note(f"{run.name} has made its {cfg.steps} steps already; nothing to do.")
-        _describe(run, name, preset, cfg, data, device, continued)
-        method = kind(cfg)
+        _describe(run, plan, data, continued)
         torch.manual_seed(cfg.seed)
-        method.setup(data_spec(data))
-        batches = Batches(
-            data.store.images, data.train_rows, data.labels[data.train_rows], cfg.sampling, device, cfg.batch_size
-        )
-        result = train(
-            method,
-            batches,
-            run,
-            device=device,
-            monitor=monitor,
-            max_seconds=request.max_seconds,
-            class_names=data.class_names,
-        )
+        with devices.memory_errors(device, "lower --batch-size or --image-size, or use --preset tiny"):
+            method.setup(data_spec(data))
+            labels = data.labels[data.train_rows]
+            batches = Batches(data.store.images, data.train_rows, labels, cfg.sampling, device, cfg.batch_size)
+            result = train(
+                method,
+                batches,
+                run,
+                device=device,
+                monitor=monitor,
+                max_seconds=request.max_seconds,
+                class_names=data.class_names,
+            )
     finally:
         run.unlock()
     return {
         "schema_version": 1,
         "run": str(run.path),
-        "method": name,
+        "method": plan.name,
         "device": str(device),
         "steps": result.steps,
         "images_seen": result.images_seen,
@@ -105,21 +122,20 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
 
 def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any]:
     """The resolved configuration with parameter counts, memory and time on this machine; trains and writes nothing."""
-    name, preset, kind, cfg = configure(request)
-    device = devices.resolve_device(request.device)
-    devices.prepare(device)
-    data = open_training_set(request.data, cfg, strict=request.strict, progress=progress)
-    method = kind(cfg)
-    method.setup(data_spec(data))
+    plan = configure(request)
+    data = open_training_set(request.data, plan.cfg, strict=request.strict, progress=progress)
+    with devices.memory_errors(plan.device):
+        plan.method.setup(data_spec(data))
+        cost = estimate(plan.method, plan.device, len(data.train_rows))
     return {
         "schema_version": 1,
-        "method": name,
-        "preset": preset,
-        "device": str(device),
-        "config": dict(vars(cfg)),
+        "method": plan.name,
+        "preset": plan.preset,
+        "device": str(plan.device),
+        "config": dict(vars(plan.cfg)),
         "classes": data.split_counts(),
         "trained_on": dict(zip(data.class_names, data.class_counts, strict=True)),
-        **estimate(method, device, len(data.train_rows)),
+        **cost,
     }
 
 
@@ -133,6 +149,7 @@ def _data_notes(data: TrainingSet) -> list[str]:
     notes = list(data.store.notes)
     if bad := data.store.bad_files:
         notes.append(f"{len(bad)} files cannot be read and are left out (first: {bad[0].path}: {bad[0].reason}).")
+    notes += [f"no image of {name} is held out: its groups are too large" for name in data.without_holdout]
     if len(data.holdout_rows):
         notes.append(
             f"{len(data.holdout_rows)} of {len(data.holdout_rows) + len(data.train_rows)} images are held out "
@@ -141,21 +158,20 @@ def _data_notes(data: TrainingSet) -> list[str]:
     return notes
 
 
-def _find_or_create(request: TrainRequest, name: str, cfg: MethodConfig, data: TrainingSet) -> tuple[RunDir, bool]:
+def _find_or_create(request: TrainRequest, plan: Plan, data: TrainingSet) -> tuple[RunDir, bool]:
     """The run to continue (true) or a new one (false)."""
-    if request.resume not in ("auto", "never"):
-        run = find_run(request.resume, request.out)
-        if difference := _difference(run, name, cfg, data):
-            raise CheckpointError(f"{run.name} cannot be continued: {difference}", "start a run of its own")
-        return run, True
+    if plan.run:
+        if difference := _difference(plan.run, plan, data):
+            raise CheckpointError(f"{plan.run.name} cannot be continued: {difference}", "start a run of its own")
+        return plan.run, True
     if request.resume == "auto":
         for run in list_runs(request.out):
-            if (run.path / "dataset.json").is_file() and _difference(run, name, cfg, data) is None:
+            if (run.path / "dataset.json").is_file() and _difference(run, plan, data) is None:
                 return run, True
-    return RunDir.create(request.out, name, data.folder.root.name), False
+    return RunDir.create(request.out, plan.name, data.folder.root.name), False
 
 
-def _difference(run: RunDir, name: str, cfg: MethodConfig, data: TrainingSet) -> str | None:
+def _difference(run: RunDir, plan: Plan, data: TrainingSet) -> str | None:
     """Why `run` is not the run of this configuration and data, or None when it is."""
     try:
         recorded = run.read_yaml()
@@ -163,27 +179,32 @@ def _difference(run: RunDir, name: str, cfg: MethodConfig, data: TrainingSet) ->
         dataset = run.read_json("dataset.json")
     except CheckpointError as error:
         return error.message
-    if recorded.get("method") != name:
-        return f"it trains {recorded.get('method')}, not {name}"
-    if dataset.get("fingerprint") != data.store.fingerprint:
-        return "its data set is another one, or has changed"
-    for key, value in cfg.identity().items():
+    if recorded.get("method") != plan.name:
+        return f"it trains {recorded.get('method')}, not {plan.name}"
+    for key, value in plan.cfg.identity().items():
         if getattr(theirs, key) != value:
             return f"it has {key} = {getattr(theirs, key)!r}, not {value!r}"
+    if dataset.get("fingerprint") != data.store.fingerprint:
+        return "its data set is another one, or has changed"
     return None
 
 
-def _describe(
-    run: RunDir, name: str, preset: str, cfg: MethodConfig, data: TrainingSet, device: torch.device, continued: bool
-) -> None:
-    """Write what the run is before it starts: config.yaml, dataset.json, env.json, samples/real.png."""
+def _describe(run: RunDir, plan: Plan, data: TrainingSet, continued: bool) -> None:
+    """Write what the run is before it starts: config.yaml, dataset.json, env.json, samples/real.png.
+
+    A continued run keeps its first env.json (log.txt tells the later ones), learns where its data is now, and takes
+    the new `steps` unless it has made more already.
+    """
+    environment = devices.describe(plan.device)
     with disk_errors(f"write to {run.path}"):
-        write_json(run.path / "env.json", devices.describe(device))
+        write_json(run.path / "dataset.json", data.describe(plan.cfg))
         if not continued:
-            write_json(run.path / "dataset.json", data.describe(cfg))
-            save_grid(_real_rows(data, cfg.seed), run.samples / "real.png", data.class_names)
-        write_atomic(run.path / "config.yaml", dump_yaml(cfg, method=name, preset=preset))
-    run.log(f"{'continue' if continued else 'start'} {name} on {device}: {json.dumps(cfg.identity())}")
+            write_json(run.path / "env.json", environment)
+            save_grid(_real_rows(data, plan.cfg.seed), run.samples / "real.png", data.class_names)
+        newest = next((int(p.name[5:]) for p in run.checkpoint_dirs()), 0)
+        if newest <= plan.cfg.pretrain_steps + plan.cfg.steps:
+            write_atomic(run.path / "config.yaml", dump_yaml(plan.cfg, method=plan.name, preset=plan.preset))
+    run.log(f"{'continue' if continued else 'start'} {plan.name}: {json.dumps(environment)}")
 
 
 def _real_rows(data: TrainingSet, seed: int) -> list[np.ndarray]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from balancegan.data.export import is_free
 from balancegan.errors import UsageError
-from balancegan.files import disk_errors, write_atomic
+from balancegan.files import disk_errors, refuse_source, write_atomic
 from balancegan.grid import save_grid, to_pil
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
@@ -28,10 +29,12 @@ def look(
 ) -> dict[str, Any]:
     """Sample the given seeds of the given classes (all if empty); returns the command's JSON document.
 
-    `out` ending in .png is a grid with one row per class, any other `out` a folder that gets one PNG per image; by
+    `out` ending in .png is a new grid with one row per class, any other `out` a new folder with one PNG per image; by
     default a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
     """
     restored = restore(run, device, warn=note)
+    if not restored.trained:
+        note(f"{run.name} has made no adversarial step yet: these come from its pre-training")
     names = restored.class_names
     for name in classes:
         if name not in names:
@@ -39,7 +42,12 @@ def look(
     chosen = [name for name in names if not classes or name in classes]
     sampler = Sampler(restored.method, device)
     rows = [sampler.images(names.index(name), seeds) for name in chosen]
-    out = out or run.samples / f"look-{restored.checkpoint.step:06d}.png"
+    if out is None:
+        out = run.samples / f"look-{restored.checkpoint.step:06d}.png"
+    else:
+        refuse_source(out, [restored.source])
+        if out.is_file() if out.suffix.lower() == ".png" else not is_free(out):
+            raise UsageError(f"{out} exists already", "choose a new file or folder with --out")
     with disk_errors(f"write {out}"):
         if out.suffix.lower() == ".png":
             out.parent.mkdir(parents=True, exist_ok=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from balancegan.config import MethodConfig, resolve
+from balancegan.device import memory_errors
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec, Method
 from balancegan.rundir import Checkpoint, RunDir
-from balancegan.train import load_weights
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Restored:
     checkpoint: Checkpoint
     class_names: tuple[str, ...]
     device: torch.device
+    source: Path  # where the data was when the run was trained
 
     @property
     def trained(self) -> bool:
@@ -36,7 +38,7 @@ def read_config(run: RunDir) -> tuple[type[Method], MethodConfig]:
     """The method and configuration that a run's config.yaml records."""
     recorded = run.read_yaml()
     try:
-        method = load_method(recorded.pop("method"))
+        method = load_method(str(recorded.pop("method")))
         recorded.pop("preset", None)
         known = {f.name for f in dataclasses.fields(method.Config)}
         if unknown := set(recorded) - known:
@@ -45,7 +47,7 @@ def read_config(run: RunDir) -> tuple[type[Method], MethodConfig]:
                 "use the version named in its env.json",
             )
         return method, resolve(method.Config, {}, file=recorded, env={})
-    except (KeyError, UsageError) as error:
+    except (KeyError, TypeError, UsageError) as error:
         raise CheckpointError(f"the config.yaml of {run.name} cannot be used: {error}") from None
 
 
@@ -56,6 +58,7 @@ def restore(run: RunDir, device: torch.device, warn: Callable[[str], None] | Non
     try:
         counts = dataset["train_counts"]
         names = tuple(dataset["trained_classes"])
+        source = Path(dataset["data"])
         spec = DataSpec(len(names), dataset["channels"], dataset["image_size"], tuple(counts[n] for n in names))
     except (KeyError, TypeError):
         raise CheckpointError(f"the dataset.json of {run.name} is damaged", "choose another run") from None
@@ -65,4 +68,15 @@ def restore(run: RunDir, device: torch.device, warn: Callable[[str], None] | Non
     method = kind(cfg)
     method.setup(spec)
     load_weights(method, checkpoint)
-    return Restored(run, method.to(device).eval(), checkpoint, names, device)
+    with memory_errors(device):
+        return Restored(run, method.to(device).eval(), checkpoint, names, device, source)
+
+
+def load_weights(method: Method, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into a method that was set up for the same configuration and data."""
+    try:
+        method.load_state_dict(checkpoint.weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path.name} does not fit this configuration", str(error).splitlines()[-1].strip()
+        ) from None

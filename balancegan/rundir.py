@@ -129,7 +129,7 @@ class RunDir:
         """All whole rows of metrics.jsonl (a line torn by a crash is left out)."""
         rows = []
         path = self.path / "metrics.jsonl"
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
             try:
                 rows.append(json.loads(line))
             except ValueError:
@@ -176,9 +176,19 @@ class RunDir:
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-            for old in self.checkpoint_dirs()[keep:]:
+            killed = final.parent.glob(".partial-*")  # the run is locked: no other process is writing one
+            for old in (*self.checkpoint_dirs()[keep:], *killed):
                 shutil.rmtree(old, ignore_errors=True)
         return final
+
+    def set_aside_after(self, step: int) -> None:
+        """Rename checkpoints of later steps (damaged, or of weights that diverged): they must not count as newest."""
+        for path in self.checkpoint_dirs():
+            if int(path.name[5:]) > step:
+                with disk_errors(f"rename {path.name}"):
+                    target = path.with_name(f"set-aside-{path.name}")
+                    shutil.rmtree(target, ignore_errors=True)
+                    path.rename(target)
 
     def load_checkpoint(self, warn: Any = None) -> Checkpoint | None:
         """The newest intact checkpoint; damaged ones are passed over with a call of `warn(text)`.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from balancegan.errors import OutOfMemoryError
+from balancegan.device import memory_errors
 from balancegan.methods.base import Method
 from balancegan.metrics.memorisation import copy_threshold, crowded_threshold, nearest, pixel_features
 from balancegan.pixels import to_uint8
@@ -39,12 +39,12 @@ class Sampler:
         """Images of seeds index·CHUNK … (index+1)·CHUNK - 1 of one class: uint8 (CHUNK, C, S, S)."""
         z = latents(self.method, range(index * CHUNK, (index + 1) * CHUNK)).to(self.device)
         c = torch.full((CHUNK,), label, device=self.device)
-        try:
+        # Benchmarked kernels and TF32 could differ from one process to the next; here equal bytes count.
+        with (
+            memory_errors(self.device, "use --device cpu"),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
             return to_uint8(self.method.sample(z, c)).contiguous().cpu().numpy()
-        except torch.OutOfMemoryError:
-            raise OutOfMemoryError(
-                f"{self.device} has too little free memory to sample {CHUNK} images", "use --device cpu"
-            ) from None
 
     def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
         """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""

@@ -7,9 +7,11 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 
 class StopOnSignal:
-    """Context manager: inside it, the first SIGINT or SIGTERM only sets `signum`; the second acts as usual."""
+    """Context manager: inside it, the first signal of `STOPPING` only sets `signum`; the second acts as usual."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -17,8 +19,9 @@ class StopOnSignal:
 
     def __enter__(self) -> StopOnSignal:
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signum] = signal.signal(signum, self._handle)
+            for signum in STOPPING:
+                if signal.getsignal(signum) is not signal.SIG_IGN:  # background jobs of scripts ignore SIGINT
+                    self._previous[signum] = signal.signal(signum, self._handle)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

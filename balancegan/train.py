@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from balancegan.batches import Batches
-from balancegan.errors import CheckpointError, OutOfMemoryError, StoppedError, TrainingDivergedError
+from balancegan.errors import CheckpointError, StoppedError, TrainingDivergedError
 from balancegan.grid import save_grid
 from balancegan.methods.base import Method, Terms
+from balancegan.restore import load_weights
 from balancegan.rundir import Checkpoint, RunDir
 from balancegan.sample import grid_images
 from balancegan.signals import StopOnSignal
@@ -65,14 +66,8 @@ def train(
     CheckpointError.
     """
     loop = _Loop(method, batches, run, device, monitor, class_names)
-    try:
-        with StopOnSignal() as stop:
-            return loop.run_until_done(stop, max_seconds)
-    except torch.OutOfMemoryError:
-        raise OutOfMemoryError(
-            f"{device} has too little memory for batches of {method.cfg.batch_size} at {method.cfg.image_size} px",
-            "lower --batch-size or --image-size, or use --preset tiny",
-        ) from None
+    with StopOnSignal() as stop:
+        return loop.run_until_done(stop, max_seconds)
 
 
 class _Loop:
@@ -106,6 +101,8 @@ class _Loop:
         resumed = self._resume_or_start()
         started, seen_before = time.monotonic(), self.images_seen
         self.clock = started
+        if self.step >= self.total:
+            self.monitor.note(f"{self.run.name} has made its {self.cfg.steps} steps already; nothing to do")
         while self.step < self.total:
             self._one_step()
             self.monitor.step(self.stage, self.step, self.total)
@@ -114,7 +111,13 @@ class _Loop:
             if ending or self.step % self.cfg.log_every == 0 or self._at_save():
                 if not self._tick():
                     continue  # rolled back
+                if self.stage == PRETRAIN:
+                    self.method.update_ema(0.0)  # the average begins with the adversarial stage; until then it follows
+                    if self.step == self.cfg.pretrain_steps:
+                        self._save_samples()
+                        self._enter(ADVERSARIAL)
                 if self.step == self.total:
+                    self._seed("end")
                     self.method.end_training(iter(self.batches))
                 if self._at_sample() or ending:
                     self._save_samples()
@@ -137,7 +140,7 @@ class _Loop:
             seconds=round(self.seconds, 2),
             images_per_second=round((self.images_seen - seen_before) / here, 2),
             resumed_from=resumed,
-            finished=self.step == self.total,
+            finished=self.step >= self.total,
         )
 
     def _one_step(self) -> None:
@@ -161,9 +164,6 @@ class _Loop:
         epoch = self.batches.num_images
         if self.images_seen // epoch > before // epoch:
             self.method.on_epoch()
-        if self.stage == PRETRAIN and self.step == self.cfg.pretrain_steps:
-            self._save_samples()
-            self._enter(ADVERSARIAL)
 
     def _update(self, name: str, loss: Any, x: Tensor, c: Tensor) -> None:
         """One optimiser update; sums the terms for the log and notes non-finite losses, all on the device."""
@@ -177,7 +177,8 @@ class _Loop:
         share = 1 / self.cfg.n_critic if name == "d" else 1.0
         for term, value in terms.items():
             key = f"loss/{name}/{term}"
-            self.sums[key] = self.sums.get(key, torch.zeros((), device=self.device)) + share * value.detach().float()
+            value = share * value.detach().float()
+            self.sums[key] = self.sums[key] + value if key in self.sums else value
 
     def _update_ema(self) -> None:
         halflife = self.cfg.ema_halflife * 1000
@@ -221,7 +222,6 @@ class _Loop:
         if checkpoint is not None:
             self._restore(checkpoint)
             return str(checkpoint.path)
-        self._seed("init")
         self._enter(PRETRAIN if self.cfg.pretrain_steps else ADVERSARIAL)
         self._save()
         return None
@@ -246,7 +246,6 @@ class _Loop:
         elapsed, self.clock = now - self.clock, now
         self.seconds += elapsed
         n = max(self.steps_since_tick, 1)
-        # After the switch of stages inside a tick each stage's terms are averaged over the whole tick's steps.
         row = {
             "step": self.step,
             "stage": self.stage,
@@ -284,8 +283,6 @@ class _Loop:
         self._say(f"Step {at}: {why}; back to step {self.step} with learning rates times {0.5**self.rollbacks:g}.")
 
     def _save_samples(self) -> None:
-        if self.stage == PRETRAIN:
-            self.method.update_ema(0.0)  # the average starts with the adversarial stage; until then it follows
         save_grid(
             grid_images(self.method, self.device), self.run.samples / f"step-{self.step:06d}.png", self.class_names
         )
@@ -316,6 +313,7 @@ class _Loop:
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"checkpoint {checkpoint.path.name} does not fit this run ({error!r})") from None
         self.run.truncate_metrics(self.step)
+        self.run.set_aside_after(self.step)
         self.broken.zero_()
         self._reset_tick()
 
@@ -337,13 +335,3 @@ class frozen:  # noqa: N801 (reads as a verb at its place of use)
     def __exit__(self, *_: object) -> None:
         for p in self.parameters:
             p.requires_grad_(True)
-
-
-def load_weights(method: Method, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's weights into a method that was set up for the same configuration and data."""
-    try:
-        method.load_state_dict(checkpoint.weights)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.path.name} does not fit this configuration", str(error).splitlines()[-1].strip()
-        ) from None

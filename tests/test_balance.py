@@ -156,9 +156,11 @@ def test_targets():
     assert need(counts={"b": 25}) == {"a": 0, "b": 15, "c": 0}
     for bad, word in (
         ({"target_ir": 0.5}, "2"),
-        ({"target_ir": 0}, "below 1"),
+        ({"target_ir": 0}, "cannot be 0"),
         ({"target_ir": float("nan")}, "target-ir"),
-        ({"target_ir": float("inf")}, "finite"),
+        ({"target_ir": float("inf")}, "inf"),
+        ({"counts": {"b": 25}, "classes": ("b",)}, "--classes"),
+        ({"counts": {"b": 25}, "target_ir": 2.0}, "--target-ir"),
         ({"classes": ("z",)}, "z"),
         ({"counts": {"b": 5}}, "10"),
     ):
@@ -286,3 +288,50 @@ def test_hugging_face_reads_the_folder_with_splits(split_discs, tmp_path, monkey
     found = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert {k: len(v) for k, v in found.items()} == {"train": 72, "test": 15}
     assert set(found["train"]["label"]) == {"ant", "bee", "cat"} and sum(found["train"]["synthetic"]) == 34
+
+
+def test_a_real_file_named_like_a_synthetic_one_keeps_its_name(tmp_path):
+    data = write_images(tmp_path / "data", {"ant": 12, "bee": 5})
+    (data / "bee" / "000.png").rename(data / "bee" / "syn_00000_0.png")
+    run = RunDir(train_tiny(data, tmp_path / "runs")["run"])
+    go(run, tmp_path / "out")
+    names = [r["file_name"] for r in rows(tmp_path / "out")]
+    assert len(names) == len(set(names)) == 24 and len(list((tmp_path / "out").glob("*/*.png"))) == 24
+    assert (tmp_path / "out/bee/syn_00000_0.png").read_bytes() == (data / "bee/syn_00000_0.png").read_bytes()
+
+
+def test_folders_behind_links_belong_to_the_source(discs, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (discs / "bee").rename(elsewhere)
+    (discs / "bee").symlink_to(elsewhere, target_is_directory=True)
+    run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
+    with pytest.raises(UsageError, match="source"):
+        go(run, elsewhere / "out")
+
+
+def test_a_report_can_be_added_and_missing_files_are_made_again(run, tmp_path):
+    out = tmp_path / "out"
+    assert go(run, out)["report"] is None
+    lost = next((out / "bee").glob("syn_*"))
+    before = lost.read_bytes()
+    lost.unlink()
+    go(run, out)
+    assert lost.read_bytes() == before
+    assert Path(go(run, out, report=True)["report"]).is_file()
+
+
+def test_missing_weights_are_said_before_the_work(run, tmp_path):
+    from balancegan.errors import WeightsMissingError
+
+    with pytest.raises(WeightsMissingError):
+        go(run, tmp_path / "out", report=True, weights=tmp_path / "no.pth")
+    assert not (tmp_path / "out").exists()
+
+
+def test_odd_class_names_go_through_the_whole_job(tmp_path):
+    names = ["<script>alert(1)</script>".replace("/", "_"), "x,y", "[red]z[", "größe"]
+    data = write_images(tmp_path / "data", dict(zip(names, (8, 5, 5, 5), strict=True)))
+    run = RunDir(train_tiny(data, tmp_path / "runs")["run"])
+    document = go(run, tmp_path / "out", report=True)
+    assert document["complete"] and {r["label"] for r in rows(tmp_path / "out")} == set(names)
+    assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()

@@ -86,6 +86,7 @@ def test_inspect_page_and_strict(discs):
     call("inspect", discs, "--html", discs / "page.html", code=2)
     assert len(call_json("inspect", discs)["bad_files"]) == 1
     assert "broken.png" in call("inspect", discs, "--strict", code=3).stderr
+    assert call_json("inspect", discs, "--strict", code=3)["error"]["exit_code"] == 3
 
 
 def test_imbalance(discs):
@@ -121,6 +122,11 @@ def test_sample_gives_augments_images(discs):
         made = Path(f"balanced/bee/syn_00000_{seed}.png")
         assert made.read_bytes() == Path(f"look/bee/{seed}.png").read_bytes()
     call("sample", "--classes", "wasp", code=2)
+    call("sample", "--out", "look", code=2)  # not empty
+    before = {p: p.read_bytes() for p in discs.rglob("*.png")}
+    call("sample", "--out", discs, code=2)
+    call("sample", "--out", discs / "bee" / "000.png", code=2)
+    assert before == {p: p.read_bytes() for p in discs.rglob("*.png")}
     call("sample", "--seeds", "5-2", code=2)
 
 
@@ -154,6 +160,11 @@ def test_methods():
         (["train", "DATA", "--preset", "huge"], 2, "tiny"),
         (["train", "DATA", "--set", "lamda_gp=3"], 2, "lambda_gp"),
         (["train", "DATA", "--set", "oops"], 2, "key=value"),
+        (["train", "DATA", "--set", "lambda_gp=nan"], 2, "lambda_gp"),
+        (["train", "DATA", "--set", "lambda_gp=-1"], 2, "lambda_gp"),
+        (["train", "DATA", "--seed", "99999999999999999999"], 2, "seed"),
+        (["train", "DATA", "--out", "DATA/runs"], 2, "source"),
+        (["augment", "--seed", "99999999999999"], 2, "seed"),
         (["train", "DATA", "--image-size", "100"], 2, "64"),
         (["train", "DATA", "--device", "cuda:9"], 2, "--device"),
         (["train", "DATA", "--device", "banana"], 2, "cpu"),
@@ -217,6 +228,27 @@ def test_parsers():
     assert [parse_time(t) for t in ("90s", "60m", "1h30m", "45", "1.5h")] == [90, 3600, 5400, 45, 5400]
     assert parse_counts("a=1, b c=2,") == {"a": 1, "b c": 2} and parse_counts(None) == {}
     assert parse_seeds("0-2,7") == [0, 1, 2, 7]
-    for bad in ("", "h", "5x"):
+    assert parse_counts('"x,y=3",z=4') == {"x,y": 3, "z": 4}
+    for bad in ("a", "a=", "a=²", "a=1,a=2", "a=-1"):
+        with pytest.raises(UsageError):
+            parse_counts(bad)
+    for bad in ("0-99999999999", "9" * 30, "x"):
+        with pytest.raises(UsageError):
+            parse_seeds(bad)
+    for bad in ("", "h", "5x", "1h30"):
         with pytest.raises(UsageError):
             parse_time(bad)
+
+
+def test_a_narrow_encoding_does_not_break_the_output(discs):
+    out = run_process("inspect", discs, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert out.returncode == 0 and "imbalance rate 4" in out.stdout
+
+
+def test_sigterm_in_augment_is_a_line_and_143(discs, monkeypatch):
+    call("train", discs, *SMALL)
+    import balancegan.balance
+
+    monkeypatch.setattr(balancegan.balance, "restore", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM))
+    result = call("augment", "--no-report", code=143)
+    assert "goes on" in result.stderr

@@ -27,6 +27,9 @@ def assert_same_state(a, b):
         other = b.state["optimisers"][name]["state"]
         for index, values in state["state"].items():
             assert all(torch.equal(torch.as_tensor(v), torch.as_tensor(other[index][k])) for k, v in values.items())
+    rates = [{n: s["param_groups"][0]["lr"] for n, s in c.state["optimisers"].items()} for c in (a, b)]
+    assert rates[0] == rates[1]
+    assert all(a.state[key] == b.state[key] for key in ("stage", "images_seen", "rollbacks"))
 
 
 class StopAt(Quiet):
@@ -46,7 +49,7 @@ def test_interrupted_steps_equal_straight_ones(discs, tmp_path, method):
     """10 + 10 = 20 through both stages, with interruptions inside each."""
     settings = {"pretrain_steps": 8, "steps": 12, "method": method}
     straight = train_tiny(discs, tmp_path / "a", **settings)
-    for at in (3, 10, 13):
+    for at in (3, 8, 10, 13):
         with pytest.raises(StoppedError) as caught:
             train_tiny(discs, tmp_path / "b", StopAt(at), **settings)
         assert caught.value.exit_code == 143
@@ -196,3 +199,75 @@ def test_no_pretraining_and_every_image_size_of_batches(discs, tmp_path):
     assert train_tiny(discs, tmp_path, pretrain_steps=0, steps=2)["images_seen"] == 16
     five = train_tiny(discs, tmp_path, pretrain_steps=1, steps=2, n_critic=5)
     assert five["images_seen"] == 8 + 2 * 5 * 8
+
+
+def test_resume_after_a_roll_back_is_exact_too(discs, tmp_path, monkeypatch):
+    Broken(monkeypatch, lambda call: call == 3)
+    straight = train_tiny(discs, tmp_path / "a", steps=12)
+    monkeypatch.undo()
+    Broken(monkeypatch, lambda call: call == 3)
+    train_tiny(discs, tmp_path / "b", steps=8)
+    assert_same_state(newest(straight), newest(train_tiny(discs, tmp_path / "b", steps=12)))
+
+
+def test_fewer_steps_than_made_change_nothing(discs, tmp_path):
+    first = train_tiny(discs, tmp_path)
+    config = (Path(first["run"]) / "config.yaml").read_text()
+    again = train_tiny(discs, tmp_path, steps=2)
+    assert again["finished"] and again["steps"] == 6 and (Path(first["run"]) / "config.yaml").read_text() == config
+
+
+def test_a_damaged_checkpoint_does_not_push_out_good_ones(discs, tmp_path):
+    run = RunDir(train_tiny(discs, tmp_path, keep_checkpoints=2)["run"])
+    (run.checkpoint_dirs()[0] / "state.pt").write_bytes(b"no")
+    train_tiny(discs, tmp_path, keep_checkpoints=1, max_seconds=0.0)
+    assert run.load_checkpoint() is not None
+    train_tiny(discs, tmp_path, keep_checkpoints=1)
+    assert run.load_checkpoint().step == 10
+
+
+def test_rows_name_the_stage_of_their_losses(discs, tmp_path):
+    for row in RunDir(train_tiny(discs, tmp_path, log_every=1)["run"]).read_metrics():
+        networks = {key.split("/")[1] for key in row if key.startswith("loss/")}
+        assert networks == ({"pretrain"} if row["stage"] == "pretrain" else {"d", "g"})
+
+
+def test_a_named_run_brings_its_configuration(discs, tmp_path):
+    from balancegan.launch import TrainRequest, launch
+
+    first = train_tiny(discs, tmp_path, lambda_gp=3.0)
+    request = TrainRequest(data=discs, flags={"steps": 8}, device="cpu", out=tmp_path, resume="0")
+    more = launch(request, Quiet())
+    assert more["run"] == first["run"] and more["steps"] == 8
+
+
+def test_the_source_is_never_written_to(discs, monkeypatch):
+    with pytest.raises(UsageError, match="source"):
+        train_tiny(discs, discs / "runs")
+    assert sorted(p.name for p in discs.iterdir()) == ["ant", "bee", "cat"]
+
+
+def test_a_moved_source_is_remembered(discs, tmp_path):
+    run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
+    moved = discs.rename(tmp_path / "moved")
+    train_tiny(moved, tmp_path / "runs")
+    assert run.read_json("dataset.json")["data"] == str(moved)
+
+
+def test_a_damaged_run_does_not_block_others(discs, tmp_path):
+    run = RunDir(train_tiny(discs, tmp_path)["run"])
+    (run.path / "config.yaml").write_text("method: 5\n")
+    (run.path / "metrics.jsonl").write_bytes(b"\xff\xfe")
+    assert train_tiny(discs, tmp_path)["run"] != str(run.path)
+
+
+def test_running_out_of_memory_is_exit_5(discs, tmp_path, monkeypatch):
+    from balancegan.errors import OutOfMemoryError
+
+    def too_much(method, x, c):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(SGBGAN, "d_loss", too_much)
+    with pytest.raises(OutOfMemoryError) as caught:
+        train_tiny(discs, tmp_path)
+    assert caught.value.exit_code == 5 and "--batch-size" in caught.value.hint

@@ -24,10 +24,10 @@ from PIL import Image
 
 from balancegan.data.decode import DecodeSettings, decode_image
 from balancegan.data.decode import to_uint8 as scale_to_uint8
-from balancegan.data.scan import ImageFile, printable
+from balancegan.data.scan import ImageFile, ImageFolder, printable
 from balancegan.data.training_set import TrainingSet
 from balancegan.errors import DiskError, UsageError
-from balancegan.files import disk_errors, write_atomic, write_json
+from balancegan.files import disk_errors, refuse_source, write_atomic, write_json
 from balancegan.grid import to_pil
 
 MARKER = ".balancegan.json"
@@ -63,18 +63,14 @@ def class_form(data: TrainingSet, label: int) -> ClassForm:
     return ClassForm(formats.most_common(1)[0][0] if formats else "PNG", mode, data.store.native_sizes[rows])
 
 
-def check_destination(out: Path, source: Path, key: str) -> bool:
+def check_destination(out: Path, source: ImageFolder, key: str) -> bool:
     """Refuse a folder that is not ours to write; return whether it already holds the complete result of this `key`.
 
     Ours: a new or empty folder, or one that the same command (same `key`) started. Never the source, a folder in it,
     or a folder around it.
     """
-    here, there = out.resolve(), source.resolve()
-    if here == there or there in here.parents or here in there.parents:
-        raise UsageError(f"{out} lies in or around the source {source}", "choose another folder with --out")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "choose another folder with --out")
-    if not out.is_dir() or not any(out.iterdir()):
+    refuse_source(out, source.folders(), around=True)
+    if is_free(out):
         return False
     try:
         marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
@@ -82,7 +78,25 @@ def check_destination(out: Path, source: Path, key: str) -> bool:
         raise UsageError(f"{out} is not empty", "choose a new folder with --out") from None
     if not isinstance(marker, dict) or marker.get("key") != key:
         raise UsageError(f"{out} holds the result of another command", "choose a new folder with --out")
-    return bool(marker.get("finished"))
+    return bool(marker.get("finished")) and _all_there(out)
+
+
+def is_free(out: Path) -> bool:
+    """Whether `out` is a new or empty folder; raises `UsageError` for a file."""
+    if os.path.lexists(out) and not out.is_dir():
+        raise UsageError(f"{out} is a file", "choose another folder with --out")
+    with disk_errors(f"read {out}"):
+        return not out.is_dir() or not any(out.iterdir())
+
+
+def _all_there(out: Path) -> bool:
+    """Whether every image that the folder's metadata names still exists."""
+    for table in (out / "metadata.csv", *out.glob("*/metadata.csv")):
+        if table.is_file():
+            with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+                if not all((table.parent / row["file_name"]).exists() for row in csv.DictReader(file)):
+                    return False
+    return True
 
 
 def plan_key(plan: dict[str, Any]) -> str:
@@ -163,6 +177,7 @@ class BalancedFolder:
     def __init__(self, out: Path, data: TrainingSet, key: str, *, real: str, format: str, out_size: str) -> None:
         self.out, self.data, self.real, self.format, self.out_size = out, data, real, format, out_size
         self.key = key
+        self._taken: set[str] = set()  # names of real files, folded, which synthetic ones must avoid
         self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
         self.forms = [class_form(data, label) for label in range(len(data.class_names))]
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -178,8 +193,9 @@ class BalancedFolder:
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
 
     def add_real(self, file: RealFile) -> None:
-        """Copy, link or convert one real image, unless an earlier call did."""
+        """Copy, link or convert one real image, unless an earlier call did; all before the first synthetic one."""
         target = self.out / file.target
+        self._taken.add(file.target.casefold())
         with disk_errors(f"write {printable(file.target)}"):
             if not os.path.lexists(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -203,14 +219,20 @@ class BalancedFolder:
     def synthetic_name(self, label: int, run: str, seed: int) -> str:
         """Where the synthetic image of a seed goes, relative to the output folder."""
         folder, name = self.data.folder, self.data.class_names[label]
-        return f"{folder.class_dir('train', name)}/syn_{run}_{seed}{SUFFIXES[self._format(label)]}"
+        stem, suffix = f"{folder.class_dir('train', name)}/syn_{run}_{seed}", SUFFIXES[self._format(label)]
+        k, unique = 1, stem
+        while (unique + suffix).casefold() in self._taken:  # the data came from a balanced folder
+            k += 1
+            unique = f"{stem}-{k}"
+        return unique + suffix
 
     def add_synthetic(self, image: np.ndarray, label: int, seed: int, *, run: str, number: str, checkpoint: str) -> str:
         """Encode and write one synthetic image (uint8 (C, S, S)) in the background, unless an earlier call did."""
         name = self.synthetic_name(label, number, seed)
         path = self.out / name
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            with disk_errors(f"write {printable(name)}"):
+                path.parent.mkdir(parents=True, exist_ok=True)
             self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
             if len(self._pending) >= 512:
                 self.flush()
@@ -260,8 +282,10 @@ class BalancedFolder:
                 write_atomic(self.out / folder / "metadata.csv", data)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Mark the folder as whole and keep what the command reported."""
+        """Mark the folder as whole, keep what the command reported, clear what a killed process left half-written."""
         with disk_errors(f"finish {self.out}"):
+            for leftover in self.out.rglob(".tmp-*"):
+                leftover.unlink()
             write_json(self.out / MARKER, {"key": self.key, "finished": True, "result": result})
 
 

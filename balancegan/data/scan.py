@@ -69,6 +69,10 @@ class ImageFolder:
         """The splits that exist on disk, in canonical order."""
         return tuple(s for s in SPLITS if s in self.split_dirs) or ("train",)
 
+    def folders(self) -> set[Path]:
+        """The root and every folder that holds an image, as reached from the root."""
+        return {self.root} | {self.root / rel for rel in {f.rel.rpartition("/")[0] for f in self.files}}
+
     def class_dir(self, split: str, name: str) -> str:
         """The class folder's path relative to the root, `/`-separated."""
         return f"{self.split_dirs[split]}/{name}" if self.split_dirs else name

@@ -10,7 +10,7 @@ import numpy as np
 
 from balancegan.config import MethodConfig
 from balancegan.data.decode import DecodeSettings
-from balancegan.data.holdout import choose_holdout, group_keys, pixel_digests
+from balancegan.data.holdout import MIN_CLASS, choose_holdout, group_keys, pixel_digests
 from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import Store, open_store
 from balancegan.errors import CheckpointError, DatasetError
@@ -37,6 +37,13 @@ class TrainingSet:
     def unseen_rows(self) -> np.ndarray:
         """Rows no network was trained on: the test or val split, or the held-out part."""
         return self.other_rows if len(self.other_rows) else self.holdout_rows
+
+    @property
+    def without_holdout(self) -> list[str]:
+        """Classes of five or more images of which none is held out although others' are: too large groups."""
+        held = np.bincount(self.labels[self.holdout_rows], minlength=len(self.class_names))
+        large = {name for name, n in self.split_counts().items() if n >= MIN_CLASS}
+        return [name for name, n in zip(self.class_names, held, strict=True) if n == 0 and name in large and held.any()]
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -97,18 +104,21 @@ def reopen_training_set(
     recorded: dict[str, Any], cfg: MethodConfig, *, data: str | Path | None = None, progress: Progress = silent
 ) -> TrainingSet:
     """The set that dataset.json describes, at its old place or at `data`; refuses one that changed since."""
-    source = Path(data) if data is not None else Path(recorded["data"])
+    try:
+        source, fingerprint = Path(data or recorded["data"]), recorded["fingerprint"]
+        held_out, before = recorded["holdout"]["files"], sum(recorded["train_counts"].values())
+    except (KeyError, TypeError, AttributeError):
+        raise CheckpointError("the run's dataset.json is damaged", "choose another run") from None
     if data is None and not source.is_dir():
         raise DatasetError(f"the run's data is no longer at {source}", "say where it is now: --data DIR")
     found = open_training_set(source, cfg, progress=progress)
-    if found.store.fingerprint != recorded["fingerprint"]:
-        before, now = sum(recorded["train_counts"].values()), len(found.train_rows)
+    if found.store.fingerprint != fingerprint:
+        now = len(found.train_rows)
         raise DatasetError(
             f"{source} is not the data this run was trained on: the fingerprints differ "
             f"({before} training images then, {now} now)",
             "give the original folder with --data, or train again on the changed data",
         )
-    held = [found.store.files[i].rel for i in found.holdout_rows]
-    if held != recorded["holdout"]["files"]:
+    if [found.store.files[i].rel for i in found.holdout_rows] != held_out:
         raise CheckpointError("the run's held-out images cannot be reproduced", "train again with this version")
     return found

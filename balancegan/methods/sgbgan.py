@@ -69,6 +69,9 @@ class SGBGANConfig(MethodConfig):
         for name, allowed in (("latent_noise", ("normal", "uniform")), ("upsampling", tuple(UPSAMPLING))):
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {' or '.join(allowed)}")
+        for name in ("w_kl", "w_ce", "w_mse", "lambda_gp"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {name} 0 or more")
         if self.width < 8 or self.width % 8 or self.latent_dim < 1:
             raise UsageError(
                 f"width = {self.width}, latent_dim = {self.latent_dim} cannot work", "give width a multiple of 8"

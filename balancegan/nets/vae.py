@@ -1,7 +1,8 @@
 """SGBGAN's networks (SA-GVAE and its reuse as a GAN), sizes 16 to 256 px by depth.
 
-One rule sets every width: feature maps of side 4 and 8 have `width` channels, and each doubling of the side halves
-the channels, but not below `width / 4` (64 px and width 256: 256-256-128-64).
+One rule sets every width, counted from the image: the largest feature map (half the image's side) has `width / 4`
+channels, the next smaller one `width / 2`, all further ones `width`; the 4x4 map has `width` always. With width 256:
+256-64 at 16 px, 256-128-64 at 32 px, 256-256-128-64 at 64 px.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ UPSAMPLING = {"transposed": (transposed_stage, transposed_output), "resize": (re
 
 
 class Decoder(nn.Module):
-    """Dense to 4x4, up-sampling stages with batch norm and LeakyReLU(0.2), one self-attention layer, tanh.
+    """Dense to 4x4, up-sampling stages, each with batch norm and LeakyReLU(0.2), one self-attention layer, tanh.
 
     `upsampling` chooses the stages from `UPSAMPLING`. `logits` stops before the tanh: tanh(a) on [-1, 1] is
     sigmoid(2a) on [0, 1], which lets the cross-entropy be computed without saturating. Convolutions before a batch

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from balancegan.files import write_atomic
+from balancegan.files import disk_errors, write_atomic
 
 
 def plot_losses(history: list[dict[str, Any]], path: Path) -> bool:
@@ -37,5 +37,6 @@ def plot_losses(history: list[dict[str, Any]], path: Path) -> bool:
         axis.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    write_atomic(path, buffer.getvalue())
+    with disk_errors(f"write {path.name}"):
+        write_atomic(path, buffer.getvalue())
     return True

@@ -37,6 +37,14 @@ def test_groups_stay_whole_and_no_class_is_emptied(items, fraction, seed):
         members = [held[i] for i in range(len(items)) if groups[i] == g]
         assert all(members) or not any(members)
     assert set(labels[~held]) == set(labels)
+    small = [c for c in set(labels) if (labels == c).sum() < 5]
+    assert not held[np.isin(labels, small)].any()
+
+
+def test_large_groups_are_held_out_whole_rather_than_nothing():
+    labels, patients = np.repeat([0, 1], 20), np.repeat([0, 1, 2, 3], 10)
+    held = choose_holdout(labels, patients.tolist(), 0.2, 0)
+    assert np.bincount(labels[held], minlength=2).tolist() == [10, 10]
 
 
 def test_keys_by_pattern_and_by_equal_pixels():
