@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console as RichConsole
+from rich.console import Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
+from rich.text import Text
 
 from balancegan.data.scan import printable
 from balancegan.errors import BalanceGANError
@@ -74,17 +77,14 @@ class ProgressView:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bars: RichProgress | None = None
+        self._live: Live | None = None
+        self._line = Text(style="dim")  # losses, under the bar
         if console.err.is_terminal and not console.quiet:
-            self._bars = RichProgress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=28),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[extra]}"),
-                console=console.err,
-                transient=True,
-            )
-            self._bars.start()
+            columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+            speed = TextColumn("{task.fields[speed]}")
+            self._bars = RichProgress(TextColumn("{task.description}"), *columns, speed)
+            self._live = Live(Group(self._bars, self._line), console=console.err, transient=True)
+            self._live.start()
         self._task: Any = None
         self._stage = ""
         self._last = 0.0
@@ -92,8 +92,8 @@ class ProgressView:
 
     def close(self) -> None:
         """Take the bar away."""
-        if self._bars:
-            self._bars.stop()
+        if self._live:
+            self._live.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` (0: not known) parts of a stage are done."""
@@ -108,16 +108,17 @@ class ProgressView:
             self._stage, self._last = stage, time.monotonic()
             self.console.note(f"{stage}: {done:,}" + (f" of {total:,}" if total else ""))
 
-    def _bar(self, stage: str, done: int, total: int, extra: str = "") -> None:
+    def _bar(self, stage: str, done: int, total: int, speed: str | None = None) -> None:
         assert self._bars
         if stage != self._stage:
             if self._task is not None:
                 self._bars.remove_task(self._task)
-            self._task = self._bars.add_task(escape(stage), total=total or None, completed=done, extra="")
+            self._task = self._bars.add_task(escape(stage), total=total or None, completed=done, speed="")
             self._stage = stage
+            self._line.plain = ""
         self._bars.update(self._task, completed=done, total=total or None)
-        if extra:
-            self._bars.update(self._task, extra=extra)
+        if speed is not None:
+            self._bars.update(self._task, speed=speed)
 
     def step(self, stage: str, step: int, total: int) -> None:
         """Every training step."""
@@ -133,7 +134,8 @@ class ProgressView:
         )
         speed = f"{row['images_per_second']:.0f} img/s"
         if self._bars:
-            self._bar(row["stage"], row["step"], row["total"], f"{speed}  {losses}")
+            self._bar(row["stage"], row["step"], row["total"], speed)
+            self._line.plain = losses
             return
         now = time.monotonic()
         if row["stage"] != self._stage:
