@@ -17,8 +17,9 @@ from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.metrics.features import Extractor, InceptionExtractor, OwnExtractor, find_inception_weights
 from balancegan.progress import Progress, silent
-from balancegan.report.compute import ClassImages, ReportInput, write_report
+from balancegan.report.compute import ClassImages, ReportInput
 from balancegan.report.shortcuts import form_shortcuts
+from balancegan.report.write import write_report
 from balancegan.restore import Restored, restore
 from balancegan.rundir import RunDir
 from balancegan.sample import CopyFilter, Sampler, accepted_images

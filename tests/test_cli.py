@@ -14,8 +14,9 @@ from helpers import write_images
 from typer.testing import CliRunner
 
 from balancegan import __version__
-from balancegan.cli import app, parse_counts, parse_seeds, parse_time
+from balancegan.cli import app
 from balancegan.errors import UsageError
+from balancegan.parse import parse_counts, parse_seeds, parse_time
 
 SMALL = [
     *("--preset", "tiny", "--image-size", "16", "--steps", "4", "--pretrain-steps", "2", "--batch-size", "8"),

@@ -1,7 +1,6 @@
 """The numbers of the quality report, as one JSON document. Measures and judges; draws and prints nothing.
 
-`compute_report` returns the document, `write_report` also draws the page and writes both files. Whatever cannot be
-measured is null in the document, and the class's `reasons` say why.
+Whatever cannot be measured is null in the document, and the class's `reasons` say why.
 """
 
 from __future__ import annotations
@@ -10,39 +9,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balancegan.files import disk_errors, write_atomic, write_json
 from balancegan.metrics import memorisation
 from balancegan.metrics.features import Extractor
 from balancegan.metrics.fid import fid_floor, frechet_distance
 from balancegan.metrics.ssim import mean_ssim, within_ssim
 from balancegan.progress import Progress, silent
+from balancegan.report.findings import FEW_IMAGES, MIN_REFERENCE, findings
 
 Images = NDArray[np.uint8]
 Json = dict[str, Any]
 
 SCHEMA_VERSION = 1
-
-MIN_REFERENCE = 10
-"""A class is compared with its held-out images when there are this many, otherwise with its training images; with
-fewer images than this on either side no FID is given."""
-
-FEW_IMAGES = 100
-"""An FID with fewer images than this on a side is given, and called rough."""
-
-LOW_DIVERSITY = 0.6
-"""Low diversity: synthetic pairs differ (in 1 - SSIM or in spread) less than this fraction of what real pairs do."""
-
-NOISY = 1.35
-"""Noise: synthetic pairs differ more than this multiple of what real pairs do."""
-
-USUAL_COPY_RATE = 0.03
-"""The copy threshold is the first percentile of real distances, so a few "copies" in a hundred are no sign of any."""
 
 SHOWN_PAIRS = 8
 
@@ -143,34 +125,8 @@ def compute_report(
         "settings": inp.settings,
         "history": inp.history,
     }
-    document["findings"] = _findings(document)
+    document["findings"] = findings(document)
     return _finite(document)
-
-
-def write_report(
-    inp: ReportInput,
-    extractor: Extractor,
-    out_dir: Path,
-    *,
-    seed: int = 0,
-    max_images: int = 2000,
-    progress: Progress = silent,
-) -> Json:
-    """Compute the report and write `report.json` and `report.html` into `out_dir`, each file whole or not at all.
-
-    Raises:
-        DiskError: the folder cannot be written.
-    """
-    from balancegan.report.pictures import draw_pictures
-    from balancegan.report.render import render_html
-
-    document = compute_report(inp, extractor, seed=seed, max_images=max_images, progress=progress)
-    page = render_html(document, draw_pictures(inp, document, seed=seed))
-    with disk_errors(f"write the report to {out_dir}"):
-        out_dir.mkdir(parents=True, exist_ok=True)
-        write_json(out_dir / "report.json", document)
-        write_atomic(out_dir / "report.html", page)
-    return document
 
 
 def _measure_class(
@@ -348,92 +304,6 @@ def _overall(sets: list[tuple[NDArray[np.float32], NDArray[np.float32], str]], *
     return overall
 
 
-def _findings(document: Json) -> list[Json]:
-    """What a reader should know before the numbers, worst first."""
-    found = [*_delivery(document), *(finding for row in document["classes"] for finding in _class_findings(row))]
-    found += [_finding("warning", None, text) for text in document["warnings"]]
-    if not document["extractor"]["comparable"]:
-        found.append(_finding("note", None, document["extractor"]["note"]))
-    found.append(_finding("note", None, document["utility"]["note"]))
-    return sorted(found, key=lambda finding: ("warning", "note", "good").index(finding["level"]))
-
-
-def _delivery(document: Json) -> list[Json]:
-    short = [row for row in document["classes"] if row["synthetic"] < row["requested"]]
-    found = [
-        _finding(
-            "warning",
-            row["name"],
-            f"{row['synthetic']:,} of {row['requested']:,} synthetic images were delivered: "
-            f"{row['rejected']:,} samples were rejected and the tries ran out.",
-        )
-        for row in short
-    ]
-    if not document["complete"] and not short:
-        found.append(_finding("warning", None, "The balanced folder is not complete."))
-    if document["complete"] and document["num_synthetic"]:
-        found.append(_finding("good", None, "Every class received the images that it was meant to receive."))
-    return found
-
-
-def _class_findings(row: Json) -> list[Json]:
-    if not row["n_fake"]:
-        return []
-    return [*_size_findings(row), *_diversity_findings(row), *_copy_findings(row)]
-
-
-def _size_findings(row: Json) -> list[Json]:
-    """What the number of images allows FID to say."""
-    kind = "held-out" if row["reference"] == "holdout" else "training"
-    if row["fid"] is None:
-        sizes = f"{row['n_real']} {kind} and {row['n_fake']} synthetic images"
-        return [_finding("note", row["name"], f"FID would rest on {sizes}: too few to mean anything.")]
-    sentences = []
-    if min(row["n_real"], row["n_fake"]) < FEW_IMAGES:
-        size, what = min((row["n_real"], f"{kind} images"), (row["n_fake"], "synthetic images"))
-        sentences.append(f"FID rests on {size} {what}: a rough number, to be read beside its floor.")
-    if row["reference"] == "train":
-        sentences.append(
-            f"The reference is the training images, because {row['n_holdout']} were held out and {MIN_REFERENCE} are "
-            "needed: copies of them would look good in FID and SSIM."
-        )
-    return [_finding("note", row["name"], " ".join(sentences))] if sentences else []
-
-
-def _diversity_findings(row: Json) -> list[Json]:
-    real, fake = row["ssim_within_real"], row["ssim_within_fake"]
-    if real is None or fake is None or real >= 1.0:
-        return []
-    ratio = (1.0 - fake) / (1.0 - real)
-    values = f"SSIM within the synthetic images is {fake:.2f}, within the real ones {real:.2f}"
-    if row["spread_fake"] < LOW_DIVERSITY * row["spread_real"]:
-        values += f"; spread {row['spread_fake']:.2f} against {row['spread_real']:.2f}"
-        ratio = 0.0
-    if ratio < LOW_DIVERSITY:
-        text = f"Low diversity: the synthetic images resemble each other far more than real ones do ({values})."
-        return [_finding("warning", row["name"], text)]
-    if ratio > NOISY:
-        text = f"The synthetic images resemble each other far less than real ones do ({values}): look for noise."
-        return [_finding("warning", row["name"], text)]
-    return []
-
-
-def _copy_findings(row: Json) -> list[Json]:
-    rate, held = row["copy_rate"], row["copy_rate_holdout"]
-    if rate is None or rate == 0.0:
-        return []
-    text = f"{_percent(rate)} of the synthetic images are closer to a training image than real ones are to each other"
-    if held is not None:
-        text += f" (of {row['n_holdout']} held-out real images: {_percent(held)})"
-    # Near-duplicates among the real images push both rates up, so held-out images set what is normal.
-    level = "warning" if rate > max(USUAL_COPY_RATE, 2 * (held or 0.0)) else "note"
-    return [_finding(level, row["name"], f"Copies: {text}. Look at the closest pairs below.")]
-
-
-def _finding(level: str, name: str | None, text: str) -> Json:
-    return {"level": level, "class": name, "text": text}
-
-
 def _describe(extractor: Extractor) -> Json:
     if extractor.comparable:
         note = "FID uses the standard Inception features; compare it only between sets of the same sizes."
@@ -462,10 +332,6 @@ def _summary(distances: NDArray[np.float32]) -> Json:
 def _subset(rows: NDArray[Any], limit: int, rng: np.random.Generator) -> NDArray[Any]:
     """At most `limit` rows, drawn at random, in their order."""
     return rows if len(rows) <= limit else rows[np.sort(rng.permutation(len(rows))[:limit])]
-
-
-def _percent(share: float) -> str:
-    return "under 0.1%" if 0.0 < share < 0.001 else f"{share:.1%}"
 
 
 def _finite(value: Any) -> Any:

@@ -7,9 +7,11 @@ import pytest
 
 from balancegan.errors import DiskError
 from balancegan.report.charts import loss_curves
-from balancegan.report.compute import MIN_REFERENCE, ClassImages, ReportInput, compute_report, write_report
+from balancegan.report.compute import ClassImages, ReportInput, compute_report
+from balancegan.report.findings import MIN_REFERENCE
 from balancegan.report.pictures import draw_pictures, sheet
 from balancegan.report.render import render_html
+from balancegan.report.write import write_report
 
 EVIL = "<script>alert(1)</script>"
 

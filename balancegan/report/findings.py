@@ -1,0 +1,113 @@
+"""What the report's numbers mean, in plain sentences, worst first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+MIN_REFERENCE = 10
+"""A class is compared with its held-out images when there are this many, otherwise with its training images; with
+fewer images than this on either side no FID is given."""
+
+FEW_IMAGES = 100
+"""An FID with fewer images than this on a side is given, and called rough."""
+
+LOW_DIVERSITY = 0.6
+"""Low diversity: synthetic pairs differ (in 1 - SSIM or in spread) less than this fraction of what real pairs do."""
+
+NOISY = 1.35
+"""Noise: synthetic pairs differ more than this multiple of what real pairs do."""
+
+USUAL_COPY_RATE = 0.03
+"""The copy threshold is the first percentile of real distances, so a few "copies" in a hundred are no sign of any."""
+
+
+def findings(document: Json) -> list[Json]:
+    """What a reader should know before the numbers, worst first."""
+    found = [*_delivery(document), *(finding for row in document["classes"] for finding in _class_findings(row))]
+    found += [_finding("warning", None, text) for text in document["warnings"]]
+    if not document["extractor"]["comparable"]:
+        found.append(_finding("note", None, document["extractor"]["note"]))
+    found.append(_finding("note", None, document["utility"]["note"]))
+    return sorted(found, key=lambda finding: ("warning", "note", "good").index(finding["level"]))
+
+
+def _delivery(document: Json) -> list[Json]:
+    short = [row for row in document["classes"] if row["synthetic"] < row["requested"]]
+    found = [
+        _finding(
+            "warning",
+            row["name"],
+            f"{row['synthetic']:,} of {row['requested']:,} synthetic images were delivered: "
+            f"{row['rejected']:,} samples were rejected and the tries ran out.",
+        )
+        for row in short
+    ]
+    if not document["complete"] and not short:
+        found.append(_finding("warning", None, "The balanced folder is not complete."))
+    if document["complete"] and document["num_synthetic"]:
+        found.append(_finding("good", None, "Every class received the images that it was meant to receive."))
+    return found
+
+
+def _class_findings(row: Json) -> list[Json]:
+    if not row["n_fake"]:
+        return []
+    return [*_size_findings(row), *_diversity_findings(row), *_copy_findings(row)]
+
+
+def _size_findings(row: Json) -> list[Json]:
+    """What the number of images allows FID to say."""
+    kind = "held-out" if row["reference"] == "holdout" else "training"
+    if row["fid"] is None:
+        sizes = f"{row['n_real']} {kind} and {row['n_fake']} synthetic images"
+        return [_finding("note", row["name"], f"FID would rest on {sizes}: too few to mean anything.")]
+    sentences = []
+    if min(row["n_real"], row["n_fake"]) < FEW_IMAGES:
+        size, what = min((row["n_real"], f"{kind} images"), (row["n_fake"], "synthetic images"))
+        sentences.append(f"FID rests on {size} {what}: a rough number, to be read beside its floor.")
+    if row["reference"] == "train":
+        sentences.append(
+            f"The reference is the training images, because {row['n_holdout']} were held out and {MIN_REFERENCE} are "
+            "needed: copies of them would look good in FID and SSIM."
+        )
+    return [_finding("note", row["name"], " ".join(sentences))] if sentences else []
+
+
+def _diversity_findings(row: Json) -> list[Json]:
+    real, fake = row["ssim_within_real"], row["ssim_within_fake"]
+    if real is None or fake is None or real >= 1.0:
+        return []
+    ratio = (1.0 - fake) / (1.0 - real)
+    values = f"SSIM within the synthetic images is {fake:.2f}, within the real ones {real:.2f}"
+    if row["spread_fake"] < LOW_DIVERSITY * row["spread_real"]:
+        values += f"; spread {row['spread_fake']:.2f} against {row['spread_real']:.2f}"
+        ratio = 0.0
+    if ratio < LOW_DIVERSITY:
+        text = f"Low diversity: the synthetic images resemble each other far more than real ones do ({values})."
+        return [_finding("warning", row["name"], text)]
+    if ratio > NOISY:
+        text = f"The synthetic images resemble each other far less than real ones do ({values}): look for noise."
+        return [_finding("warning", row["name"], text)]
+    return []
+
+
+def _copy_findings(row: Json) -> list[Json]:
+    rate, held = row["copy_rate"], row["copy_rate_holdout"]
+    if rate is None or rate == 0.0:
+        return []
+    text = f"{_percent(rate)} of the synthetic images are closer to a training image than real ones are to each other"
+    if held is not None:
+        text += f" (of {row['n_holdout']} held-out real images: {_percent(held)})"
+    # Near-duplicates among the real images push both rates up, so held-out images set what is normal.
+    level = "warning" if rate > max(USUAL_COPY_RATE, 2 * (held or 0.0)) else "note"
+    return [_finding(level, row["name"], f"Copies: {text}. Look at the closest pairs below.")]
+
+
+def _finding(level: str, name: str | None, text: str) -> Json:
+    return {"level": level, "class": name, "text": text}
+
+
+def _percent(share: float) -> str:
+    return "under 0.1%" if 0.0 < share < 0.001 else f"{share:.1%}"
