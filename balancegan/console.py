@@ -145,7 +145,9 @@ class ProgressView:
             since, first = self._started
             left = ""
             if row["step"] > first:
-                left = f", {human_time((row['total'] - row['step']) * (now - since) / (row['step'] - first))} left"
+                # Stages differ in speed: what is left of this one is all that can be told.
+                seconds = (row["stage_end"] - row["step"]) * (now - since) / (row["step"] - first)
+                left = f", {human_time(seconds)} left" + (" of this stage" if row["stage_end"] < row["total"] else "")
             self.console.note(f"{row['stage']} step {row['step']}/{row['total']}, {speed}{left}: {losses}")
 
     def note(self, text: str) -> None:

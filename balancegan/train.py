@@ -257,7 +257,8 @@ class _Loop:
         }
         self._reset_tick()
         self.run.append_metrics(row)
-        self.monitor.tick({**row, "total": self.total})
+        stage_end = self.cfg.pretrain_steps if self.stage == PRETRAIN else self.total
+        self.monitor.tick({**row, "total": self.total, "stage_end": stage_end})
         return True
 
     def _reset_tick(self) -> None:

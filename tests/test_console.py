@@ -9,6 +9,7 @@ from balancegan.console import Console, bar, human_time
 ROW = {
     "step": 40,
     "total": 100,
+    "stage_end": 100,
     "stage": "adversarial",
     "images_per_second": 123.4,
     "loss/d/real": 0.5,
