@@ -1,6 +1,10 @@
 """Shared helpers: tiny image folders made on the spot, and a cache that is thrown away."""
 
+import os
 from pathlib import Path
+
+# Networks this small gain nothing from threads, and waiting threads cost much when the machine is busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from helpers import write_images
