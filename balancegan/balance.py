@@ -98,6 +98,10 @@ def augment(
     if not restored.trained and any(need.values()):
         raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
     real, notes = export.plan_real(data, options.real)
+    if note:
+        note(f"{restored.progress} of {data.folder.root}")
+        if size := _other_size(data, need, options):
+            note(f"synthetic images will be {size}: --out-size native gives them the sizes of the real ones")
     export.check_space(options.out, real, options.real, sum(need.values()), _bytes_each(data, options))
 
     with export.BalancedFolder(
@@ -108,7 +112,7 @@ def augment(
             progress("copy real images", i + 1, len(real))
         classes, names = _fill_classes(folder, restored, data, need, options, progress)
         folder.write_metadata()
-        result = _result(run, options, classes, notes)
+        result = _result(restored, options, classes, notes)
         if options.report:
             inp = _report_input(restored, data, classes, result, real, names, options)
             extractor = choose_extractor(data, weights, device, progress)
@@ -128,13 +132,25 @@ def _bytes_each(data: TrainingSet, options: AugmentOptions) -> int:
     return int(pixels * channels) + 4096  # small files take whole blocks
 
 
-def _result(run: RunDir, options: AugmentOptions, classes: list[ClassImages], notes: list[str]) -> dict[str, Any]:
+def _other_size(data: TrainingSet, need: dict[str, int], options: AugmentOptions) -> str | None:
+    """The model's size, where it is not what most real images of the classes to be filled have."""
+    _, _, height, width = data.store.images.shape
+    labels = [label for label, name in enumerate(data.class_names) if need[name]]
+    sizes = data.store.native_sizes[np.isin(data.labels, labels)]
+    alike = (sizes == (width, height)).all(axis=1)
+    return f"{width}x{height}" if options.out_size == "model" and len(sizes) and alike.mean() < 0.5 else None
+
+
+def _result(
+    restored: Restored, options: AugmentOptions, classes: list[ClassImages], notes: list[str]
+) -> dict[str, Any]:
     """The command's document, before the report."""
     if options.real == "none":
         notes = [*notes, "The real images were left out (--real none); counts and imbalance rates include them."]
     return {
         "schema_version": 1,
-        "run": str(run.path),
+        "run": str(restored.run.path),
+        "step": restored.checkpoint.step,
         "out": str(options.out.absolute()),
         "complete": all(c.synthetic >= c.requested for c in classes),
         "imbalance_rate_before": imbalance({c.name: c.real for c in classes}),
@@ -192,7 +208,7 @@ def _fill_classes(
             made, done = made + 1, done + 1
             if options.report and made <= REPORT_IMAGES:
                 shown.append(image)
-            progress(f"generate {name}", done, total)
+            progress("generate", done, total)
         unseen = data.unseen_rows[data.labels[data.unseen_rows] == label]
         images = data.store.images
         classes.append(
@@ -233,7 +249,10 @@ def _report_input(
         complete=result["complete"],
         history=restored.run.read_metrics(),
         settings=restored.run.read_yaml(),
-        shortcuts=form_shortcuts(real_files, [options.out / n for n in names]),
+        shortcuts=[
+            *([] if restored.finished else [f"The training was not finished: {restored.progress}."]),
+            *form_shortcuts(real_files, [options.out / n for n in names]),
+        ],
         balancegan_version=__version__,
         notes=[*result["notes"], *data.store.notes],
     )

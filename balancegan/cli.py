@@ -20,7 +20,7 @@ from balancegan.parse import parse_counts, parse_names, parse_seeds, parse_time
 
 app = typer.Typer(
     name="balancegan",
-    help="Balance imbalanced image data sets with GANs, and learn honestly whether it helps.",
+    help="Balance imbalanced image data sets with GANs, and see honestly what you got.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -34,7 +34,9 @@ def option(*flags: str, help: str, **more: Any) -> Any:
     return typer.Option(*flags, help=help, envvar=f"BALANCEGAN_{name.upper()}", show_envvar=False, **more)
 
 
-Data = Annotated[Path, typer.Argument(help="Folder with one sub-folder per class, or train/val/test of such.")]
+Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder with one sub-folder per class, or train/val/test of such.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show results and errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
@@ -42,9 +44,7 @@ NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_
 Seed = Annotated[int, option("--seed", help="Seed of all random choices.", min=0)]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Runs = Annotated[Path, option("--runs", help="Folder that holds the runs.")]
-RunArgument = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="Run folder, name or number; default: newest.")
-]
+RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder, name or number; default: newest.")]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
 MOST_AUGMENT_SEED = 900_000_000_000
 COMMON = {"as_json": Json, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
@@ -105,7 +105,10 @@ def terminated_is_stopped() -> Iterator[None]:
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    """Balance imbalanced image data sets with GANs, and learn honestly whether it helps."""
+    """Balance imbalanced image data sets with GANs, and see honestly what you got.
+
+    Every option can also be set by an environment variable: BALANCEGAN_DEVICE=cpu is --device cpu.
+    """
     if version:
         typer.echo(f"balancegan {__version__}")
         raise typer.Exit
@@ -115,13 +118,13 @@ def root(
 def inspect_(
     console: Any,
     data: Data,
-    split: Annotated[str, option("--split", help="Which split to describe.")] = "train",
+    split: Annotated[str, option("--split", help="train, val or test.")] = "train",
     target_ir: Annotated[float, option("--target-ir", help="Imbalance rate to reach, for the column 'to add'.")] = 1.0,
     duplicates: Annotated[str, option("--duplicates", help="exact, near or off.")] = "exact",
     html: Annotated[Path | None, option("--html", help="Also write a page with example images.")] = None,
     strict: Strict = False,
 ) -> None:
-    """How imbalanced is the data, what is broken, what to do."""
+    """How imbalanced is the data, what is broken?"""
     from balancegan.console import show_inspect
     from balancegan.data.inspect import inspect_folder, render_html
     from balancegan.data.scan import scan
@@ -150,8 +153,8 @@ def inspect_(
 @command
 def imbalance(
     console: Any,
-    src: Annotated[Path, typer.Argument(help="Image folder to copy from.")],
-    dst: Annotated[Path, typer.Argument(help="New folder.")],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Image folder to copy from.")],
+    dst: Annotated[Path, typer.Argument(metavar="DST", help="New folder.")],
     ir: Annotated[float, option("--ir", help="Imbalance rate: majority / minority.")] = 100.0,
     scheme: Annotated[str, option("--scheme", help="step: first class full, others 1/IR; exp: exponential.")] = "step",
     counts: Annotated[str | None, option("--counts", help="Images to keep, e.g. frog=4500,cat=208.")] = None,
@@ -181,19 +184,38 @@ def train(
     console: Any,
     data: Data,
     method: Annotated[str | None, option("--method", help="See: balancegan methods. [default: sgbgan]")] = None,
-    preset: Annotated[str | None, option("--preset", help="default, paper or tiny. [default: default]")] = None,
-    image_size: Annotated[int | None, option("--image-size", help="Side in pixels, a power of two from 16.")] = None,
-    steps: Annotated[int | None, option("--steps", help="Generator updates.")] = None,
-    batch_size: Annotated[int | None, option("--batch-size", help="Images per update.")] = None,
-    pretrain_steps: Annotated[int | None, option("--pretrain-steps", help="Updates of the stage before.")] = None,
+    preset: Annotated[
+        str | None, option("--preset", help="default (for a GPU), paper, or tiny (for a CPU). [default: default]")
+    ] = None,
+    image_size: Annotated[
+        int | None, option("--image-size", help="Side in pixels: 16, 32, 64, 128 or 256. [default: the preset's]")
+    ] = None,
+    steps: Annotated[int | None, option("--steps", help="Generator updates. [default: the preset's]")] = None,
+    batch_size: Annotated[int | None, option("--batch-size", help="Images per update. [default: the preset's]")] = None,
+    pretrain_steps: Annotated[
+        int | None, option("--pretrain-steps", help="Autoencoder updates before the GAN's. [default: the preset's]")
+    ] = None,
     max_time: Annotated[str | None, option("--max-time", help="Stop cleanly after e.g. 90s, 60m, 1h30m.")] = None,
-    holdout: Annotated[float | None, option("--holdout", help="Share set aside where there is no val or test.")] = None,
-    group_by: Annotated[str | None, option("--group-by", help="Regex on paths: equal matches stay together.")] = None,
-    fit: Annotated[str | None, option("--fit", help="stretch, crop or pad.")] = None,
+    holdout: Annotated[
+        float | None,
+        option(
+            "--holdout",
+            help="Share of each class set aside for the report where there is no val or test. [default: 0.2]",
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        option("--group-by", help="Regex on paths; images with equal matches stay on one side, e.g. 'patient(\\d+)'."),
+    ] = None,
+    fit: Annotated[
+        str | None, option("--fit", help="How images become square: stretch, crop or pad. [default: stretch]")
+    ] = None,
     device: Device = "auto",
     seed: Annotated[int | None, option("--seed", help="Seed of all random choices. [default: 0]")] = None,
     out: Annotated[Path, option("--out", help="Folder for run directories.")] = Path("runs"),
-    resume: Annotated[str, option("--resume", help="auto, never, or a run.")] = "auto",
+    resume: Annotated[
+        str, option("--resume", help="auto: go on with this command's unfinished run; never; or a run to go on with.")
+    ] = "auto",
     config: Annotated[Path | None, option("--config", help="YAML file of settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")] = None,
     strict: Strict = False,
@@ -260,7 +282,7 @@ def augment(
     device: Device = "auto",
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write a balanced folder of real and synthetic images, with a quality report."""
+    """Write a balanced folder and its quality report."""
     from balancegan.balance import FILTERS, AugmentOptions
     from balancegan.balance import augment as balance
     from balancegan.console import show_augment
@@ -304,7 +326,9 @@ def sample(
     classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
     n: Annotated[int, option("--n", help="Images per class.", min=1)] = 16,
     seeds: Annotated[str | None, option("--seeds", help="Which seeds, e.g. 0-15 or 3,7,20-29.")] = None,
-    out: Annotated[Path | None, option("--out", help="A .png for a grid, otherwise a folder of images.")] = None,
+    out: Annotated[
+        Path | None, option("--out", help="A new .png for a grid, or a new folder for images. [default: in the run]")
+    ] = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
 ) -> None:
@@ -345,19 +369,18 @@ def demo(
     steps: Annotated[int | None, option("--steps", help="Generator updates; fewer are faster and worse.")] = None,
     device: Device = "auto",
 ) -> None:
-    """The whole job on handwritten digits that come with scikit-learn: a few minutes, no download."""
+    """The whole job on embedded digits, in minutes."""
     from balancegan.console import show_augment, show_inspect
     from balancegan.demo import run_demo
 
+    def inspected(document: dict[str, Any]) -> None:
+        if not console.as_json:
+            show_inspect(console, document)
+            sys.stdout.flush()
+
     with console.progress() as view:
-        document, found = run_demo(out, device, view, view, steps=steps)
-
-    def show(console: Any, document: dict[str, Any]) -> None:
-        show_inspect(console, found)
-        console.print("")
-        show_augment(console, document)
-
-    console.result(document, show)
+        document = run_demo(out, device, view, view, steps=steps, inspected=inspected)
+    console.result(document, show_augment)
 
 
 def main() -> None:

@@ -86,7 +86,8 @@ class MethodConfig:
         try:
             re.compile(self.group_by)
         except re.error as error:
-            raise UsageError(f"group_by: {self.group_by!r} is not a regular expression ({error})") from None
+            what = f"group_by: {self.group_by!r} is not a regular expression ({error})"
+            raise UsageError(what, r"write e.g. --group-by 'patient(\d+)'") from None
 
     @property
     def background_rgb(self) -> tuple[int, int, int]:
@@ -182,7 +183,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}", "check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
     if data is None:

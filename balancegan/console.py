@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from balancegan.data.scan import printable
-from balancegan.errors import BalanceGANError
+from balancegan.errors import BalanceGANError, StoppedError
 
 PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
@@ -54,7 +54,8 @@ class Console:
     def fail(self, error: BalanceGANError) -> None:
         """What happened and what to do, one line each; with --json also as the document on stdout."""
         message, hint = printable(error.message), printable(error.hint)
-        self.err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+        word = "[bold yellow]stopped[/]" if isinstance(error, StoppedError) else "[bold red]error:[/]"
+        self.err.print(f"{word} {escape(message)}", soft_wrap=True)
         if hint:
             self.err.print(escape(hint), soft_wrap=True)
         if self.as_json:
@@ -134,21 +135,19 @@ class ProgressView:
         )
         speed = f"{row['images_per_second']:.0f} img/s"
         if self._bars:
-            self._bar(row["stage"], row["step"], row["total"], speed)
+            self._bar(row["stage"], row["stage_step"], row["stage_total"], speed)
             self._line.plain = losses
             return
-        now = time.monotonic()
+        now, done, total = time.monotonic(), row["stage_step"], row["stage_total"]
         if row["stage"] != self._stage:
-            self._stage, self._started, self._last = row["stage"], (now, row["step"]), 0.0
-        if now - self._last > PLAIN_EVERY or row["step"] == row["total"]:
+            self._stage, self._started, self._last = row["stage"], (now, done), 0.0
+        if now - self._last > PLAIN_EVERY or done == total:
             self._last = now
             since, first = self._started
             left = ""
-            if row["step"] > first:
-                # Stages differ in speed: what is left of this one is all that can be told.
-                seconds = (row["stage_end"] - row["step"]) * (now - since) / (row["step"] - first)
-                left = f", {human_time(seconds)} left" + (" of this stage" if row["stage_end"] < row["total"] else "")
-            self.console.note(f"{row['stage']} step {row['step']}/{row['total']}, {speed}{left}: {losses}")
+            if done > first:  # stages differ in speed: what is left of this one is all that can be told
+                left = f", {human_time((total - done) * (now - since) / (done - first))} left"
+            self.console.note(f"{row['stage']} {done:,}/{total:,}, {speed}{left}: {losses}")
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -194,7 +193,7 @@ def show_inspect(console: Console, doc: dict[str, Any]) -> None:
             f"{c['count']:,}",
             f"{c['share']:.1%}",
             f"[cyan]{bar(c['count'] / top)}[/]",
-            f"{c['to_add']:,}",
+            f"{c['to_add']:,}" if c["count"] else "–",
         )
     rate = "unknown" if doc["imbalance_rate"] is None else f"{doc['imbalance_rate']:.4g}"
     console.print(f"[bold]{doc['num_images']:,} images, {doc['num_classes']} classes, imbalance rate {rate}[/]")
@@ -227,6 +226,8 @@ def show_imbalance(console: Console, doc: dict[str, Any]) -> None:
         rows.add_row(shown(name), f"{before:,}", f"{doc['counts_after'].get(name, 0):,}")
     console.print(rows)
     console.print(f"imbalance rate {doc['imbalance_rate']:.4g}; written to {shown(doc['dst'])}")
+    for note in doc["notes"]:
+        console.print(f"• {shown(note)}")
 
 
 def show_train(console: Console, doc: dict[str, Any]) -> None:
@@ -237,7 +238,7 @@ def show_train(console: Console, doc: dict[str, Any]) -> None:
         f"{state}: {doc['steps']:,} steps, {doc['images_seen']:,} images in {human_time(doc['seconds'])}"
         f" ({doc['images_per_second']:.0f} images/s) on {doc['device']}"
     )
-    console.print("look at samples/ in it, then: balancegan augment --target-ir 1")
+    console.print(f"look at {shown(doc['run'])}/samples, then: balancegan augment --target-ir 1")
 
 
 def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
@@ -272,10 +273,13 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
         console.print(
             f"[yellow]incomplete: {names} could not be filled without copies.[/] Train longer, or use --filter none."
         )
-    for finding in doc.get("findings", []):
-        text = finding["text"] if isinstance(finding, dict) else str(finding)
-        name = f"{finding['class']}: " if isinstance(finding, dict) and finding.get("class") else ""
-        console.print(f"• {shown(name + text)}")
+    findings = doc.get("findings", [])
+    for finding in findings:
+        if finding["level"] == "warning" or console.verbose:
+            name = f"{finding['class']}: " if finding["class"] else ""
+            console.print(f"• {finding['level']}: {shown(name + finding['text'])}")
+    if more := sum(f["level"] == "note" for f in findings):
+        console.print(f"• {more} more notes in the report")
     for note in doc["notes"]:
         console.print(f"• {shown(note)}")
     console.print(f"folder: [bold]{shown(doc['out'])}[/]")

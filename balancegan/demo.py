@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,23 @@ STEPS = 1500
 
 
 def run_demo(
-    out: Path, device: str, progress: Progress, monitor: Monitor, steps: int | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run the three commands in `out` (digits/, runs/, balanced/); returns augment's and inspect's documents.
+    out: Path,
+    device: str,
+    progress: Progress,
+    monitor: Monitor,
+    *,
+    steps: int | None = None,
+    inspected: Callable[[dict[str, Any]], None] = lambda document: None,
+) -> dict[str, Any]:
+    """Run the three commands in `out` (digits/, runs/, balanced/); returns augment's document.
+
+    `inspected` is called with inspect's document before the training starts.
 
     A second call goes on where the first one stopped, and reports the finished result when there is one.
     """
     data = write_digits(out / "digits")
     found = inspect_folder(scan(data)).to_json()
+    inspected({**found, "advice": [line for line in found["advice"] if not line.startswith("next:")]})
     request = TrainRequest(
         data=data,
         method="sgbgan",
@@ -41,5 +51,4 @@ def run_demo(
     run = RunDir(trained["run"])
     plot_losses(run.read_metrics(), run.path / "losses.png")
     options = AugmentOptions(out=out / "balanced")
-    document = augment(run, options, device=resolve_device(device), progress=progress, note=monitor.note)
-    return document, found
+    return augment(run, options, device=resolve_device(device), progress=progress, note=monitor.note)

@@ -22,13 +22,13 @@ def disk_errors(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         hints = {
-            errno.ENOSPC: "Free some space, or choose another disk.",
-            errno.EDQUOT: "Your quota is used up: free some space, or choose another disk.",
-            errno.EROFS: "This file system is read-only: choose another place.",
-            errno.EACCES: "Check the permissions, or choose another place.",
+            errno.ENOSPC: "free some space, or choose another disk",
+            errno.EDQUOT: "your quota is used up: free some space, or choose another disk",
+            errno.EROFS: "this file system is read-only: choose another place (--out)",
+            errno.EACCES: "check the permissions, or choose another place (--out)",
         }
         where = f" ({error.filename})" if error.filename else ""
-        hint = hints.get(error.errno or 0, "Nothing of yours was changed.")
+        hint = hints.get(error.errno or 0, "nothing of yours was changed; choose another place")
         raise DiskError(f"could not {doing}: {error.strerror or error}{where}", hint) from error
 
 
@@ -38,9 +38,9 @@ def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -
     The folders of the classes count too: they may really lie elsewhere, behind links.
     """
     here = out.resolve()
-    for folder in {p.resolve() for p in folders}:
+    for folder in sorted({p.resolve() for p in folders}):  # the root before what lies in it
         if here == folder or folder in here.parents or (around and here in folder.parents):
-            raise UsageError(f"{out} lies in or around the source {folder}", "choose another place")
+            raise UsageError(f"{out} lies in or around the source {folder}", "choose another place with --out")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,7 +70,9 @@ def configure(request: TrainRequest) -> Plan:
     preset = str(request.preset or file.get("preset") or "default")
     kind = load_method(name)
     if preset not in kind.presets:
-        raise UsageError(f"there is no preset {preset!r}", f"choose one of {', '.join(kind.presets)}")
+        near = difflib.get_close_matches(preset, kind.presets, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"there is no preset {preset!r}", f"{hint}choose one of {', '.join(kind.presets)}")
     fields = {k: v for k, v in file.items() if k not in ("method", "preset")}
     env: Mapping[str, str] | None = None if request.use_environment else {}
     cfg = resolve(kind.Config, kind.presets[preset], file=fields, flags=request.flags, env=env)
@@ -87,6 +90,11 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     for note in _data_notes(data):
         monitor.note(note)
     run, continued = _find_or_create(request, plan, data)
+    if not continued and device.type == "cpu" and plan.preset != "tiny" and cfg.steps:
+        probe = type(method)(cfg)
+        probe.setup(data_spec(data))
+        hours = estimate(probe, device, len(data.train_rows))["seconds_estimated"] / 3600
+        monitor.note(f"this may take {hours:.1f} hours on this CPU; --preset tiny --image-size 32 is made for CPUs")
     run.lock()
     try:
         _describe(run, plan, data, continued)
@@ -132,7 +140,7 @@ def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any
         "method": plan.name,
         "preset": plan.preset,
         "device": str(plan.device),
-        "config": dict(vars(plan.cfg)),
+        "config": {**vars(plan.cfg), "channels": data.store.images.shape[1], "amp": plan.device.type == "cuda"},
         "classes": data.split_counts(),
         "trained_on": dict(zip(data.class_names, data.class_counts, strict=True)),
         **cost,

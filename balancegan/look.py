@@ -46,6 +46,8 @@ def look(
         out = run.samples / f"look-{restored.checkpoint.step:06d}.png"
     else:
         refuse_source(out, [restored.source])
+        if out.suffix.lower() in (".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"):
+            raise UsageError(f"a grid is written as .png, not {out.suffix}", "choose a name that ends in .png")
         if out.is_file() if out.suffix.lower() == ".png" else not is_free(out):
             raise UsageError(f"{out} exists already", "choose a new file or folder with --out")
     with disk_errors(f"write {out}"):

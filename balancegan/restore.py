@@ -29,6 +29,18 @@ class Restored:
     source: Path  # where the data was when the run was trained
 
     @property
+    def finished(self) -> bool:
+        """Whether all steps of the configuration were made."""
+        return self.checkpoint.step >= self.method.cfg.pretrain_steps + self.method.cfg.steps
+
+    @property
+    def progress(self) -> str:
+        """Which run this is and how far it got, in a few words."""
+        cfg = self.method.cfg
+        made = max(0, self.checkpoint.step - cfg.pretrain_steps)
+        return f"{self.run.name}, {made:,} of {cfg.steps:,} steps"
+
+    @property
     def trained(self) -> bool:
         """Whether any adversarial step was made."""
         return self.checkpoint.step > self.method.cfg.pretrain_steps

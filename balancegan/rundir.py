@@ -254,7 +254,8 @@ def find_run(run: str | None, out: Path) -> RunDir:
         for path in matches:
             if (path / "config.yaml").is_file():
                 return RunDir(path)
-        raise UsageError(f"there is no run {run}", f"runs are folders with a config.yaml, usually in {out}/")
+        known = ", ".join(r.name for r in list_runs(out)[:5]) or "none"
+        raise UsageError(f"there is no run {run}", f"runs in {out}/: {known} (data is named with --data)")
     for candidate in list_runs(out):
         if candidate.checkpoint_dirs():
             return candidate

@@ -43,7 +43,7 @@ class TrainResult:
     steps: int  # adversarial steps (generator updates) done, earlier calls counted
     images_seen: int
     seconds: float  # training time, earlier calls counted
-    images_per_second: float  # of this call
+    images_per_second: float  # of this call, or of the run when this call had nothing to do
     resumed_from: str | None
     finished: bool
 
@@ -105,7 +105,7 @@ class _Loop:
             self.monitor.note(f"{self.run.name} has made its {self.cfg.steps} steps already; nothing to do")
         while self.step < self.total:
             self._one_step()
-            self.monitor.step(self.stage, self.step, self.total)
+            self.monitor.step(self.stage, *self._within_stage())
             out_of_time = max_seconds is not None and time.monotonic() - started >= max_seconds
             ending = stop.signum is not None or out_of_time or self.step == self.total
             if ending or self.step % self.cfg.log_every == 0 or self._at_save():
@@ -126,19 +126,21 @@ class _Loop:
             if stop.signum is not None:
                 self.run.log(f"stopped by signal {stop.signum} at step {self.step}")
                 raise StoppedError(
-                    f"stopped at step {self.step} of {self.total}; the state is saved in {self.run.path}",
-                    "the same command continues it",
+                    f"at step {self.step} of {self.total} (pre-training counted); saved in {self.run.path}",
+                    "the same command goes on from there",
                     signum=stop.signum,
                 )
             if out_of_time:
                 self.run.log(f"time is over at step {self.step}")
                 break
-        here = max(time.monotonic() - started, 1e-9)
+        images, seconds = self.images_seen - seen_before, time.monotonic() - started
+        if not images:  # nothing was left to do: the speed it had
+            images, seconds = self.images_seen, self.seconds
         return TrainResult(
             steps=max(0, self.step - self.cfg.pretrain_steps),
             images_seen=self.images_seen,
             seconds=round(self.seconds, 2),
-            images_per_second=round((self.images_seen - seen_before) / here, 2),
+            images_per_second=round(images / max(seconds, 1e-9), 2),
             resumed_from=resumed,
             finished=self.step >= self.total,
         )
@@ -221,6 +223,8 @@ class _Loop:
         checkpoint = self.run.load_checkpoint(warn=self._say)
         if checkpoint is not None:
             self._restore(checkpoint)
+            if self.step < self.total:
+                self._say(f"continuing {self.run.name} after step {self.step} of {self.total}")
             return str(checkpoint.path)
         self._enter(PRETRAIN if self.cfg.pretrain_steps else ADVERSARIAL)
         self._save()
@@ -257,9 +261,15 @@ class _Loop:
         }
         self._reset_tick()
         self.run.append_metrics(row)
-        stage_end = self.cfg.pretrain_steps if self.stage == PRETRAIN else self.total
-        self.monitor.tick({**row, "total": self.total, "stage_end": stage_end})
+        stage_step, stage_total = self._within_stage()
+        self.monitor.tick({**row, "stage_step": stage_step, "stage_total": stage_total})
         return True
+
+    def _within_stage(self) -> tuple[int, int]:
+        """Steps made and to be made in this stage."""
+        if self.stage == PRETRAIN:
+            return self.step, self.cfg.pretrain_steps
+        return self.step - self.cfg.pretrain_steps, self.cfg.steps
 
     def _reset_tick(self) -> None:
         self.sums, self.steps_since_tick, self._ticked_images = {}, 0, self.images_seen

@@ -8,8 +8,8 @@ from balancegan.console import Console, bar, human_time
 
 ROW = {
     "step": 40,
-    "total": 100,
-    "stage_end": 100,
+    "stage_step": 40,
+    "stage_total": 100,
     "stage": "adversarial",
     "images_per_second": 123.4,
     "loss/d/real": 0.5,
@@ -45,9 +45,9 @@ def test_a_log_gets_plain_lines_now_and_then(monkeypatch):
         for step in range(1, 101):
             clock[0] += 1
             view.step("adversarial", step, 100)
-            view.tick({**ROW, "step": step})
+            view.tick({**ROW, "step": step, "stage_step": step})
     lines = text.getvalue().splitlines()
-    assert 8 <= len(lines) <= 12 and "adversarial step 1/100" in lines[0] and "step 100/100" in lines[-1]
+    assert 8 <= len(lines) <= 12 and "adversarial 1/100" in lines[0] and "100/100" in lines[-1]
     assert "88 s left" in lines[1] and "d/real=0.5" in lines[1] and "\x1b" not in text.getvalue()
 
 

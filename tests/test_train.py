@@ -35,12 +35,12 @@ def assert_same_state(a, b):
 class StopAt(Quiet):
     """Sends a signal to this process after some step."""
 
-    def __init__(self, step, signum=signal.SIGTERM):
+    def __init__(self, step, signum=signal.SIGTERM, pretrain_steps=0):
         super().__init__()
-        self.at, self.signum = step, signum
+        self.at, self.signum, self.pretrain_steps = step, signum, pretrain_steps
 
     def step(self, stage, step, total):
-        if step == self.at:
+        if step + (self.pretrain_steps if stage == "adversarial" else 0) == self.at:
             os.kill(os.getpid(), self.signum)
 
 
@@ -51,7 +51,7 @@ def test_interrupted_steps_equal_straight_ones(discs, tmp_path, method):
     straight = train_tiny(discs, tmp_path / "a", **settings)
     for at in (3, 8, 10, 13):
         with pytest.raises(StoppedError) as caught:
-            train_tiny(discs, tmp_path / "b", StopAt(at), **settings)
+            train_tiny(discs, tmp_path / "b", StopAt(at, pretrain_steps=8), **settings)
         assert caught.value.exit_code == 143
     resumed = train_tiny(discs, tmp_path / "b", **settings)
     assert resumed["resumed_from"] and resumed["steps"] == straight["steps"] == 12

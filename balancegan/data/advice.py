@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from balancegan.data.scan import plural, printable
@@ -127,12 +128,13 @@ def _pictures(i: Inspection) -> Iterator[str]:
 def _next(i: Inspection) -> Iterator[str]:
     if i.split != "train" or i.imbalance_rate is None or i.imbalance_rate <= CLOSE_TO_BALANCED:
         return
-    root = printable(i.root)
+    here, path = Path.cwd(), Path(i.root)
+    root = printable(f"./{path.relative_to(here)}" if path != here and path.is_relative_to(here) else i.root)
     shown = f'"{root}"' if " " in root else root
-    added = sum(c.to_add for c in i.classes)
+    added = sum(c.to_add for c in i.classes if c.count)
     yield (
-        f"next: `balancegan train {shown}`, then `balancegan augment --target-ir {i.target_ir:g}` "
-        f"would add {plural(added, 'synthetic image')}"
+        f"next: `balancegan train {shown}` (without a GPU: `--preset tiny`), then "
+        f"`balancegan augment --target-ir {i.target_ir:g}` would add {plural(added, 'synthetic image')}"
     )
 
 

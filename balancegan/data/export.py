@@ -77,7 +77,7 @@ def check_destination(out: Path, source: ImageFolder, key: str) -> bool:
     except (OSError, ValueError):
         raise UsageError(f"{out} is not empty", "choose a new folder with --out") from None
     if not isinstance(marker, dict) or marker.get("key") != key:
-        raise UsageError(f"{out} holds the result of another command", "choose a new folder with --out")
+        raise UsageError(f"{out} holds the result of another command", "choose a new folder, e.g. --out balanced2")
     return bool(marker.get("finished")) and _all_there(out)
 
 
@@ -311,7 +311,7 @@ def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, 
     needed = copied + synthetic * bytes_each
     if needed > free:
         raise DiskError(
-            f"the balanced folder needs about {needed / 2**30:.1f} GiB; {place} has {free / 2**30:.1f} GiB free",
+            f"the balanced folder needs about {needed / 2**20:,.0f} MiB; {place} has {free / 2**20:,.0f} MiB free",
             "choose another disk with --out, or link the real images with --real symlink",
         )
 

@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,18 @@ class ImbalanceResult:
 
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""
-        return {"schema_version": 1, **asdict(self)}
+        return {"schema_version": 1, **asdict(self), "notes": list(self.notes())}
+
+    def notes(self) -> Iterator[str]:
+        """Where the result is not what was probably meant."""
+        if self.ir is not None and abs(self.imbalance_rate / self.ir - 1) > 0.05:
+            yield (
+                f"the imbalance rate is {self.imbalance_rate:.4g}, not {self.ir:g}: the source is imbalanced itself or "
+                "has too few images; --majority names the class that stays full, --counts sets every class"
+            )
+        small = [printable(name) for name, n in self.counts_after.items() if 0 < n < 5]
+        if small:
+            yield f"fewer than 5 images are left of {', '.join(small[:5])}: too few to learn from"
 
 
 def plan_counts(counts: Mapping[str, int], scheme: str, ir: float, majority: str | None = None) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,9 @@ def find_layout(root: Path) -> Layout:
 
 def _list_root(root: Path) -> _Listing:
     if not os.path.lexists(root):
-        raise UsageError(f"no such folder: {root}", "check the path")
+        beside = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
+        near = difflib.get_close_matches(root.name, beside, n=1)
+        raise UsageError(f"no such folder: {root}", f"did you mean {near[0]}?" if near else "check the path")
     if not root.is_dir():
         archive = root.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".xz", ".7z", ".rar"}
         what = "unpack the archive first and give the folder" if archive else LAYOUT_HINT

@@ -19,7 +19,7 @@ from balancegan.metrics.features import Extractor
 from balancegan.metrics.fid import fid_floor, frechet_distance
 from balancegan.metrics.ssim import mean_ssim, within_ssim
 from balancegan.progress import Progress, silent
-from balancegan.report.findings import FEW_IMAGES, MIN_REFERENCE, findings
+from balancegan.report.findings import FEW_IMAGES, MIN_HALF, MIN_REFERENCE, findings
 
 Images = NDArray[np.uint8]
 Json = dict[str, Any]
@@ -197,7 +197,10 @@ def _distances(
         reasons["fid"] = reasons["fid_floor"] = f"Too few images: {len(feats_real)} real, {len(feats_fake)} synthetic."
         return row
     row["fid"] = frechet_distance(feats_real=feats_real, feats_fake=feats_fake)
-    row["fid_floor"], row["fid_floor_size"] = fid_floor(feats_real, seed)
+    if len(feats_real) >= 2 * MIN_HALF:
+        row["fid_floor"], row["fid_floor_size"] = fid_floor(feats_real, seed)
+    else:
+        reasons["fid_floor"] = f"Too few images: {len(feats_real)} real, {2 * MIN_HALF} are needed."
     return row
 
 
@@ -300,7 +303,8 @@ def _overall(sets: list[tuple[NDArray[np.float32], NDArray[np.float32], str]], *
         return overall
     feats_real, feats_fake = np.concatenate(real), np.concatenate(fake)
     overall["fid"] = frechet_distance(feats_real=feats_real, feats_fake=feats_fake)
-    overall["fid_floor"], overall["fid_floor_size"] = fid_floor(feats_real, seed)
+    if size >= 2 * MIN_HALF:
+        overall["fid_floor"], overall["fid_floor_size"] = fid_floor(feats_real, seed)
     return overall
 
 

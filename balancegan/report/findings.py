@@ -10,6 +10,9 @@ MIN_REFERENCE = 10
 """A class is compared with its held-out images when there are this many, otherwise with its training images; with
 fewer images than this on either side no FID is given."""
 
+MIN_HALF = 25
+"""Two halves of the reference are compared when each has this many images; smaller ones give numbers of any size."""
+
 FEW_IMAGES = 100
 """An FID with fewer images than this on a side is given, and called rough."""
 
@@ -47,7 +50,8 @@ def _delivery(document: Json) -> list[Json]:
     if not document["complete"] and not short:
         found.append(_finding("warning", None, "The balanced folder is not complete."))
     if document["complete"] and document["num_synthetic"]:
-        found.append(_finding("good", None, "Every class received the images that it was meant to receive."))
+        text = "Every class has the number of images asked for; their number says nothing about their quality."
+        found.append(_finding("good", None, text))
     return found
 
 
@@ -66,7 +70,9 @@ def _size_findings(row: Json) -> list[Json]:
     sentences = []
     if min(row["n_real"], row["n_fake"]) < FEW_IMAGES:
         size, what = min((row["n_real"], f"{kind} images"), (row["n_fake"], "synthetic images"))
-        sentences.append(f"FID rests on {size} {what}: a rough number, to be read beside its floor.")
+        sentences.append(f"FID rests on {size} {what}: a rough number, to be read beside real against real.")
+    if row["fid_floor"] is not None and row["fid"] < row["fid_floor"]:
+        sentences.append("FID is below what two halves of the real images give: too few images to tell them apart.")
     if row["reference"] == "train":
         sentences.append(
             f"The reference is the training images, because {row['n_holdout']} were held out and {MIN_REFERENCE} are "
@@ -80,17 +86,20 @@ def _diversity_findings(row: Json) -> list[Json]:
     if real is None or fake is None or real >= 1.0:
         return []
     ratio = (1.0 - fake) / (1.0 - real)
-    values = f"SSIM within the synthetic images is {fake:.2f}, within the real ones {real:.2f}"
-    if row["spread_fake"] < LOW_DIVERSITY * row["spread_real"]:
-        values += f"; spread {row['spread_fake']:.2f} against {row['spread_real']:.2f}"
-        ratio = 0.0
+    ssim = f"SSIM within the synthetic images is {fake:.2f}, within the real ones {real:.2f}"
+    spread = f"spread {row['spread_fake']:.2f} against {row['spread_real']:.2f}"
+    narrow = row["spread_fake"] < LOW_DIVERSITY * row["spread_real"]
     if ratio < LOW_DIVERSITY:
-        text = f"Low diversity: the synthetic images resemble each other far more than real ones do ({values})."
-        return [_finding("warning", row["name"], text)]
-    if ratio > NOISY:
-        text = f"The synthetic images resemble each other far less than real ones do ({values}): look for noise."
-        return [_finding("warning", row["name"], text)]
-    return []
+        text = f"Low diversity: the synthetic images resemble each other far more than real ones do ({ssim})."
+    elif narrow and fake < real:
+        text = f"The synthetic images are alike in the large and noisy in the small ({spread}; {ssim}): train longer."
+    elif narrow:
+        text = f"Low diversity: the synthetic images differ far less than real ones do ({spread})."
+    elif ratio > NOISY:
+        text = f"The synthetic images resemble each other far less than real ones do ({ssim}): look for noise."
+    else:
+        return []
+    return [_finding("warning", row["name"], text)]
 
 
 def _copy_findings(row: Json) -> list[Json]:

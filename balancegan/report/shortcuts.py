@@ -43,8 +43,16 @@ def form_shortcuts(real_files: Sequence[Path], synthetic_files: Sequence[Path]) 
         return []
     found = []
     for attribute, subject, remedy in (
-        ("size", "Image size", "Use `--out-size native`, and resize all images to one size before training."),
-        ("format", "File format", "Use `--format match`, or save all files in one format before training."),
+        (
+            "size",
+            "Image size",
+            "Use `--out-size native` and a new `--out`, and resize all images to one size before training.",
+        ),
+        (
+            "format",
+            "File format",
+            "Use `--format match` and a new `--out`, or save all files in one format before training.",
+        ),
         ("mode", "Pixel type", "Use `--format match`, or convert all images to one mode and bit depth when loading."),
     ):
         ours = Counter(getattr(form, attribute) for form in real)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,12 @@ def test_space_is_checked_first(even, tmp_path, monkeypatch):
     monkeypatch.setattr(imbalance.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(DiskError, match="are free"):
         make_imbalanced(even, tmp_path / "out")
+
+
+def test_a_rate_that_was_not_reached_is_said(tmp_path: Path, picture: Callable[..., Path]) -> None:
+    for name, count in {"a": 12, "b": 4, "c": 20}.items():
+        for i in range(count):
+            picture(tmp_path / "src" / name / f"{i}.png", seed=i)
+    notes = make_imbalanced(tmp_path / "src", tmp_path / "dst", ir=2).to_json()["notes"]
+    assert len(notes) == 2 and "not 2" in notes[0] and "of b" in notes[1]
+    assert make_imbalanced(tmp_path / "src", tmp_path / "ok", counts={"a": 6}).to_json()["notes"] == notes[1:]

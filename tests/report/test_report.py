@@ -149,8 +149,8 @@ def test_document_keys(written):
 
 def test_a_measured_class(written):
     row = written[1]["classes"][0]
-    assert (row["reference"], row["n_real"], row["n_fake"], row["fid_floor_size"]) == ("holdout", 12, 30, 6)
-    assert row["fid"] > 0 and row["copy_rate"] <= 0.1 and row["reasons"] == {}
+    assert (row["reference"], row["n_real"], row["n_fake"], row["fid_floor_size"]) == ("holdout", 12, 30, None)
+    assert row["fid"] > 0 and row["copy_rate"] <= 0.1 and "50 are needed" in row["reasons"]["fid_floor"]
     assert -1 <= row["ssim"] <= 1
     assert len(row["pairs"]) == 8
     assert [p["chosen"] for p in row["pairs"]] == ["closest"] * 4 + ["random"] * 4
@@ -333,3 +333,29 @@ def test_sheets():
     grid = sheet(blobs(40, 1))
     assert grid.shown == 32 and (grid.width, grid.height) == (8 * 66 - 2, 4 * 66 - 2)
     assert sheet(blobs(2, side=256)).height == 96
+
+
+@pytest.mark.parametrize(
+    ("ssim", "spread", "words"),
+    [
+        (0.9, 0.5, "resemble each other far more"),
+        (0.1, 0.1, "noisy in the small"),
+        (0.55, 0.1, "differ far less"),
+        (0.1, 0.5, "look for noise"),
+    ],
+)
+def test_the_sentence_on_diversity_says_what_was_measured(ssim, spread, words):
+    from balancegan.report.findings import _diversity_findings
+
+    row = {"name": "cat", "ssim_within_real": 0.5, "ssim_within_fake": ssim, "spread_real": 0.5, "spread_fake": spread}
+    (found,) = _diversity_findings(row)
+    assert words in found["text"] and found["level"] == "warning"
+    assert not _diversity_findings({**row, "ssim_within_fake": 0.5, "spread_fake": 0.5})
+
+
+def test_a_fid_below_real_against_real_is_called_untellable():
+    from balancegan.report.findings import _size_findings
+
+    row = {"name": "cat", "n_real": 60, "n_fake": 60, "n_holdout": 60, "reference": "holdout", "fid": 5.0}
+    assert "too few images to tell" in _size_findings({**row, "fid_floor": 9.0})[0]["text"]
+    assert "too few images to tell" not in _size_findings({**row, "fid_floor": 2.0})[0]["text"]
