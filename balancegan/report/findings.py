@@ -22,6 +22,9 @@ LOW_DIVERSITY = 0.6
 NOISY = 1.35
 """Noise: synthetic pairs differ more than this multiple of what real pairs do."""
 
+MANY_REJECTED = 0.5
+"""When the copy filter drops more than this share of a class's samples, the reader is told."""
+
 USUAL_COPY_RATE = 0.03
 """The copy threshold is the first percentile of real distances, so a few "copies" in a hundred are no sign of any."""
 
@@ -47,6 +50,14 @@ def _delivery(document: Json) -> list[Json]:
         )
         for row in short
     ]
+    for row in document["classes"]:
+        share = row["rejected"] / max(1, row["rejected"] + row["synthetic"])
+        if row["synthetic"] and share > MANY_REJECTED:
+            text = (
+                f"{_percent(share)} of the samples were dropped as near-copies of training images or of one another: "
+                "the generator has learned much of this class by heart."
+            )
+            found.append(_finding("warning", row["name"], text))
     if not document["complete"] and not short:
         found.append(_finding("warning", None, "The balanced folder is not complete."))
     if document["complete"] and document["num_synthetic"]:

@@ -359,3 +359,12 @@ def test_a_fid_below_real_against_real_is_called_untellable():
     row = {"name": "cat", "n_real": 60, "n_fake": 60, "n_holdout": 60, "reference": "holdout", "fid": 5.0}
     assert "too few images to tell" in _size_findings({**row, "fid_floor": 9.0})[0]["text"]
     assert "too few images to tell" not in _size_findings({**row, "fid_floor": 2.0})[0]["text"]
+
+
+def test_many_rejected_samples_are_a_warning():
+    from balancegan.report.findings import _delivery
+
+    row = {"name": "cat", "synthetic": 100, "requested": 100, "rejected": 900}
+    document = {"classes": [row, {**row, "name": "dog", "rejected": 9}], "complete": True, "num_synthetic": 200}
+    warnings = [f for f in _delivery(document) if f["level"] == "warning"]
+    assert len(warnings) == 1 and warnings[0]["class"] == "cat" and "90.0%" in warnings[0]["text"]
