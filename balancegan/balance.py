@@ -93,7 +93,8 @@ def augment(
     key = export.plan_key(_plan(restored, data, options))
     if export.check_destination(options.out, data.folder, key):
         result = {**export.finished_result(options.out), "out": str(options.out.absolute())}
-        if result["report"] or not options.report:
+        wanted = InceptionExtractor.name if weights else OwnExtractor.name
+        if not options.report or result["extractor"] == wanted:
             return result
     if not restored.trained and any(need.values()):
         raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
@@ -120,6 +121,7 @@ def augment(
             limit = INCEPTION_ON_CPU if slow else REPORT_IMAGES
             document = write_report(inp, extractor, options.out, max_images=limit, progress=progress)
             result["report"] = str((options.out / "report.html").absolute())
+            result["extractor"] = extractor.name
             result["findings"] = document["findings"]
         folder.finish(result)
     return result
@@ -161,6 +163,7 @@ def _result(
         "short": [c.name for c in classes if c.synthetic < c.requested],
         "notes": notes,
         "report": None,
+        "extractor": None,
     }
 
 

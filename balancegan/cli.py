@@ -1,21 +1,15 @@
 """The command line: parse, call, render. What takes long to import is imported inside the commands."""
 
-import contextlib
-import functools
-import inspect
 import io
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from balancegan import __version__
-from balancegan.errors import BalanceGANError, StoppedError, UsageError
+from balancegan.errors import UsageError
+from balancegan.options import MOST_AUGMENT_SEED, Data, Device, RunArgument, Runs, Seed, Strict, option, registrar
 from balancegan.parse import parse_counts, parse_names, parse_seeds, parse_time
 
 app = typer.Typer(
@@ -27,78 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-def option(*flags: str, help: str, **more: Any) -> Any:
-    """An option that `BALANCEGAN_<NAME>` sets too."""
-    name = next(f for f in flags if f.startswith("--")).split("/")[0].removeprefix("--").replace("-", "_")
-    return typer.Option(*flags, help=help, envvar=f"BALANCEGAN_{name.upper()}", show_envvar=False, **more)
-
-
-Data = Annotated[
-    Path, typer.Argument(metavar="DATA", help="Folder with one sub-folder per class, or train/val/test of such.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show results and errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
-NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR).")]
-Seed = Annotated[int, option("--seed", help="Seed of all random choices.", min=0)]
-Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
-Runs = Annotated[Path, option("--runs", help="Folder that holds the runs.")]
-RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder, name or number; default: newest.")]
-Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
-MOST_AUGMENT_SEED = 900_000_000_000
-COMMON = {"as_json": Json, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
-
-
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command: adds the common options, gives it a console, turns errors into lines and exit codes."""
-
-    @functools.wraps(function)
-    def run(**arguments: Any) -> None:
-        from balancegan.console import Console
-
-        console = Console(**{name: arguments.pop(name) for name in COMMON})
-        try:
-            with terminated_is_stopped():
-                function(console, **arguments)
-        except BalanceGANError as error:
-            console.fail(error)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            console.fail(StoppedError("stopped", "the same command goes on"))
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-
-    own = list(inspect.signature(function).parameters.values())[1:]
-    common = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for name, kind in COMMON.items()
-    ]
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in (*own, *common)}
-    app.command(function.__name__.rstrip("_").replace("_", "-"))(run)
-    return run
-
-
-@contextlib.contextmanager
-def terminated_is_stopped() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: with a line, its exit code, and nothing half-written."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise StoppedError("stopped", "the same command goes on", signum=signum)
-
-    before = signal.getsignal(signal.SIGTERM)
-    mine = threading.current_thread() is threading.main_thread() and before is signal.SIG_DFL
-    if mine:
-        signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        if mine:
-            signal.signal(signal.SIGTERM, before)
+command = registrar(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -62,12 +62,6 @@ class CheckpointError(BalanceGANError):
     exit_code = 8
 
 
-class QualityGateError(BalanceGANError):
-    """`--fail-under` was not reached."""
-
-    exit_code = 9
-
-
 class StoppedError(BalanceGANError):
     """Stopped by a signal after saving the state; 130 for SIGINT, 143 for SIGTERM."""
 

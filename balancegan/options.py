@@ -1,0 +1,100 @@
+"""Options that commands share, and what every command does around its own work."""
+
+import contextlib
+import functools
+import inspect
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from balancegan.errors import BalanceGANError, StoppedError
+
+
+def option(*flags: str, help: str, **more: Any) -> Any:
+    """An option that `BALANCEGAN_<NAME>` sets too."""
+    name = next(f for f in flags if f.startswith("--")).split("/")[0].removeprefix("--").replace("-", "_")
+    return typer.Option(*flags, help=help, envvar=f"BALANCEGAN_{name.upper()}", show_envvar=False, **more)
+
+
+Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder with one sub-folder per class, or train/val/test of such.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show results and errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR).")]
+Seed = Annotated[int, option("--seed", help="Seed of all random choices.", min=0)]
+Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Runs = Annotated[Path, option("--runs", help="Folder that holds the runs.")]
+RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder, name or number; default: newest.")]
+Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
+MOST_AUGMENT_SEED = 900_000_000_000
+UNFINISHED = "before the end; what is written so far is not complete"
+COMMON = {"as_json": Json, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
+
+
+def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that makes a function a command of `app`.
+
+    It adds the common options, gives the function a console, and turns errors into lines and exit codes.
+    """
+
+    def command(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(**arguments: Any) -> None:
+            from balancegan.console import Console
+
+            console = Console(**{name: arguments.pop(name) for name in COMMON})
+            try:
+                with terminated_is_stopped():
+                    function(console, **arguments)
+            except BalanceGANError as error:
+                console.fail(error)
+                raise typer.Exit(error.exit_code) from None
+            except KeyboardInterrupt:
+                console.fail(
+                    StoppedError("before the end; what is written so far is not complete", "the same command goes on")
+                )
+                raise typer.Exit(130) from None
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(0) from None
+
+        own = list(inspect.signature(function).parameters.values())[1:]
+        common = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+            for name, kind in COMMON.items()
+        ]
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*own, *common)}
+        app.command(function.__name__.rstrip("_").replace("_", "-"))(run)
+        return run
+
+    return command
+
+
+@contextlib.contextmanager
+def terminated_is_stopped() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: with a line, its exit code, and nothing half-written."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise StoppedError(
+            "before the end; what is written so far is not complete", "the same command goes on", signum=signum
+        )
+
+    before = signal.getsignal(signal.SIGTERM)
+    mine = threading.current_thread() is threading.main_thread() and before is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, before)
