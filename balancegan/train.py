@@ -107,9 +107,11 @@ class _Loop:
             self._one_step()
             self.monitor.step(self.stage, *self._within_stage())
             out_of_time = max_seconds is not None and time.monotonic() - started >= max_seconds
-            ending = stop.signum is not None or out_of_time or self.step == self.total
-            if ending or self.step % self.cfg.log_every == 0 or self._at_save():
-                if not self._tick():
+            signum = stop.signum  # read once: a signal that comes while saving counts at the next step
+            ending = signum is not None or out_of_time or self.step == self.total
+            saving = ending or self._at_save()
+            if saving or self.step % self.cfg.log_every == 0:
+                if not self._tick(saving):
                     continue  # rolled back
                 if self.stage == PRETRAIN:
                     self.method.update_ema(0.0)  # the average begins with the adversarial stage; until then it follows
@@ -121,14 +123,14 @@ class _Loop:
                     self.method.end_training(iter(self.batches))
                 if self._at_sample() or ending:
                     self._save_samples()
-                if ending or self._at_save():
+                if saving:
                     self._save()
-            if stop.signum is not None:
-                self.run.log(f"stopped by signal {stop.signum} at step {self.step}")
+            if signum is not None:
+                self.run.log(f"stopped by signal {signum} at step {self.step}")
                 raise StoppedError(
                     f"at step {self.step} of {self.total} (pre-training counted); saved in {self.run.path}",
                     "the same command goes on from there",
-                    signum=stop.signum,
+                    signum=signum,
                 )
             if out_of_time:
                 self.run.log(f"time is over at step {self.step}")
@@ -238,12 +240,15 @@ class _Loop:
     def _at_sample(self) -> bool:
         return self.step % self.cfg.sample_every == 0
 
-    def _tick(self) -> bool:
-        """Read the device once: log the mean losses since the last tick, or roll back when any was not finite."""
+    def _tick(self, saving: bool) -> bool:
+        """Read the device once: log the mean losses since the last tick, or roll back when any was not finite.
+
+        Before `saving` the weights are looked at too: a checkpoint must be fit to return to.
+        """
         if bool(self.broken):
             self._roll_back("a loss is not finite")
             return False
-        if (self._at_save() or self.step == self.total) and not self._weights_finite():
+        if saving and not self._weights_finite():
             self._roll_back("a weight is not finite")
             return False
         now = time.monotonic()

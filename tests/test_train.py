@@ -271,3 +271,23 @@ def test_running_out_of_memory_is_exit_5(discs, tmp_path, monkeypatch):
     with pytest.raises(OutOfMemoryError) as caught:
         train_tiny(discs, tmp_path)
     assert caught.value.exit_code == 5 and "--batch-size" in caught.value.hint
+
+
+def test_weights_that_are_not_finite_are_never_saved(discs, tmp_path, monkeypatch):
+    """An infinite gradient spoils the weights although every loss was finite; a stop right then must not save them."""
+    original, calls, hooks = SGBGAN.g_loss, [], []
+
+    def g_loss(method, x, c):
+        calls.append(1)
+        for hook in hooks:
+            hook.remove()
+        if len(calls) == 3:
+            hooks.append(next(method.g_parameters()).register_hook(lambda grad: grad * float("inf")))
+        return original(method, x, c)
+
+    monkeypatch.setattr(SGBGAN, "g_loss", g_loss)
+    with pytest.raises(StoppedError):
+        train_tiny(discs, tmp_path, StopAt(7, pretrain_steps=4), steps=30)
+    (run,) = (RunDir(p) for p in tmp_path.iterdir() if p.name.startswith("00"))
+    checkpoint = run.load_checkpoint()
+    assert all(t.isfinite().all() for t in checkpoint.weights.values()) and checkpoint.state["rollbacks"] == 1
