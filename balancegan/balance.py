@@ -93,8 +93,10 @@ def augment(
     key = export.plan_key(_plan(restored, data, options))
     if export.check_destination(options.out, data.folder, key):
         result = {**export.finished_result(options.out), "out": str(options.out.absolute())}
-        wanted = InceptionExtractor.name if weights else OwnExtractor.name
-        if not options.report or result["extractor"] == wanted:
+        page = options.out / "report.html"
+        result["report"] = str(page.absolute()) if page.is_file() else None
+        wanted = (InceptionExtractor.name,) if weights else (InceptionExtractor.name, OwnExtractor.name)
+        if not options.report or (result["report"] and result["extractor"] in wanted):
             return result
     if not restored.trained and any(need.values()):
         raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")

@@ -30,7 +30,7 @@ def root(
 ) -> None:
     """Balance imbalanced image data sets with GANs, and see honestly what you got.
 
-    Every option can also be set by an environment variable: BALANCEGAN_DEVICE=cpu is --device cpu.
+    Options with a value, but for --out, can also be set by the environment: BALANCEGAN_DEVICE=cpu is --device cpu.
     """
     if version:
         typer.echo(f"balancegan {__version__}")
@@ -60,6 +60,8 @@ def inspect_(
             from balancegan.files import disk_errors, refuse_source, write_atomic
 
             refuse_source(html, folder.folders())
+            if html.exists() and "inspected by balancegan" not in html.read_text(encoding="utf-8", errors="replace"):
+                raise UsageError(f"{html} exists and is not a page of balancegan", "choose another file")
             with disk_errors(f"write {html}"):
                 write_atomic(html.absolute(), render_html(found, folder))
     document = found.to_json()
@@ -135,7 +137,7 @@ def train(
     ] = None,
     device: Device = "auto",
     seed: Annotated[int | None, option("--seed", help="Seed of all random choices. [default: 0]")] = None,
-    out: Annotated[Path, option("--out", help="Folder for run directories.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for run directories.")] = Path("runs"),
     resume: Annotated[
         str, option("--resume", help="auto: go on with this command's unfinished run; never; or a run to go on with.")
     ] = "auto",
@@ -148,8 +150,6 @@ def train(
     from balancegan import launch
     from balancegan.config import parse_set
     from balancegan.console import show_dry_run, show_train
-    from balancegan.report.plot import plot_losses
-    from balancegan.rundir import RunDir
 
     flags = {
         "image_size": image_size,
@@ -175,12 +175,7 @@ def train(
         strict=strict,
     )
     with console.progress() as view:
-        if dry_run:
-            document = launch.dry_run(request, view)
-        else:
-            document = launch.launch(request, view, view)
-            run = RunDir(document["run"])
-            plot_losses(run.read_metrics(), run.path / "losses.png")
+        document = launch.dry_run(request, view) if dry_run else launch.launch(request, view, view)
     console.result(document, show_dry_run if dry_run else show_train)
 
 
@@ -194,7 +189,7 @@ def augment(
     ] = None,
     classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
     data: Annotated[Path | None, option("--data", help="Where the data is now, if it moved.")] = None,
-    out: Annotated[Path, option("--out", help="New folder for the result.")] = Path("balanced"),
+    out: Annotated[Path, typer.Option("--out", help="New folder for the result.")] = Path("balanced"),
     real: Annotated[str, option("--real", help="copy, hardlink, symlink, convert or none.")] = "copy",
     filter: Annotated[str, option("--filter", help="none, or copies: drop near-copies.")] = "copies",
     out_size: Annotated[str, option("--out-size", help="model, or native: the real images' size.")] = "model",
@@ -250,7 +245,8 @@ def sample(
     n: Annotated[int, option("--n", help="Images per class.", min=1)] = 16,
     seeds: Annotated[str | None, option("--seeds", help="Which seeds, e.g. 0-15 or 3,7,20-29.")] = None,
     out: Annotated[
-        Path | None, option("--out", help="A new .png for a grid, or a new folder for images. [default: in the run]")
+        Path | None,
+        typer.Option("--out", help="A new .png for a grid, or a new folder. [default: in the run]"),
     ] = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
@@ -288,7 +284,7 @@ def methods(console: Any) -> None:
 @command
 def demo(
     console: Any,
-    out: Annotated[Path, option("--out", help="Folder for the demo's data, run and result.")] = Path("balancegan-demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for data, run and result.")] = Path("balancegan-demo"),
     steps: Annotated[int | None, option("--steps", help="Generator updates; fewer are faster and worse.")] = None,
     device: Device = "auto",
 ) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -238,7 +239,9 @@ def show_train(console: Console, doc: dict[str, Any]) -> None:
         f"{state}: {doc['steps']:,} steps, {doc['images_seen']:,} images in {human_time(doc['seconds'])}"
         f" ({doc['images_per_second']:.0f} images/s) on {doc['device']}"
     )
-    console.print(f"look at {shown(doc['run'])}/samples, then: balancegan augment --target-ir 1")
+    here, run = Path.cwd(), Path(doc["run"])
+    name = shown(str(run.relative_to(here) if run.is_relative_to(here) else run))
+    console.print(f"look at {name}/samples" + (f", then: balancegan augment {name}" if doc["steps"] else ""))
 
 
 def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
@@ -278,7 +281,7 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
         if finding["level"] == "warning" or console.verbose:
             name = f"{finding['class']}: " if finding["class"] else ""
             console.print(f"• {finding['level']}: {shown(name + finding['text'])}")
-    if more := sum(f["level"] == "note" for f in findings):
+    if more := 0 if console.verbose else sum(f["level"] == "note" for f in findings):
         console.print(f"• {more} more notes in the report")
     for note in doc["notes"]:
         console.print(f"• {shown(note)}")

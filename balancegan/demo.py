@@ -13,7 +13,6 @@ from balancegan.data.scan import scan
 from balancegan.device import resolve_device
 from balancegan.launch import TrainRequest, launch
 from balancegan.progress import Progress
-from balancegan.report.plot import plot_losses
 from balancegan.rundir import RunDir
 from balancegan.train import Monitor
 
@@ -48,7 +47,6 @@ def run_demo(
         use_environment=False,
     )
     trained = launch(request, monitor, progress)
-    run = RunDir(trained["run"])
-    plot_losses(run.read_metrics(), run.path / "losses.png")
-    options = AugmentOptions(out=out / "balanced")
-    return augment(run, options, device=resolve_device(device), progress=progress, note=monitor.note)
+    # Another number of steps continues the run; its result gets a folder of its own.
+    options = AugmentOptions(out=out / ("balanced" if steps in (None, STEPS) else f"balanced-{steps}-steps"))
+    return augment(RunDir(trained["run"]), options, device=resolve_device(device), progress=progress, note=monitor.note)

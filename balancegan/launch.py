@@ -23,6 +23,7 @@ from balancegan.grid import save_grid
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec, Method
 from balancegan.progress import Progress, silent
+from balancegan.report.plot import plot_losses
 from balancegan.restore import read_config
 from balancegan.rundir import RunDir, find_run, list_runs
 from balancegan.sample import GRID_COLUMNS
@@ -68,6 +69,10 @@ def configure(request: TrainRequest) -> Plan:
     file = {**base, **(load_yaml(request.config_file) if request.config_file else {})}
     name = str(request.method or file.get("method") or "sgbgan")
     preset = str(request.preset or file.get("preset") or "default")
+    if run and preset != base.get("preset", preset):
+        raise UsageError(
+            f"{run.name} has the preset {base['preset']}, not {preset}", "leave --preset out to continue it"
+        )
     kind = load_method(name)
     if preset not in kind.presets:
         near = difflib.get_close_matches(preset, kind.presets, n=1)
@@ -85,19 +90,18 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     """Train, and return the command's JSON document."""
     plan = configure(request)
     cfg, method, device = plan.cfg, plan.method, plan.device
-    data = open_training_set(request.data, cfg, strict=request.strict, progress=progress)
-    refuse_source(request.out, data.folder.folders())
+    data = _open_data(request, plan, progress)
     for note in _data_notes(data):
         monitor.note(note)
-    run, continued = _find_or_create(request, plan, data)
-    if not continued and device.type == "cpu" and plan.preset != "tiny" and cfg.steps:
-        probe = type(method)(cfg)
-        probe.setup(data_spec(data))
-        hours = estimate(probe, device, len(data.train_rows))["seconds_estimated"] / 3600
-        monitor.note(f"this may take {hours:.1f} hours on this CPU; --preset tiny --image-size 32 is made for CPUs")
+    found = _find_run(request, plan, data)
+    if not found and device.type == "cpu" and plan.preset != "tiny" and request.max_seconds is None:
+        hours = _cost(plan, data)["seconds_estimated"] / 3600
+        if hours > 0.5:
+            monitor.note(f"this may take {hours:.0f} hours on this CPU; --preset tiny --image-size 32 is made for CPUs")
+    run = found or RunDir.create(request.out, plan.name, data.folder.root.name)
     run.lock()
     try:
-        _describe(run, plan, data, continued)
+        _describe(run, plan, data, continued=found is not None)
         torch.manual_seed(cfg.seed)
         with devices.memory_errors(device, "lower --batch-size or --image-size, or use --preset tiny"):
             method.setup(data_spec(data))
@@ -113,6 +117,7 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
                 class_names=data.class_names,
             )
     finally:
+        plot_losses(run.read_metrics(), run.path / "losses.png")
         run.unlock()
     return {
         "schema_version": 1,
@@ -131,10 +136,7 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
 def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any]:
     """The resolved configuration with parameter counts, memory and time on this machine; trains and writes nothing."""
     plan = configure(request)
-    data = open_training_set(request.data, plan.cfg, strict=request.strict, progress=progress)
-    with devices.memory_errors(plan.device):
-        plan.method.setup(data_spec(data))
-        cost = estimate(plan.method, plan.device, len(data.train_rows))
+    data = _open_data(request, plan, progress)
     return {
         "schema_version": 1,
         "method": plan.name,
@@ -143,8 +145,23 @@ def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any
         "config": {**vars(plan.cfg), "channels": data.store.images.shape[1], "amp": plan.device.type == "cuda"},
         "classes": data.split_counts(),
         "trained_on": dict(zip(data.class_names, data.class_counts, strict=True)),
-        **cost,
+        **_cost(plan, data),
     }
+
+
+def _open_data(request: TrainRequest, plan: Plan, progress: Progress) -> TrainingSet:
+    """The training set; refuses to put runs into it."""
+    data = open_training_set(request.data, plan.cfg, strict=request.strict, progress=progress)
+    refuse_source(plan.run.path if plan.run else request.out, data.folder.folders())
+    return data
+
+
+def _cost(plan: Plan, data: TrainingSet) -> dict[str, Any]:
+    """`estimate` for a method of its own, which the measuring may change."""
+    with devices.memory_errors(plan.device, "lower --batch-size or --image-size, or use --preset tiny"):
+        method = type(plan.method)(plan.cfg)
+        method.setup(data_spec(data))
+        return estimate(method, plan.device, len(data.train_rows))
 
 
 def data_spec(data: TrainingSet) -> DataSpec:
@@ -166,17 +183,17 @@ def _data_notes(data: TrainingSet) -> list[str]:
     return notes
 
 
-def _find_or_create(request: TrainRequest, plan: Plan, data: TrainingSet) -> tuple[RunDir, bool]:
-    """The run to continue (true) or a new one (false)."""
+def _find_run(request: TrainRequest, plan: Plan, data: TrainingSet) -> RunDir | None:
+    """The run to continue, if there is one."""
     if plan.run:
         if difference := _difference(plan.run, plan, data):
             raise CheckpointError(f"{plan.run.name} cannot be continued: {difference}", "start a run of its own")
-        return plan.run, True
+        return plan.run
     if request.resume == "auto":
         for run in list_runs(request.out):
             if (run.path / "dataset.json").is_file() and _difference(run, plan, data) is None:
-                return run, True
-    return RunDir.create(request.out, plan.name, data.folder.root.name), False
+                return run
+    return None
 
 
 def _difference(run: RunDir, plan: Plan, data: TrainingSet) -> str | None:

@@ -35,7 +35,7 @@ Runs = Annotated[Path, option("--runs", help="Folder that holds the runs.")]
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder, name or number; default: newest.")]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
 MOST_AUGMENT_SEED = 900_000_000_000
-UNFINISHED = "before the end; what is written so far is not complete"
+UNFINISHED = "before the end; nothing half-written is taken for whole"
 COMMON = {"as_json": Json, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
 
 
@@ -58,9 +58,7 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
                 console.fail(error)
                 raise typer.Exit(error.exit_code) from None
             except KeyboardInterrupt:
-                console.fail(
-                    StoppedError("before the end; what is written so far is not complete", "the same command goes on")
-                )
+                console.fail(StoppedError(UNFINISHED, "the same command goes on"))
                 raise typer.Exit(130) from None
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,9 +83,7 @@ def terminated_is_stopped() -> Iterator[None]:
     """SIGTERM ends a command as Ctrl-C does: with a line, its exit code, and nothing half-written."""
 
     def stop(signum: int, frame: object) -> None:
-        raise StoppedError(
-            "before the end; what is written so far is not complete", "the same command goes on", signum=signum
-        )
+        raise StoppedError(UNFINISHED, "the same command goes on", signum=signum)
 
     before = signal.getsignal(signal.SIGTERM)
     mine = threading.current_thread() is threading.main_thread() and before is signal.SIG_DFL

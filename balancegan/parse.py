@@ -37,7 +37,10 @@ def parse_counts(text: str | None) -> dict[str, int]:
 
 def parse_names(text: str | None) -> tuple[str, ...]:
     """`ring,schizont` as a tuple; names with commas are quoted as in CSV."""
-    fields = next(csv.reader([text], skipinitialspace=True), []) if text else []
+    try:
+        fields = next(csv.reader([text], skipinitialspace=True), []) if text else []
+    except csv.Error as error:
+        raise UsageError(f"{text!r} is no list of names ({error})", "write e.g. ring,schizont") from None
     return tuple(dict.fromkeys(name.strip() for name in fields if name.strip()))
 
 

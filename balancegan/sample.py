@@ -72,7 +72,7 @@ class CopyFilter:
 
     reference: np.ndarray
     total: int = 0
-    rejected: int = 0
+    rejected: int = 0  # counted by `accepted_images`, which knows how many samples were looked at
     _accepted: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -90,7 +90,6 @@ class CopyFilter:
         for i in np.flatnonzero(keep):
             keep[i] = not (within[i, :i][keep[:i]] < self.spacing).any()
         self._accepted.append(features[keep])
-        self.rejected += int((~keep).sum())
         return keep
 
 
@@ -107,7 +106,10 @@ def accepted_images(
     while found < need and tries < TRIES_PER_IMAGE * need + TRIES_AT_LEAST:
         images = sampler.chunk(label, index)
         mask = keep(images) if keep else np.ones(len(images), bool)
-        for i in np.flatnonzero(mask)[: need - found]:
+        chosen = np.flatnonzero(mask)[: need - found]
+        if keep:  # what comes after the last image that was needed counts neither way
+            keep.rejected += int((~mask[: chosen[-1] if found + len(chosen) == need else len(mask)]).sum())
+        for i in chosen:
             yield index * CHUNK + int(i), images[i]
             found += 1
         tries += CHUNK

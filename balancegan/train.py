@@ -116,16 +116,15 @@ class _Loop:
                 if self.stage == PRETRAIN:
                     self.method.update_ema(0.0)  # the average begins with the adversarial stage; until then it follows
                     if self.step == self.cfg.pretrain_steps:
-                        self._save_samples()
                         self._enter(ADVERSARIAL)
                 if self.step == self.total:
                     self._seed("end")
                     self.method.end_training(iter(self.batches))
-                if self._at_sample() or ending:
+                if self._at_sample() or ending or self.step == self.cfg.pretrain_steps:
                     self._save_samples()
                 if saving:
                     self._save()
-            if signum is not None:
+            if signum is not None and self.step < self.total:
                 self.run.log(f"stopped by signal {signum} at step {self.step}")
                 raise StoppedError(
                     f"at step {self.step} of {self.total} (pre-training counted); saved in {self.run.path}",

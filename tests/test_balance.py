@@ -204,7 +204,6 @@ def test_training_images_are_recognised_as_copies(discs):
     assert keep(np.concatenate([noisy, new])).tolist() == [False] * 8 + [True]
     assert keep(new).tolist() == [False]  # accepted before
     assert keep(np.concatenate([new // 2, new // 2])).tolist() == [True, False]  # within one chunk
-    assert keep.rejected == 10
 
 
 def test_native_size_and_matching_format(tmp_path):
@@ -252,6 +251,23 @@ def test_other_ways_to_place_real_files(discs, run, tmp_path, real):
     else:
         assert path.read_bytes() == (discs / "ant" / "000.png").read_bytes()
         assert path.is_symlink() if real == "symlink" else path.samefile(discs / "ant" / "000.png")
+
+
+def test_links_into_data_that_moved_are_made_anew(discs, run, tmp_path):
+    go(run, tmp_path / "out", real="symlink")
+    moved = discs.rename(tmp_path / "moved")
+    go(run, tmp_path / "out", real="symlink", data=moved)
+    assert len(ImageFolder(tmp_path / "out")) == 72 and (tmp_path / "out/ant/000.png").read_bytes()
+
+
+def test_hard_links_need_no_space(run, tmp_path, monkeypatch):
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
+    go(run, tmp_path / "out", real="hardlink", counts={"bee": 9})
+    with pytest.raises(DiskError):
+        go(run, tmp_path / "copied", counts={"bee": 11, "cat": 12})
 
 
 def test_too_little_space_is_said_before_anything_is_written(run, tmp_path, monkeypatch):

@@ -85,6 +85,10 @@ def test_inspect_page_and_strict(discs):
     call("inspect", discs, "--html", "page.html")
     assert "ant" in Path("page.html").read_text()
     call("inspect", discs, "--html", discs / "page.html", code=2)
+    call("inspect", discs, "--html", "page.html")  # ours: renewed
+    Path("mine.html").write_text("mine")
+    call("inspect", discs, "--html", "mine.html", code=2)
+    assert Path("mine.html").read_text() == "mine"
     assert len(call_json("inspect", discs)["bad_files"]) == 1
     assert "broken.png" in call("inspect", discs, "--strict", code=3).stderr
     assert call_json("inspect", discs, "--strict", code=3)["error"]["exit_code"] == 3

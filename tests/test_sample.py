@@ -29,15 +29,21 @@ def test_tries_are_bounded_and_seeds_ordered():
     seen = []
 
     class EveryTenth:
+        rejected = 0
+
         def __call__(self, images):
             seen.append(len(images))
             return np.arange(len(images)) % 10 == 0
 
-    pairs = list(accepted_images(s, 0, 9, EveryTenth(), first_seed=10 * CHUNK))
+    every_tenth = EveryTenth()
+    pairs = list(accepted_images(s, 0, 9, every_tenth, first_seed=10 * CHUNK))
+    assert every_tenth.rejected == 714 - 640 + 1 - 9
     assert [seed for seed, _ in pairs] == [640, 650, 660, 670, 680, 690, 700, 704, 714]
     assert np.array_equal(pairs[-1][1], s.images(0, [714])[0])
 
     class Never:
+        rejected = 0
+
         def __call__(self, images):
             return np.zeros(len(images), bool)
 

@@ -291,3 +291,28 @@ def test_weights_that_are_not_finite_are_never_saved(discs, tmp_path, monkeypatc
     (run,) = (RunDir(p) for p in tmp_path.iterdir() if p.name.startswith("00"))
     checkpoint = run.load_checkpoint()
     assert all(t.isfinite().all() for t in checkpoint.weights.values()) and checkpoint.state["rollbacks"] == 1
+
+
+def test_a_stopped_run_has_its_loss_plot(discs, tmp_path):
+    with pytest.raises(StoppedError):
+        train_tiny(discs, tmp_path, StopAt(6, pretrain_steps=4))
+    (run,) = (p for p in tmp_path.iterdir() if p.name.startswith("00"))
+    assert (run / "losses.png").stat().st_size > 1000
+
+
+def test_a_stop_in_the_last_step_is_no_stop(discs, tmp_path):
+    assert train_tiny(discs, tmp_path, StopAt(10, pretrain_steps=4))["finished"]
+
+
+def test_a_named_run_keeps_its_preset(discs, tmp_path):
+    from balancegan.launch import TrainRequest, configure
+
+    train_tiny(discs, tmp_path)
+    with pytest.raises(UsageError, match="preset tiny"):
+        configure(TrainRequest(data=discs, preset="paper", out=tmp_path, resume="0"))
+
+
+def test_groups_that_leave_nothing_to_hold_out_are_said(discs, tmp_path):
+    monitor = Quiet()
+    train_tiny(discs, tmp_path, monitor, group_by="a|b|c")
+    assert any("ant is held out" in note for note in monitor.notes)

@@ -91,12 +91,13 @@ def is_free(out: Path) -> bool:
 
 def _all_there(out: Path) -> bool:
     """Whether every image that the folder's metadata names still exists."""
-    for table in (out / "metadata.csv", *out.glob("*/metadata.csv")):
-        if table.is_file():
-            with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-                if not all((table.parent / row["file_name"]).exists() for row in csv.DictReader(file)):
-                    return False
-    return True
+    tables = [*out.glob("metadata.csv"), *out.glob("*/metadata.csv")]
+    for table in tables:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            names = [row.get("file_name") for row in csv.DictReader(file)]
+        if not all(name and (table.parent / name).exists() for name in names):
+            return False
+    return bool(tables)
 
 
 def plan_key(plan: dict[str, Any]) -> str:
@@ -197,7 +198,9 @@ class BalancedFolder:
         target = self.out / file.target
         self._taken.add(file.target.casefold())
         with disk_errors(f"write {printable(file.target)}"):
-            if not os.path.lexists(target):
+            if target.is_symlink() and not target.exists():
+                target.unlink()  # the data moved since an earlier call linked it
+            if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._place(file, target)
         row = {"label": file.label, "synthetic": "false", "run": NONE, "checkpoint_sha256": NONE}
@@ -303,12 +306,14 @@ def convert_to_png(path: Path, settings: DecodeSettings, data: TrainingSet) -> b
 
 
 def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, bytes_each: int) -> None:
-    """Raise `DiskError` when the files surely do not fit where `out` will be."""
+    """Raise `DiskError` when what is still to be written will probably not fit where `out` will be."""
     place = next(p for p in (out, *out.absolute().parents) if p.is_dir())
     with disk_errors(f"read the free space of {place}"):
-        copied = sum(f.source.stat().st_size for f in real) if mode in ("copy", "convert", "hardlink") else 0
+        device = place.stat().st_dev
+        missing = [f.source.stat() for f in real if mode != "symlink" and not (out / f.target).exists()]
+        needed = sum(s.st_size for s in missing if mode != "hardlink" or s.st_dev != device)
+        needed += max(0, synthetic - sum(1 for _ in out.rglob("syn_*"))) * bytes_each
         free = shutil.disk_usage(place).free
-    needed = copied + synthetic * bytes_each
     if needed > free:
         raise DiskError(
             f"the balanced folder needs about {needed / 2**20:,.0f} MiB; {place} has {free / 2**20:,.0f} MiB free",

@@ -21,7 +21,8 @@ def choose_holdout(labels: np.ndarray, groups: Sequence[Any], fraction: float, s
     From every class with at least five images, about `fraction` of them is held out: at least one, and never all.
     `groups`: one hashable key per image; images with one key (a patient, a slide, equal pixels) stay together, so the
     share is approximate where groups are large, and a class stays whole where every group of it would take another
-    class's last training image. Rare classes choose first. Reproducible by `seed`.
+    class's last training image, or any image of a class with fewer than five. Rare classes choose first.
+    Reproducible by `seed`.
 
     Returns a boolean mask (N,), true where held out.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ def find_layout(root: Path) -> Layout:
 
 def _list_root(root: Path) -> _Listing:
     if not os.path.lexists(root):
-        beside = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
+        beside: list[str] = []
+        with contextlib.suppress(OSError):
+            beside = [p.name for p in root.parent.iterdir() if p.is_dir()]
         near = difflib.get_close_matches(root.name, beside, n=1)
         raise UsageError(f"no such folder: {root}", f"did you mean {near[0]}?" if near else "check the path")
     if not root.is_dir():

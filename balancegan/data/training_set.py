@@ -32,6 +32,7 @@ class TrainingSet:
     train_rows: np.ndarray
     holdout_rows: np.ndarray
     other_rows: np.ndarray
+    holdout_wanted: bool
 
     @property
     def unseen_rows(self) -> np.ndarray:
@@ -40,10 +41,12 @@ class TrainingSet:
 
     @property
     def without_holdout(self) -> list[str]:
-        """Classes of five or more images of which none is held out although others' are: too large groups."""
+        """Classes of five or more images of which none is held out although it should be: too large groups."""
+        if not self.holdout_wanted:
+            return []
         held = np.bincount(self.labels[self.holdout_rows], minlength=len(self.class_names))
         large = {name for name, n in self.split_counts().items() if n >= MIN_CLASS}
-        return [name for name, n in zip(self.class_names, held, strict=True) if n == 0 and name in large and held.any()]
+        return [name for name, n in zip(self.class_names, held, strict=True) if n == 0 and name in large]
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -92,12 +95,13 @@ def open_training_set(
     others = next((found for split in ("test", "val") if len(found := store.indices(split))), rows[:0])
     others = others[labels[others] >= 0]
     holdout = np.zeros(len(rows), bool)
-    if not len(others) and cfg.holdout > 0:
+    wanted = not len(others) and cfg.holdout > 0
+    if wanted:
         paths = [store.files[i].rel for i in rows]
         keys = group_keys(paths, cfg.group_by, pixel_digests(store.images, rows))
         holdout = choose_holdout(labels[rows], keys, cfg.holdout, cfg.seed)
     names = tuple(store.classes[i] for i in present)
-    return TrainingSet(folder, store, names, labels, rows[~holdout], rows[holdout], others)
+    return TrainingSet(folder, store, names, labels, rows[~holdout], rows[holdout], others, wanted)
 
 
 def reopen_training_set(
