@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,8 +16,9 @@ from balancegan.metrics.memorisation import copy_threshold, crowded_threshold, n
 from balancegan.pixels import to_uint8
 
 CHUNK = 64
-TRIES_PER_IMAGE = 10
-TRIES_AT_LEAST = 640
+RECENT_CHUNKS = 100  # acceptance is watched over this many chunks
+LOWEST_ACCEPTANCE = 0.005  # below it a class is given up
+TRIES_PER_IMAGE = 100  # and never more than this
 GRID_COLUMNS = 8
 
 
@@ -98,12 +100,15 @@ def accepted_images(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield up to `need` pairs of seed and image uint8 (C, S, S), in the order of seeds from `first_seed` on.
 
-    Ends early when `TRIES_PER_IMAGE * need + TRIES_AT_LEAST` images were tried: a class that the filter
-    cannot fill is delivered short rather than with copies.
+    Ends early when fewer than `LOWEST_ACCEPTANCE` of the latest samples passed the filter, or after
+    `TRIES_PER_IMAGE` samples per image: such a class is delivered short rather than with copies.
     """
-    found, tries = 0, 0
-    index = first_seed // CHUNK
-    while found < need and tries < TRIES_PER_IMAGE * need + TRIES_AT_LEAST:
+    found, first = 0, first_seed // CHUNK
+    recent: deque[int] = deque(maxlen=RECENT_CHUNKS)  # accepted per chunk
+    index = first
+    while found < need and (index - first) * CHUNK < TRIES_PER_IMAGE * need + RECENT_CHUNKS * CHUNK:
+        if len(recent) == RECENT_CHUNKS and sum(recent) < LOWEST_ACCEPTANCE * RECENT_CHUNKS * CHUNK:
+            break
         images = sampler.chunk(label, index)
         mask = keep(images) if keep else np.ones(len(images), bool)
         chosen = np.flatnonzero(mask)[: need - found]
@@ -112,5 +117,5 @@ def accepted_images(
         for i in chosen:
             yield index * CHUNK + int(i), images[i]
             found += 1
-        tries += CHUNK
+        recent.append(len(chosen))
         index += 1

@@ -49,3 +49,24 @@ def test_tries_are_bounded_and_seeds_ordered():
 
     assert not list(accepted_images(s, 0, 4, Never()))
     assert not list(accepted_images(s, 0, 0, None))
+
+
+def test_a_rare_pass_is_waited_for_and_a_hopeless_filter_is_not():
+    s = sampler()
+    looked = []
+
+    class OneIn:
+        rejected = 0
+
+        def __init__(self, chunks):
+            self.chunks = chunks
+
+        def __call__(self, images):
+            looked.append(1)
+            mask = np.zeros(len(images), bool)
+            mask[0] = len(looked) % self.chunks == 0
+            return mask
+
+    assert len(list(accepted_images(s, 0, 60, OneIn(2)))) == 60 and len(looked) == 120  # 1 in 128 passes
+    looked.clear()
+    assert len(list(accepted_images(s, 0, 60, OneIn(10)))) == 10 and len(looked) == 100  # 1 in 640 is given up
