@@ -13,6 +13,7 @@ import torch
 
 from balancegan import __version__
 from balancegan.data import export
+from balancegan.data.inspect import imbalance_rate
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.metrics.features import Extractor, InceptionExtractor, OwnExtractor, find_inception_weights
@@ -90,7 +91,7 @@ def augment(
     restored = restore(run, device, warn=note)
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
     need = targets(data.split_counts(), options)
-    key = export.plan_key(_plan(restored, data, options))
+    key = export.plan_key(_plan(restored, data, need, options))
     if export.check_destination(options.out, data.folder, key):
         result = {**export.finished_result(options.out), "out": str(options.out.absolute())}
         page = options.out / "report.html"
@@ -157,8 +158,8 @@ def _result(
         "step": restored.checkpoint.step,
         "out": str(options.out.absolute()),
         "complete": all(c.synthetic >= c.requested for c in classes),
-        "imbalance_rate_before": imbalance({c.name: c.real for c in classes}),
-        "imbalance_rate_after": imbalance({c.name: c.real + c.synthetic for c in classes}),
+        "imbalance_rate_before": imbalance_rate({c.name: c.real for c in classes}),
+        "imbalance_rate_after": imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
         "classes": [
             {"name": c.name, "real": c.real, "synthetic": c.synthetic, "rejected": c.rejected} for c in classes
         ],
@@ -169,18 +170,13 @@ def _result(
     }
 
 
-def imbalance(counts: dict[str, int]) -> float:
-    """Majority count / minority count (SGBGAN Eq. 11)."""
-    return max(counts.values()) / min(counts.values())
-
-
-def _plan(restored: Restored, data: TrainingSet, options: AugmentOptions) -> dict[str, Any]:
+def _plan(restored: Restored, data: TrainingSet, need: dict[str, int], options: AugmentOptions) -> dict[str, Any]:
     """Everything that decides the output's bytes."""
     return {
         "checkpoint": restored.checkpoint.sha256,
         "data": data.store.fingerprint,
         "version": __version__,
-        "need": targets(data.split_counts(), options),
+        "need": need,
         **{name: getattr(options, name) for name in ("real", "filter", "out_size", "format", "seed")},
     }
 
@@ -197,7 +193,7 @@ def _fill_classes(
     sampler = Sampler(restored.method, restored.device)
     run, first_seed = restored.run, options.seed * SEED_STRIDE
     total, done = sum(need.values()), 0
-    classes, names = [], []
+    counts, classes, names = data.split_counts(), [], []
     for label, name in enumerate(data.class_names):
         train = data.train_rows[data.labels[data.train_rows] == label]
         copies = options.filter == "copies" and need[name] > 0
@@ -222,7 +218,7 @@ def _fill_classes(
                 real_train=images[train if options.report else train[:0]],
                 real_holdout=images[unseen if options.report else unseen[:0]],
                 fake=np.stack(shown) if shown else np.empty((0, *images.shape[1:]), np.uint8),
-                real=data.split_counts()[name],
+                real=counts[name],
                 synthetic=made,
                 rejected=keep.rejected if keep else 0,
                 requested=need[name],
@@ -241,7 +237,7 @@ def _report_input(
     options: AugmentOptions,
 ) -> ReportInput:
     filled = {c.name for c in classes if c.synthetic}
-    train = set(data.train_rows.tolist()) | set(data.holdout_rows.tolist())
+    train = set(data.split_rows.tolist())
     real_files = [options.out / f.target for f in real if f.label in filled and f.row in train]
     return ReportInput(
         title=f"Balanced {data.folder.root.name}",

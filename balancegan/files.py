@@ -15,6 +15,16 @@ from typing import Any
 from balancegan.errors import DiskError, UsageError
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# The umask can only be read by changing it, for all threads at once: so once, before there are any.
+UMASK = _umask()
+
+
 @contextlib.contextmanager
 def disk_errors(doing: str) -> Iterator[None]:
     """Turn an `OSError` while `doing` something into a `DiskError` that says what to do."""
@@ -50,10 +60,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
-        # mkstemp makes private files; what users get should follow their umask.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
+        Path(name).chmod(0o666 & ~UMASK)  # mkstemp makes private files; what users get should follow their umask
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

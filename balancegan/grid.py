@@ -43,9 +43,14 @@ def to_pil(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
+def png_bytes(image: Image.Image) -> bytes:
+    """The picture as a PNG file's content."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def save_grid(rows: Sequence[np.ndarray], path: Path, labels: Sequence[str] | None = None) -> None:
     """Write `grid_image` as a PNG."""
-    buffer = io.BytesIO()
-    grid_image(rows, labels).save(buffer, "PNG")
     with disk_errors(f"write {path.name}"):
-        write_atomic(path, buffer.getvalue())
+        write_atomic(path, png_bytes(grid_image(rows, labels)))

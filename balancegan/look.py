@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from balancegan.data.export import is_free
 from balancegan.errors import UsageError
 from balancegan.files import disk_errors, refuse_source, write_atomic
-from balancegan.grid import save_grid, to_pil
+from balancegan.grid import png_bytes, save_grid, to_pil
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
 from balancegan.sample import Sampler
@@ -35,13 +34,7 @@ def look(
     restored = restore(run, device, warn=note)
     if not restored.trained:
         note(f"{run.name} has made no adversarial step yet: these come from its pre-training")
-    names = restored.class_names
-    for name in classes:
-        if name not in names:
-            raise UsageError(f"the run knows no class {name!r}", f"its classes: {', '.join(names)}")
-    chosen = [name for name in names if not classes or name in classes]
-    sampler = Sampler(restored.method, device)
-    rows = [sampler.images(names.index(name), seeds) for name in chosen]
+    restored.require_classes(classes)
     if out is None:
         out = run.samples / f"look-{restored.checkpoint.step:06d}.png"
     else:
@@ -50,6 +43,10 @@ def look(
             raise UsageError(f"a grid is written as .png, not {out.suffix}", "choose a name that ends in .png")
         if out.is_file() if out.suffix.lower() == ".png" else not is_free(out):
             raise UsageError(f"{out} exists already", "choose a new file or folder with --out")
+    names = restored.class_names
+    chosen = [name for name in names if not classes or name in classes]
+    sampler = Sampler(restored.method, device)
+    rows = [sampler.images(names.index(name), seeds) for name in chosen]
     with disk_errors(f"write {out}"):
         if out.suffix.lower() == ".png":
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -58,9 +55,7 @@ def look(
             for name, images in zip(chosen, rows, strict=True):
                 (out / name).mkdir(parents=True, exist_ok=True)
                 for seed, image in zip(seeds, images, strict=True):
-                    buffer = io.BytesIO()
-                    to_pil(image).save(buffer, "PNG")
-                    write_atomic(out / name / f"{seed}.png", buffer.getvalue())
+                    write_atomic(out / name / f"{seed}.png", png_bytes(to_pil(image)))
     return {
         "schema_version": 1,
         "run": str(run.path),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,12 @@ class Restored:
     class_names: tuple[str, ...]
     device: torch.device
     source: Path  # where the data was when the run was trained
+
+    def require_classes(self, names: Iterable[str]) -> None:
+        """Raise `UsageError` for a class that the run does not know."""
+        for name in names:
+            if name not in self.class_names:
+                raise UsageError(f"the run knows no class {name!r}", f"its classes: {', '.join(self.class_names)}")
 
     @property
     def finished(self) -> bool:

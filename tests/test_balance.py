@@ -351,3 +351,16 @@ def test_odd_class_names_go_through_the_whole_job(tmp_path):
     document = go(run, tmp_path / "out", report=True)
     assert document["complete"] and {r["label"] for r in rows(tmp_path / "out")} == set(names)
     assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_writing_from_many_threads_keeps_the_umask(tmp_path):
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
+    from balancegan.files import UMASK, write_atomic
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: write_atomic(tmp_path / f"{i}", b"x"), range(400)))
+    now = os.umask(UMASK)
+    os.umask(now)
+    assert now == UMASK and {p.stat().st_mode & 0o777 for p in tmp_path.iterdir()} == {0o666 & ~UMASK}

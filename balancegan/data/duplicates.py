@@ -18,7 +18,6 @@ MAX_BITS = 7
 """Near duplicates differ in at most this many of 128 gradient signs, so at least one of 8 bands of 16 is equal."""
 MAX_LEVELS = 4.0
 """... and on average by at most this many of 255 grey levels at 9 x 9 pixels."""
-_BANDS = 8
 _CROWD = 1000
 _BITS_SET = np.array([bin(i).count("1") for i in range(256)], dtype=np.uint8)
 

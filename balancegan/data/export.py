@@ -28,7 +28,7 @@ from balancegan.data.scan import ImageFile, ImageFolder, printable
 from balancegan.data.training_set import TrainingSet
 from balancegan.errors import DiskError, UsageError
 from balancegan.files import disk_errors, refuse_source, write_atomic, write_json
-from balancegan.grid import to_pil
+from balancegan.grid import png_bytes, to_pil
 
 MARKER = ".balancegan.json"
 REAL_MODES = ("copy", "hardlink", "symlink", "convert", "none")
@@ -56,7 +56,7 @@ class ClassForm:
 
 def class_form(data: TrainingSet, label: int) -> ClassForm:
     """The usual format and mode of a class, and all its sizes, from the training split."""
-    rows = _train_split_rows(data, label)
+    rows = np.sort(data.split_rows[data.labels[data.split_rows] == label])
     formats = Counter(data.store.files[i].format for i in rows if data.store.files[i].format in READABLE - {"PPM"})
     grey = Counter("L" if data.store.native_modes[i] in ("1", "L", "LA", "I", "F", "I;16") else "RGB" for i in rows)
     mode = grey.most_common(1)[0][0] if data.store.images.shape[1] == 1 else "RGB"
@@ -300,9 +300,7 @@ def finished_result(out: Path) -> dict[str, Any]:
 def convert_to_png(path: Path, settings: DecodeSettings, data: TrainingSet) -> bytes:
     """Decode as for training (window, background, orientation), keep the native size, encode as 8-bit PNG."""
     picture = decode_image(path, background=settings.background)
-    buffer = io.BytesIO()
-    Image.fromarray(scale_to_uint8(picture.pixels, data.store.window)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return png_bytes(Image.fromarray(scale_to_uint8(picture.pixels, data.store.window)))
 
 
 def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, bytes_each: int) -> None:
@@ -319,8 +317,3 @@ def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, 
             f"the balanced folder needs about {needed / 2**20:,.0f} MiB; {place} has {free / 2**20:,.0f} MiB free",
             "choose another disk with --out, or link the real images with --real symlink",
         )
-
-
-def _train_split_rows(data: TrainingSet, label: int) -> np.ndarray:
-    rows = np.concatenate([data.train_rows, data.holdout_rows])
-    return np.sort(rows[data.labels[rows] == label])

@@ -40,6 +40,11 @@ class TrainingSet:
         return self.other_rows if len(self.other_rows) else self.holdout_rows
 
     @property
+    def split_rows(self) -> np.ndarray:
+        """Rows of the training split on disk: trained on or held out."""
+        return np.concatenate([self.train_rows, self.holdout_rows])
+
+    @property
     def without_holdout(self) -> list[str]:
         """Classes of five or more images of which none is held out although it should be: too large groups."""
         if not self.holdout_wanted:
@@ -55,8 +60,7 @@ class TrainingSet:
 
     def split_counts(self) -> dict[str, int]:
         """Images per class in the training split on disk, the held-out part counted."""
-        rows = np.concatenate([self.train_rows, self.holdout_rows])
-        counts = np.bincount(self.labels[rows], minlength=len(self.class_names)).tolist()
+        counts = np.bincount(self.labels[self.split_rows], minlength=len(self.class_names)).tolist()
         return dict(zip(self.class_names, counts, strict=True))
 
     def describe(self, cfg: MethodConfig) -> dict[str, Any]:
