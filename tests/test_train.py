@@ -99,7 +99,15 @@ def test_max_time_stops_cleanly_and_continues(discs, tmp_path):
     assert_same_state(newest(straight), newest(train_tiny(discs, tmp_path / "b")))
 
 
-def test_sigint_exits_130_and_saves(discs, tmp_path):
+@pytest.fixture
+def sigint_heard():
+    """SIGINT as on a terminal: a test run started in the background inherits it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_sigint_exits_130_and_saves(discs, tmp_path, sigint_heard):
     with pytest.raises(StoppedError) as caught:
         train_tiny(discs, tmp_path, StopAt(3, signal.SIGINT))
     assert caught.value.exit_code == 130
