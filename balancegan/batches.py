@@ -52,10 +52,20 @@ class Batches:
         )
         counts = self._counts[c]
         position = self._starts[c] + torch.minimum((u * counts).long(), counts - 1)
+        return self._images(position), c.to(self.device)
+
+    def _images(self, position: Tensor) -> Tensor:
+        """The images at positions in the order of classes."""
         if self._resident is not None:
-            return to_float(self._resident[position]), c
+            return to_float(self._resident[position])
         chosen = torch.from_numpy(np.ascontiguousarray(self._source[self._rows[position.numpy()]]))
-        return to_float(chosen.to(self.device, non_blocking=True)), c.to(self.device)
+        return to_float(chosen.to(self.device, non_blocking=True))
+
+    def once(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every training image once, class by class, in batches of `batch_size` (the last may be smaller)."""
+        labels = torch.repeat_interleave(torch.arange(len(self._counts), device=self._at), self._counts)
+        for position in torch.arange(self.num_images, device=self._at).split(self.batch_size):
+            yield self._images(position), labels[position].to(self.device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless batches."""

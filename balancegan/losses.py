@@ -19,6 +19,21 @@ def bce_as_fake(logits: Tensor) -> Tensor:
     return F.softplus(logits.float()).mean()
 
 
+def wasserstein_as_real(logits: Tensor) -> Tensor:
+    """Negative mean of a critic's output: small where the critic takes the images for real (Arjovsky et al. 2017)."""
+    return -logits.float().mean()
+
+
+def wasserstein_as_fake(logits: Tensor) -> Tensor:
+    """Mean of a critic's output: small where the critic takes the images for generated."""
+    return logits.float().mean()
+
+
+def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log softmax(logits)[label] of every image: (N, K), (N,) -> (N,)."""
+    return F.cross_entropy(logits.float(), labels, reduction="none")
+
+
 def gradient_penalty(critic: Callable[[Tensor], Tensor], x_real: Tensor, x_fake: Tensor, alpha: Tensor) -> Tensor:
     """Mean of (‖∇D(x̂)‖₂ - 1)² at x̂ = α·x_real + (1-α)·x_fake (SGBGAN Eq. 9, Gulrajani et al. 2017).
 
@@ -52,3 +67,13 @@ def image_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
 def image_squared_error(logits: Tensor, x: Tensor) -> Tensor:
     """Squared error of images on [0, 1], summed over pixels, mean over the batch; arguments as above."""
     return F.mse_loss(torch.sigmoid(2 * logits.float()), (x.float() + 1) / 2, reduction="sum") / x.shape[0]
+
+
+def mean_absolute_error(reconstruction: Tensor, x: Tensor) -> Tensor:
+    """Mean over images and pixels of |reconstruction - x|, both in [-1, 1] (BAGAN-GP's autoencoder)."""
+    return F.l1_loss(reconstruction.float(), x.float())
+
+
+def mean_squared_error(reconstruction: Tensor, x: Tensor) -> Tensor:
+    """Mean over images and pixels of (reconstruction - x)², both in [-1, 1] (BAGAN's autoencoder)."""
+    return F.mse_loss(reconstruction.float(), x.float())

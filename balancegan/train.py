@@ -119,7 +119,7 @@ class _Loop:
                         self._enter(ADVERSARIAL)
                 if self.step == self.total:
                     self._seed("end")
-                    self.method.end_training(iter(self.batches))
+                    self.method.end_training(self.batches)
                 if self._at_sample() or ending or self.step == self.cfg.pretrain_steps:
                     self._save_samples()
                 if saving:
@@ -206,7 +206,7 @@ class _Loop:
         else:
             if fresh:
                 self._seed("transfer")
-                method.end_pretrain(iter(self.batches))
+                method.end_pretrain(self.batches)
                 method.update_ema(0.0)
             plan = {
                 "d": (method.d_parameters(), cfg.lr_d, cfg.beta1),

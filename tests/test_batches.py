@@ -48,3 +48,17 @@ def test_memory_map_gives_the_same_batches(monkeypatch):
     torch.manual_seed(3)
     b = mapped.draw()
     assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_once_gives_every_image_with_its_label(monkeypatch, resident):
+    if not resident:
+        monkeypatch.setattr(module, "CPU_SHARE", 0.0)
+    data = make(size=7)
+    seen = [(x[:, 0, 0, 0], c) for x, c in data.once()]
+    values = torch.cat([x for x, _ in seen])
+    assert sorted(((values + 1) * 127.5).round().int().tolist()) == list(range(100))
+    assert torch.cat([c for _, c in seen]).tolist() == sorted([0] * 80 + [1] * 16 + [2] * 4)
+    for x, c in seen:
+        for value, label in zip(((x + 1) * 127.5).round().int().tolist(), c.tolist(), strict=True):
+            assert label == (0 if value < 80 else 1 if value < 96 else 2)

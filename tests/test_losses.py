@@ -93,3 +93,25 @@ def test_cross_entropy_stays_finite_at_saturation():
     value = losses.image_cross_entropy(a, -torch.ones(1, 1, 2, 2))
     value.backward()
     assert torch.isfinite(value) and (a.grad > 0).all()
+
+
+def test_wasserstein_terms_are_means_of_opposite_sign():
+    logits = torch.tensor([1.0, 2.0, 6.0])
+    assert losses.wasserstein_as_fake(logits).item() == pytest.approx(3.0)
+    assert losses.wasserstein_as_real(logits).item() == pytest.approx(-3.0)
+
+
+def test_cross_entropies_against_the_definition():
+    logits, labels = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 3, 1, 1, 2])
+    slow = [
+        -math.log(math.exp(row[k]) / sum(map(math.exp, row)))
+        for row, k in zip(logits.tolist(), labels.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(losses.cross_entropies(logits, labels), torch.tensor(slow))
+
+
+def test_autoencoder_errors_against_loops():
+    a, b = torch.rand(2, 1, 3, 3) * 2 - 1, torch.rand(2, 1, 3, 3) * 2 - 1
+    differences = [p - q for p, q in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)]
+    assert losses.mean_absolute_error(a, b).item() == pytest.approx(sum(map(abs, differences)) / 18, rel=1e-5)
+    assert losses.mean_squared_error(a, b).item() == pytest.approx(sum(d * d for d in differences) / 18, rel=1e-5)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from balancegan.methods.base import Method
 
 METHODS: dict[str, str] = {
+    "dcgan": "balancegan.methods.dcgan:DCGAN",
+    "bagan": "balancegan.methods.bagan:BAGAN",
+    "cwgan-gp": "balancegan.methods.cwgan_gp:CWGANGP",
+    "bagan-gp": "balancegan.methods.bagan_gp:BAGANGP",
     "sgbgan": "balancegan.methods.sgbgan:SGBGAN",
 }
 

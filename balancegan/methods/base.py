@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,16 @@ from balancegan.errors import UsageError
 Terms = dict[str, Tensor]
 """Name -> weighted scalar. The training loop sums, back-propagates and logs them."""
 
-Batches = Iterator[tuple[Tensor, Tensor]]
-"""Real training batches: x (N, C, S, S) in [-1, 1] and labels c (N,) int64."""
+
+class Batches(Protocol):
+    """Real training images: batches of x (N, C, S, S) in [-1, 1] and labels c (N,) int64."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Endless random batches, as training draws them."""
+
+    def once(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every training image once, class by class."""
+
 
 PRESETS = ("default", "paper", "tiny")
 
@@ -57,6 +65,15 @@ class Method(nn.Module):
         if cfg.image_size not in self.image_sizes:
             sizes = ", ".join(map(str, self.image_sizes))
             raise UsageError(f"image_size = {cfg.image_size} is not a size of {self.title}", f"choose one of {sizes}")
+        if cfg.pretrain_steps and not self.pretrains():
+            raise UsageError(
+                f"pretrain_steps = {cfg.pretrain_steps}, but {self.title} has no pre-training", "leave it out"
+            )
+
+    @classmethod
+    def pretrains(cls) -> bool:
+        """Whether the method has a stage before adversarial training."""
+        return cls.pretrain_loss is not Method.pretrain_loss
 
     def setup(self, data: DataSpec) -> None:
         """Build the networks and, where the configuration asks for it, the generator's moving average `G_ema`."""

@@ -18,9 +18,14 @@ def batch(n=6):
     return quarters.repeat_interleave(8, 2).repeat_interleave(8, 3), torch.tensor([0, 1, 2] * (n // 3))
 
 
-def batches():
-    """An endless iterator of batches, as the loop passes it."""
-    while True:
+class Repeated:
+    """`Batches` that give the same few images again and again."""
+
+    def __iter__(self):
+        while True:
+            yield batch()
+
+    def once(self):
         yield batch()
 
 
@@ -38,10 +43,15 @@ class TestEveryMethod:
         with pytest.raises(UsageError, match="image_size"):
             make_method(name, image_size=48)
 
+    def test_a_stage_that_does_not_exist_is_refused(self, name):
+        if not load_method(name).pretrains():
+            with pytest.raises(UsageError, match="no pre-training"):
+                make_method(name, pretrain_steps=5)
+
     def test_losses_are_finite_named_scalars_with_gradients(self, name):
         method = make_method(name)
         x, c = batch()
-        method.end_pretrain(batches())
+        method.end_pretrain(Repeated())
         for loss, parameters in ((method.d_loss, method.d_parameters), (method.g_loss, method.g_parameters)):
             method.zero_grad()
             terms = loss(x, c)
@@ -53,7 +63,7 @@ class TestEveryMethod:
 
     def test_d_loss_leaves_the_generator_alone(self, name):
         method = make_method(name)
-        method.end_pretrain(batches())
+        method.end_pretrain(Repeated())
         sum(method.d_loss(*batch()).values()).backward()
         assert all(p.grad is None for p in method.g_parameters())
 
@@ -64,8 +74,9 @@ class TestEveryMethod:
 
     def test_pretraining_lowers_its_loss(self, name):
         method = make_method(name)
-        if not list(method.pretrain_parameters()):
-            pytest.skip("no pre-training stage")
+        assert bool(list(method.pretrain_parameters())) == method.pretrains()
+        if not method.pretrains():
+            return
         optimiser = torch.optim.Adam(method.pretrain_parameters(), 2e-3)
         x, c = batch()
         values = []
@@ -78,7 +89,9 @@ class TestEveryMethod:
         assert values[-1] < 0.95 * values[0]
 
     def test_samples_depend_on_seed_and_class_but_not_on_neighbours(self, name):
-        method = make_method(name).eval()
+        method = make_method(name)
+        method.end_pretrain(Repeated())
+        method.update_ema(0.0)
         z, c = method.latent(4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
         images = method.sample(z, c)
         assert images.shape == (4, 3, 16, 16) and images.abs().max() <= 1

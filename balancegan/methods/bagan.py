@@ -1,0 +1,103 @@
+"""BAGAN: an autoencoder, a Gaussian per class in its latent space, and a discriminator that classifies.
+
+Mariani et al.: "BAGAN: Data Augmentation with Balancing GAN", 2018, arXiv 1803.09655. The autoencoder is trained
+without labels on the mean squared error; its decoder initialises the generator, its encoder's trunk the
+discriminator's. A Gaussian per class is fitted to the encoded training images, and the generator starts from a draw
+of the requested class's. The discriminator has K + 1 outputs: real images get their class, generated ones the last.
+The generator is trained to get its images classified as what was asked for; those labels are uniform over the
+classes. As in the released code, a batch of n real images goes with ceil(n / K) generated ones, so that "generated"
+is one class among K + 1.
+
+A class with n images in L latent dimensions has a sample covariance S_c of rank n - 1 at most. What is used is
+Σ_c = (n S_c + L S) / (n + L), with S the covariance within the classes, pooled over all: the estimate after L
+observations of S were added. A rare class borrows its directions of variation from the others, a common one
+keeps its own. A ten-thousandth of the mean variance on the diagonal keeps Σ_c positive definite when all of L
+dimensions are not used.
+
+Deviations: the networks are those of the other methods here, without dropout. `paper` is the SGBGAN paper's setting
+for its baselines; BAGAN's own makes one discriminator update per generator update (`--set n_critic=1`) with Adam
+5e-5, β1 0.5."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from balancegan import losses
+from balancegan.methods.base import Batches, DataSpec, Terms
+from balancegan.methods.conditional import Autoencoded, AutoencodedConfig, presets
+from balancegan.nets.dcgan import Classifier, GaussianGenerator
+
+_JITTER = 1e-4  # of the mean variance
+
+
+class BAGAN(Autoencoded):
+    """The method; see the module's docstring."""
+
+    Config = AutoencodedConfig
+    title = "BAGAN"
+    paper = "Mariani et al. 2018, arXiv 1803.09655"
+    presets: ClassVar = presets(autoencoder=True, default={"lr_d": 1e-4}, tiny={"lr_g": 2e-4, "lr_d": 2e-4})
+    G: GaussianGenerator
+
+    def generator(self, data: DataSpec) -> nn.Module:
+        """G(z, c) = decoder(a draw from the Gaussian of class c)."""
+        return GaussianGenerator(data.num_classes, self.cfg.latent_dim, self.decoder(data))
+
+    def discriminator(self, data: DataSpec) -> nn.Module:
+        """K + 1 logits."""
+        return Classifier(data.num_classes, self.trunk(data), self.cfg.width)
+
+    def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Mean squared error of the reconstruction; the labels play no part."""
+        return {"mse": losses.mean_squared_error(self.G.decoder(self.E(x)), x)}
+
+    @torch.no_grad()
+    def end_pretrain(self, batches: Batches) -> None:
+        """Copy the trunk, and fit the Gaussians to the encoded training images, each taken once."""
+        super().end_pretrain(batches)
+        codes, labels = zip(*((self.E(x).double().cpu(), c.cpu()) for x, c in batches.once()), strict=True)
+        self.G.set_prior(*class_gaussians(torch.cat(codes), torch.cat(labels), self.data.num_classes))
+
+    def d_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Cross-entropy over K + 1 classes, a mean over the whole batch, in its real and its generated part."""
+        fakes = math.ceil(len(x) / self.data.num_classes)
+        with torch.no_grad():
+            x_fake = self.generate(self.random_labels(fakes, x.device)).to(x.dtype)
+        targets = torch.cat([c, c.new_full((fakes,), self.data.num_classes)])
+        entropies = losses.cross_entropies(self.D(torch.cat([x, x_fake])), targets)
+        return {"real": entropies[: len(x)].sum() / len(targets), "fake": entropies[len(x) :].sum() / len(targets)}
+
+    def g_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Generated images should be classified as what was asked for."""
+        c_fake = self.random_labels(len(x), x.device)
+        return {"fake": losses.cross_entropies(self.D(self.generate(c_fake)), c_fake).mean()}
+
+
+def class_gaussians(codes: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Mean and regularised covariance of every class; see the module's docstring.
+
+    Args:
+        codes: (N, L) encoded training images.
+        labels: (N,) their classes; a class without images gets the mean of all.
+        num_classes: K.
+
+    Returns:
+        means (K, L) and positive definite covariances (K, L, L).
+    """
+    latent_dim = codes.shape[1]
+    counts = torch.bincount(labels, minlength=num_classes).to(codes.dtype)
+    means = codes.mean(0).repeat(num_classes, 1)
+    scatters = codes.new_zeros(num_classes, latent_dim, latent_dim)  # n S_c: sums of outer products
+    for label in range(num_classes):
+        members = codes[labels == label]
+        if len(members):
+            means[label] = members.mean(0)
+            scatters[label] = (members - means[label]).T @ (members - means[label])
+    pooled = scatters.sum(0) / max(len(codes), 1)
+    covariances = (scatters + latent_dim * pooled) / (counts + latent_dim)[:, None, None]
+    jitter = _JITTER * pooled.diagonal().mean() + 1e-12
+    return means, covariances + jitter * torch.eye(latent_dim, dtype=codes.dtype)

@@ -1,0 +1,168 @@
+"""What the methods of the SGBGAN paper's comparison share: networks, settings, and the autoencoder stage.
+
+Every one of them turns a latent and a label into an image, with the networks of `nets/dcgan.py`; they differ in the
+discriminator, the losses, and in what happens before the adversarial training. This module holds no method.
+
+Presets. SGBGAN's §4.4 says that its Table 2 was used for the baselines too, so `paper` is that table for all: batch
+128, latent 128, ratio 5 (discriminator updates per generator update), penalty weight 5. Of the four learning rates
+that it lists per network without saying which was used for what, `paper` takes 2e-4 for the autoencoder, 2e-4 for the
+generator (BAGAN-GP's value) and 1e-4 for the discriminator (the smallest: it makes five updates for each of the
+generator's); β1 is 0.5 and β2 0.9, from BAGAN-GP. Of its numbers of epochs, 30 for the autoencoder; the adversarial
+ones are not given, BAGAN-GP's released script has 100. Counted in steps of batch 128 on the 6,540 images of
+Fashion-MNIST at imbalance rate 100 that makes 1,530 and 5,110.
+
+`default` and `tiny` deviate for all methods alike, each for a reason: classes are drawn by the square root of their
+size (a rare class is seen more often, without repeating its few images as often as balanced drawing would), the
+generator's weights are averaged, the discriminator makes one update per generator update (five times as many
+generator updates in the same time), and the generator doubles its side by bilinear resizing and a convolution: with
+transposed convolutions the images keep a pixel noise (`upsampling`; measured in benchmarks/upsampling.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from torch import Tensor, nn
+
+from balancegan.config import MethodConfig
+from balancegan.errors import UsageError
+from balancegan.methods.base import Batches, DataSpec, Method
+from balancegan.nets.dcgan import UPSAMPLING, Decoder, Discriminator, Encoder, Generator, conv_trunk
+
+Preset = dict[str, Any]
+
+_ADVERSARIAL: dict[str, Preset] = {
+    "paper": {"image_size": 64, "n_critic": 5, "lr_g": 2e-4, "lr_d": 1e-4, "beta2": 0.9, "steps": 5110},
+    "default": {
+        "image_size": 64,
+        "upsampling": "resize",
+        "sampling": "sqrt",
+        "lr_g": 2e-4,
+        "lr_d": 2e-4,
+        "beta2": 0.9,
+        "ema_halflife": 20.0,
+        "steps": 20_000,
+    },
+    "tiny": {
+        "image_size": 32,
+        "width": 64,
+        "upsampling": "resize",
+        "batch_size": 64,
+        "sampling": "sqrt",
+        "lr_g": 8e-4,
+        "lr_d": 8e-4,
+        "beta2": 0.9,
+        "ema_halflife": 10.0,
+        "steps": 10_000,
+    },
+}
+_AUTOENCODER: dict[str, Preset] = {
+    "paper": {"lr_pretrain": 2e-4, "pretrain_steps": 1530},
+    "default": {"lr_pretrain": 5e-4, "pretrain_steps": 2000},
+    "tiny": {"lr_pretrain": 8e-4, "pretrain_steps": 500},
+}
+
+
+def presets(*, autoencoder: bool, **changes: Preset) -> dict[str, Preset]:
+    """The three presets, with the autoencoder's stage or without; `changes` by preset come last."""
+    return {
+        name: {**common, **(_AUTOENCODER[name] if autoencoder else {}), **changes.get(name, {})}
+        for name, common in _ADVERSARIAL.items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionalConfig(MethodConfig):
+    """The networks' fields."""
+
+    latent_dim: int = 128
+    width: int = 256  # channels at 4x4
+    upsampling: str = "transposed"  # or resize
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_choice("upsampling", tuple(UPSAMPLING))
+        if self.width < 8 or self.width % 8 or self.latent_dim < 1:
+            raise UsageError(
+                f"width = {self.width}, latent_dim = {self.latent_dim} cannot work", "give width a multiple of 8"
+            )
+
+    def require_choice(self, name: str, allowed: tuple[str, ...]) -> None:
+        """Raise `UsageError` unless a field has one of the allowed values."""
+        if getattr(self, name) not in allowed:
+            raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {' or '.join(allowed)}")
+
+    def require_weight(self, *names: str) -> None:
+        """Raise `UsageError` for a loss weight below 0."""
+        for name in names:
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {name} 0 or more")
+
+
+class ConditionalGAN(Method):
+    """A generator of z and c and a discriminator on a trunk; sub-classes choose the parts and the losses."""
+
+    conditional = True
+    image_sizes = (16, 32, 64, 128, 256)
+    cfg: ConditionalConfig
+
+    def build(self, data: DataSpec) -> None:
+        """Generator `G` and discriminator `D`."""
+        self.latent_dim = self.cfg.latent_dim
+        self.G = self.generator(data)
+        self.D = self.discriminator(data)
+
+    def generator(self, data: DataSpec) -> nn.Module:
+        """G(z, c) = decoder(z ⊙ e(c))."""
+        return Generator(data.num_classes, self.cfg.latent_dim, self.decoder(data))
+
+    def discriminator(self, data: DataSpec) -> nn.Module:
+        """D(x, c): the trunk times a label embedding, one logit."""
+        return Discriminator(data.num_classes, self.trunk(data), self.cfg.width)
+
+    def decoder(self, data: DataSpec) -> Decoder:
+        """What makes images of latents."""
+        cfg = self.cfg
+        return Decoder(data.channels, data.image_size, cfg.width, cfg.latent_dim, cfg.upsampling)
+
+    def trunk(self, data: DataSpec) -> nn.Module:
+        """What makes features of images, in the discriminator and in the encoder where there is one."""
+        return conv_trunk(data.channels, data.image_size, self.cfg.width)
+
+    def generate(self, c: Tensor) -> Tensor:
+        """Images of classes c (N,) from fresh latents."""
+        return self.G(self.latent(len(c), device=c.device), c)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencodedConfig(ConditionalConfig):
+    """Fields of the methods with an autoencoder stage."""
+
+    trunk_from_encoder: bool = True  # the discriminator's trunk starts as the encoder's, or from scratch
+
+
+class Autoencoded(ConditionalGAN):
+    """An autoencoder is trained first: its decoder is the generator's, its encoder's trunk the discriminator's."""
+
+    cfg: AutoencodedConfig
+    E: nn.Module
+
+    def build(self, data: DataSpec) -> None:
+        """Encoder `E`, generator `G`, whose decoder the autoencoder trains, and discriminator `D`."""
+        self.E = self.encoder(data)
+        super().build(data)
+
+    def encoder(self, data: DataSpec) -> nn.Module:
+        """E(x): latents."""
+        return Encoder(self.trunk(data), self.cfg.width, self.cfg.latent_dim)
+
+    def pretrain_parameters(self) -> Iterator[nn.Parameter]:
+        """Encoder, decoder, and the label embedding where there is one."""
+        return chain(self.E.parameters(), self.G.parameters())
+
+    def end_pretrain(self, batches: Batches) -> None:
+        """Copy the encoder's trunk into the discriminator; the generator holds the decoder already."""
+        if self.cfg.trunk_from_encoder:
+            self.D.get_submodule("trunk").load_state_dict(self.E.get_submodule("trunk").state_dict())

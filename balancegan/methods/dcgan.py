@@ -1,0 +1,63 @@
+"""DCGAN with labels: the plain baseline.
+
+Radford, Metz, Chintala: "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+Networks", 2015, arXiv 1511.06434. Batch norm in both networks (not in the generator's last and the discriminator's
+first layer), ReLU in the generator, LeakyReLU(0.2) in the discriminator, weights from N(0, 0.02²), Adam 2e-4 with β1
+0.5, the non-saturating loss, real and generated images in batches of their own.
+
+Deviations:
+- It is conditional, since every method here must produce a class on request: a label embedding is multiplied into the
+  latent and into the discriminator's trunk. Generated images take the labels of the real batch, so that both kinds have
+  the same mix of classes and the label alone tells nothing.
+- `paper` is the SGBGAN paper's setting for its baselines (five discriminator updates per generator update). DCGAN's
+  own paper makes one (`--set n_critic=1`) and has 100 latent dimensions (`--set latent_dim=100`).
+- Dense layers take the place of the discriminator's single output layer, as in the other methods.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from balancegan import losses
+from balancegan.methods.base import DataSpec, Terms
+from balancegan.methods.conditional import ConditionalConfig, ConditionalGAN, presets
+from balancegan.nets.dcgan import Decoder, conv_trunk, init_normal
+
+_ADAM = {"lr_g": 2e-4, "lr_d": 2e-4, "beta2": 0.999}
+
+
+class DCGAN(ConditionalGAN):
+    """The method; see the module's docstring."""
+
+    Config = ConditionalConfig
+    title = "DCGAN"
+    paper = "Radford, Metz, Chintala 2015, arXiv 1511.06434"
+    presets: ClassVar = presets(autoencoder=False, paper=_ADAM, default=_ADAM, tiny=_ADAM)
+
+    def build(self, data: DataSpec) -> None:
+        """`G` and `D` with DCGAN's initialisation."""
+        super().build(data)
+        init_normal(self.G)
+        init_normal(self.D)
+
+    def decoder(self, data: DataSpec) -> Decoder:
+        """With ReLU."""
+        cfg = self.cfg
+        return Decoder(data.channels, data.image_size, cfg.width, cfg.latent_dim, cfg.upsampling, slope=0.0)
+
+    def trunk(self, data: DataSpec) -> nn.Module:
+        """With batch norm."""
+        return conv_trunk(data.channels, data.image_size, self.cfg.width, batch_norm=True)
+
+    def d_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Real images of their classes against generated ones of the same classes."""
+        with torch.no_grad():
+            x_fake = self.generate(c)
+        return {"real": losses.bce_as_real(self.D(x, c)), "fake": losses.bce_as_fake(self.D(x_fake, c))}
+
+    def g_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Non-saturating."""
+        return {"fake": losses.bce_as_real(self.D(self.generate(c), c))}
