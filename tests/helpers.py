@@ -57,12 +57,13 @@ class Quiet:
 
 
 def train_tiny(data: Path, out: Path, monitor=None, *, method="sgbgan", resume="auto", max_seconds=None, **flags):
-    """Run `launch` on the CPU with a narrow network."""
+    """Run `launch` on the CPU with a narrow network; methods without pre-training skip it."""
+    stage = {} if load_method(method).pretrains() else {"pretrain_steps": 0}
     request = TrainRequest(
         data=data,
         method=method,
         preset="tiny",
-        flags={**TINY, **flags},
+        flags={**TINY, **flags, **stage},
         device="cpu",
         out=out,
         resume=resume,
