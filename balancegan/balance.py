@@ -89,6 +89,11 @@ def augment(
     """
     weights = find_inception_weights(options.weights) if options.report else None
     restored = restore(run, device, warn=note)
+    if restored.method.cfg.train_ir:
+        raise UsageError(
+            f"{run.name} was trained on a thinned training set (train_ir = {restored.method.cfg.train_ir:g})",
+            "train on all images to fill a folder",
+        )
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
     need = targets(data.split_counts(), options)
     key = export.plan_key(_plan(restored, data, need, options))

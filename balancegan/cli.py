@@ -9,8 +9,27 @@ import typer
 
 from balancegan import __version__
 from balancegan.errors import UsageError
-from balancegan.options import MOST_AUGMENT_SEED, Data, Device, RunArgument, Runs, Seed, Strict, option, registrar
-from balancegan.parse import parse_counts, parse_names, parse_seeds, parse_time
+from balancegan.methods import PAPER_TABLE
+from balancegan.options import (
+    MOST_AUGMENT_SEED,
+    BatchSize,
+    Data,
+    Device,
+    Fit,
+    GroupBy,
+    Holdout,
+    ImageSize,
+    Preset,
+    PretrainSteps,
+    RunArgument,
+    Runs,
+    Seed,
+    Set,
+    Strict,
+    option,
+    registrar,
+)
+from balancegan.parse import parse_counts, parse_names, parse_rates, parse_seed_count, parse_seeds, parse_time
 
 app = typer.Typer(
     name="balancegan",
@@ -48,10 +67,10 @@ def inspect_(
     strict: Strict = False,
 ) -> None:
     """How imbalanced is the data, what is broken?"""
-    from balancegan.console import show_inspect
     from balancegan.data.inspect import inspect_folder, render_html
     from balancegan.data.scan import scan
     from balancegan.errors import DatasetError
+    from balancegan.show import show_inspect
 
     with console.progress() as progress:
         folder = scan(data, progress=progress)
@@ -87,8 +106,8 @@ def imbalance(
     seed: Seed = 0,
 ) -> None:
     """Make a reproducible imbalanced copy of a data set."""
-    from balancegan.console import show_imbalance
     from balancegan.data.imbalance import make_imbalanced
+    from balancegan.show import show_imbalance
 
     with console.progress() as progress:
         made = make_imbalanced(
@@ -109,32 +128,15 @@ def train(
     console: Any,
     data: Data,
     method: Annotated[str | None, option("--method", help="See: balancegan methods. [default: sgbgan]")] = None,
-    preset: Annotated[
-        str | None, option("--preset", help="default (for a GPU), paper, or tiny (for a CPU). [default: default]")
-    ] = None,
-    image_size: Annotated[
-        int | None, option("--image-size", help="Side in pixels: 16, 32, 64, 128 or 256. [default: the preset's]")
-    ] = None,
+    preset: Preset = None,
+    image_size: ImageSize = None,
     steps: Annotated[int | None, option("--steps", help="Generator updates. [default: the preset's]")] = None,
-    batch_size: Annotated[int | None, option("--batch-size", help="Images per update. [default: the preset's]")] = None,
-    pretrain_steps: Annotated[
-        int | None, option("--pretrain-steps", help="Autoencoder updates before the GAN's. [default: the preset's]")
-    ] = None,
+    batch_size: BatchSize = None,
+    pretrain_steps: PretrainSteps = None,
     max_time: Annotated[str | None, option("--max-time", help="Stop cleanly after e.g. 90s, 60m, 1h30m.")] = None,
-    holdout: Annotated[
-        float | None,
-        option(
-            "--holdout",
-            help="Share of each class set aside for the report where there is no val or test. [default: 0.2]",
-        ),
-    ] = None,
-    group_by: Annotated[
-        str | None,
-        option("--group-by", help="Regex on paths; images with equal matches stay on one side, e.g. 'patient(\\d+)'."),
-    ] = None,
-    fit: Annotated[
-        str | None, option("--fit", help="How images become square: stretch, crop or pad. [default: stretch]")
-    ] = None,
+    holdout: Holdout = None,
+    group_by: GroupBy = None,
+    fit: Fit = None,
     device: Device = "auto",
     seed: Annotated[int | None, option("--seed", help="Seed of all random choices. [default: 0]")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for run directories.")] = Path("runs"),
@@ -142,14 +144,14 @@ def train(
         str, option("--resume", help="auto: go on with this command's unfinished run; never; or a run to go on with.")
     ] = "auto",
     config: Annotated[Path | None, option("--config", help="YAML file of settings.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")] = None,
+    set_: Set = None,
     strict: Strict = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show settings and cost, train nothing.")] = False,
 ) -> None:
     """Train a generator for every class of the data."""
     from balancegan import launch
     from balancegan.config import parse_set
-    from balancegan.console import show_dry_run, show_train
+    from balancegan.show import show_dry_run, show_train
 
     flags = {
         "image_size": image_size,
@@ -203,10 +205,10 @@ def augment(
     """Write a balanced folder and its quality report."""
     from balancegan.balance import FILTERS, AugmentOptions
     from balancegan.balance import augment as balance
-    from balancegan.console import show_augment
     from balancegan.data.export import FORMATS, OUT_SIZES, REAL_MODES
     from balancegan.device import prepare, resolve_device
     from balancegan.rundir import find_run
+    from balancegan.show import show_augment
 
     for name, value, allowed in (
         ("--real", real, REAL_MODES),
@@ -252,10 +254,10 @@ def sample(
     runs: Runs = Path("runs"),
 ) -> None:
     """Look at generated images before thousands are written."""
-    from balancegan.console import show_sample
     from balancegan.device import prepare, resolve_device
     from balancegan.look import look
     from balancegan.rundir import find_run
+    from balancegan.show import show_sample
 
     where = resolve_device(device)
     prepare(where)
@@ -265,10 +267,77 @@ def sample(
 
 
 @command
+def compare(
+    console: Any,
+    data: Data,
+    methods: Annotated[str, option("--methods", help="Which methods, comma-separated.")] = ",".join(PAPER_TABLE),
+    steps: Annotated[int | None, option("--steps", help="Generator updates of each. [default: the preset's]")] = None,
+    seeds: Annotated[str, option("--seeds", help="How many seeds, or which: 3, or 0,5,7.")] = "3",
+    ir: Annotated[
+        str | None, option("--ir", help="Thin the training part to these imbalance rates, e.g. 1,5,20,50,100.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        option("--baseline", help="Over which the last method's improvement is shown. [default: the last but one]"),
+    ] = None,
+    images: Annotated[
+        int | None,
+        option("--images", help="Samples per class. [default: 1000, or 250 for Inception on a CPU]"),
+    ] = None,
+    preset: Preset = None,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = None,
+    pretrain_steps: PretrainSteps = None,
+    holdout: Holdout = None,
+    group_by: GroupBy = None,
+    fit: Fit = None,
+    device: Device = "auto",
+    extractor: Annotated[str, option("--extractor", help="Features for FID and KID: inception, own, auto.")] = "auto",
+    weights: Annotated[Path | None, option("--weights", help="Inception weights file.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for runs, results and the page.")] = Path("comparison"),
+    set_: Set = None,
+    strict: Strict = False,
+) -> None:
+    """Train several methods on the same images and put them in one table."""
+    from balancegan.compare.request import CompareRequest
+    from balancegan.compare.run import compare as run
+    from balancegan.config import parse_set
+    from balancegan.show import show_compare
+
+    request = CompareRequest(
+        data=data,
+        methods=parse_names(methods),
+        seeds=parse_seed_count(seeds),
+        irs=parse_rates(ir),
+        preset=preset,
+        flags={
+            "image_size": image_size,
+            "steps": steps,
+            "batch_size": batch_size,
+            "pretrain_steps": pretrain_steps,
+            "holdout": holdout,
+            "group_by": group_by,
+            "fit": fit,
+        },
+        settings=parse_set(set_ or []),
+        device=device,
+        out=out,
+        images=images,
+        baseline=baseline,
+        extractor=extractor,
+        weights=weights,
+        strict=strict,
+    )
+    with console.progress() as view:
+        document = run(request, view)
+    console.result(document, show_compare)
+
+
+@command
 def methods(console: Any) -> None:
     """List the methods that can be trained."""
-    from balancegan.console import show_methods
     from balancegan.methods import METHODS, load_method
+    from balancegan.show import show_methods
 
     kinds = {name: load_method(name) for name in METHODS}
     document = {
@@ -289,8 +358,8 @@ def demo(
     device: Device = "auto",
 ) -> None:
     """The whole job on embedded digits, in minutes."""
-    from balancegan.console import show_augment, show_inspect
     from balancegan.demo import run_demo
+    from balancegan.show import show_augment, show_inspect
 
     def inspected(document: dict[str, Any]) -> None:
         if not console.as_json:

@@ -44,7 +44,9 @@ class MethodConfig:
     fit: str = "stretch"
     background: str = "#ffffff"  # transparent pixels are composited on this colour
     holdout: float = 0.2
+    holdout_seed: int = 0  # which images are held out; apart from `seed`, so that runs of several seeds compare
     group_by: str = ""
+    train_ir: float = 0.0  # thin the training part to this imbalance rate (SGBGAN's step scheme); 0: take all
     sampling: str = "natural"  # how often a class is drawn: its count, the root of its count, or all alike
 
     steps: int = 10_000
@@ -69,13 +71,14 @@ class MethodConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "n_critic", "log_every", "sample_every", "save_every", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("steps", "pretrain_steps", "ema_halflife", "seed"):
+        for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.seed < 2**63, "seed", self.seed, "below 2**63")
         for name in ("lr_g", "lr_d", "lr_pretrain"):
             _require(0 < getattr(self, name) < 1, name, getattr(self, name), "between 0 and 1")
         for name in ("beta1", "beta2", "pretrain_beta1"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        _require(self.train_ir == 0 or self.train_ir >= 1, "train_ir", self.train_ir, "1 or more, or 0 for all images")
         _require(0 <= self.holdout < 1, "holdout", self.holdout, "at least 0 and below 1")
         _require(self.channels in (0, 1, 3), "channels", self.channels, "0 (auto), 1 or 3")
         _require(self.sampling in SAMPLING, "sampling", self.sampling, " or ".join(SAMPLING))

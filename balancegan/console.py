@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -22,8 +21,10 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from balancegan.compare.matrix import Matrix, State
 from balancegan.data.scan import printable
 from balancegan.errors import BalanceGANError, StoppedError
+from balancegan.text import human_time
 
 PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
@@ -65,7 +66,7 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[ProgressView]:
-        """A view that shows stages as they are reported; use it as a `Progress` and as a training `Monitor`."""
+        """A view that shows stages as they are reported: a `Progress`, a training `Monitor`, a comparison's `Board`."""
         view = ProgressView(self)
         try:
             yield view
@@ -81,14 +82,16 @@ class ProgressView:
         self._bars: RichProgress | None = None
         self._live: Live | None = None
         self._line = Text(style="dim")  # losses, under the bar
+        self._above = Group()  # a comparison's matrix
         if console.err.is_terminal and not console.quiet:
             columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
             speed = TextColumn("{task.fields[speed]}")
             self._bars = RichProgress(TextColumn("{task.description}"), *columns, speed)
-            self._live = Live(Group(self._bars, self._line), console=console.err, transient=True)
+            self._live = Live(Group(self._above, self._bars, self._line), console=console.err, transient=True)
             self._live.start()
         self._task: Any = None
         self._stage = ""
+        self._cells: Any = None
         self._last = 0.0
         self._started: tuple[float, int] = (0.0, 0)
 
@@ -154,12 +157,20 @@ class ProgressView:
         """A line that stays."""
         self.console.note(text)
 
-
-def human_time(seconds: float) -> str:
-    """`48 s`, `12 min`, `3.4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    def matrix(self, matrix: Matrix) -> None:
+        """The state of a comparison: a table above the bar, elsewhere a line whenever a cell begins or ends."""
+        if self.console.quiet:
+            return
+        over, total = matrix.position
+        left = matrix.seconds_left()
+        head = f"{over} of {total} cells" + (f", about {human_time(left)} left" if left and over < total else "")
+        if self._bars:
+            self._above.renderables[:] = [Text(head, style="bold"), matrix_table(matrix), Text()]
+            return
+        running = next((cell for cell, state in matrix.states.items() if state.status == "running"), None)
+        if (over, running) != self._cells:
+            self._cells = (over, running)
+            self.console.note(head + (f": {running.label}" if running else ""))
 
 
 def bar(share: float, width: int = 30) -> str:
@@ -181,124 +192,16 @@ def shown(text: str) -> str:
     return escape(printable(text))
 
 
-# What each command shows ---------------------------------------------------------------------------------------------
+def matrix_table(matrix: Matrix) -> Table:
+    """One row per method, one column per seed (and imbalance rate), in each cell how far it is."""
+    first = matrix.rows()[0][1]
+    result = table("method", *(f"seed {c.seed}" + (f", IR {c.ir:g}" if c.ir else "") for c, _ in first))
+    for method, cells in matrix.rows():
+        result.add_row(method, *(_cell_text(state) for _, state in cells))
+    return result
 
 
-def show_inspect(console: Console, doc: dict[str, Any]) -> None:
-    """Counts with bars, what is wrong, what to do."""
-    counts = table("class", "images", "share", "", "to add", right=("images", "share", "to add"))
-    top = max((c["count"] for c in doc["classes"]), default=1) or 1
-    for c in sorted(doc["classes"], key=lambda c: -c["count"]):
-        counts.add_row(
-            shown(c["name"]),
-            f"{c['count']:,}",
-            f"{c['share']:.1%}",
-            f"[cyan]{bar(c['count'] / top)}[/]",
-            f"{c['to_add']:,}" if c["count"] else "–",
-        )
-    rate = "unknown" if doc["imbalance_rate"] is None else f"{doc['imbalance_rate']:.4g}"
-    console.print(f"[bold]{doc['num_images']:,} images, {doc['num_classes']} classes, imbalance rate {rate}[/]")
-    console.print(counts)
-    console.print("")
-    if doc.get("normalised_entropy") is not None:
-        console.print(f"normalised entropy {doc['normalised_entropy']:.3f} (1 is balanced)")
-    for title, key in (
-        ("unreadable files", "bad_files"),
-        ("groups of exact duplicates", "duplicates"),
-        ("label conflicts (equal images in several classes)", "conflicts"),
-        ("leaks (equal images in several splits)", "leaks"),
-    ):
-        if doc.get(key):
-            console.print(f"[yellow]{len(doc[key]):,} {title}[/]")
-            for item in doc[key][: 20 if console.verbose else 3]:
-                text = f"{item['path']}: {item['reason']}" if "path" in item else "  =  ".join(item["paths"])
-                console.print(f"  {shown(text)}")
-    for note in doc.get("notes", []) if console.verbose else []:
-        console.print(f"note: {shown(note)}")
-    console.print("")
-    for line in doc["advice"]:
-        console.print(f"• {shown(line)}")
-
-
-def show_imbalance(console: Console, doc: dict[str, Any]) -> None:
-    """Counts before and after."""
-    rows = table("class", "before", "after", right=("before", "after"))
-    for name, before in doc["counts_before"].items():
-        rows.add_row(shown(name), f"{before:,}", f"{doc['counts_after'].get(name, 0):,}")
-    console.print(rows)
-    console.print(f"imbalance rate {doc['imbalance_rate']:.4g}; written to {shown(doc['dst'])}")
-    for note in doc["notes"]:
-        console.print(f"• {shown(note)}")
-
-
-def show_train(console: Console, doc: dict[str, Any]) -> None:
-    """Where the run is and how fast it was."""
-    state = "finished" if doc["finished"] else "stopped; the same command goes on from here"
-    console.print(f"[bold]{shown(doc['run'])}[/]")
-    console.print(
-        f"{state}: {doc['steps']:,} steps, {doc['images_seen']:,} images in {human_time(doc['seconds'])}"
-        f" ({doc['images_per_second']:.0f} images/s) on {doc['device']}"
-    )
-    here, run = Path.cwd(), Path(doc["run"])
-    name = shown(str(run.relative_to(here) if run.is_relative_to(here) else run))
-    console.print(f"look at {name}/samples" + (f", then: balancegan augment {name}" if doc["steps"] else ""))
-
-
-def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
-    """Configuration and cost."""
-    rows = table("setting", "value")
-    for key in ("method", "preset", "device"):
-        rows.add_row(key, str(doc[key]))
-    for key, value in doc["config"].items():
-        rows.add_row(key, shown(str(value)))
-    console.print(rows)
-    networks = ", ".join(f"{name} {n:,}" for name, n in doc["parameters"].items())
-    console.print(f"parameters: {networks}")
-    console.print(f"images: {doc['images']:,}")
-    console.print(
-        f"estimate for this machine: {human_time(doc['seconds_estimated'])}, {doc['memory_gib']:.2g} GiB; "
-        "nothing was trained"
-    )
-
-
-def show_augment(console: Console, doc: dict[str, Any]) -> None:
-    """Counts, what fell short, where the folder and the report are."""
-    rows = table("class", "real", "synthetic", "rejected", "total", right=("real", "synthetic", "rejected", "total"))
-    for c in doc["classes"]:
-        rows.add_row(
-            shown(c["name"]),
-            *(f"{n:,}" for n in (c["real"], c["synthetic"], c["rejected"], c["real"] + c["synthetic"])),
-        )
-    console.print(rows)
-    console.print(f"imbalance rate {doc['imbalance_rate_before']:.4g} -> {doc['imbalance_rate_after']:.4g}")
-    if not doc["complete"]:
-        names = ", ".join(shown(n) for n in doc["short"])
-        console.print(
-            f"[yellow]incomplete: {names} could not be filled without copies.[/] Train longer, or use --filter none."
-        )
-    findings = doc.get("findings", [])
-    for finding in findings:
-        if finding["level"] == "warning" or console.verbose:
-            name = f"{finding['class']}: " if finding["class"] else ""
-            console.print(f"• {finding['level']}: {shown(name + finding['text'])}")
-    if more := 0 if console.verbose else sum(f["level"] == "note" for f in findings):
-        console.print(f"• {more} more notes in the report")
-    for note in doc["notes"]:
-        console.print(f"• {shown(note)}")
-    console.print(f"folder: [bold]{shown(doc['out'])}[/]")
-    if doc["report"]:
-        console.print(f"report: [bold]{shown(doc['report'])}[/]")
-
-
-def show_sample(console: Console, doc: dict[str, Any]) -> None:
-    """Where the pictures are."""
-    console.print(f"{doc['images']} images in {shown(doc['out'])}")
-
-
-def show_methods(console: Console, doc: dict[str, Any]) -> None:
-    """One row per method."""
-    rows = table("method", "paper", "classes", "image sizes")
-    for m in doc["methods"]:
-        sizes = " ".join(map(str, m["image_sizes"]))
-        rows.add_row(m["name"], shown(m["paper"]), "conditional" if m["conditional"] else "unconditional", sizes)
-    console.print(rows)
+def _cell_text(state: State) -> str:
+    if state.status == "running":
+        return f"[cyan]{state.fraction:.0%}[/]"
+    return {"waiting": "[dim]·[/]", "done": "[green]done[/]", "failed": "[red]failed[/]"}[state.status]

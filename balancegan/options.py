@@ -33,6 +33,29 @@ Seed = Annotated[int, option("--seed", help="Seed of all random choices.", min=0
 Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Runs = Annotated[Path, option("--runs", help="Folder that holds the runs.")]
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder, name or number; default: newest.")]
+Preset = Annotated[
+    str | None, option("--preset", help="default (for a GPU), paper, or tiny (for a CPU). [default: default]")
+]
+ImageSize = Annotated[
+    int | None, option("--image-size", help="Side in pixels: 16, 32, 64, 128 or 256. [default: the preset's]")
+]
+BatchSize = Annotated[int | None, option("--batch-size", help="Images per update. [default: the preset's]")]
+PretrainSteps = Annotated[
+    int | None,
+    option("--pretrain-steps", help="Autoencoder updates before the GAN's. [default: the preset's]"),
+]
+Holdout = Annotated[
+    float | None,
+    option(
+        "--holdout", help="Share of each class set aside for the report where there is no val or test. [default: 0.2]"
+    ),
+]
+GroupBy = Annotated[
+    str | None,
+    option("--group-by", help="Regex on paths; images with equal matches stay on one side, e.g. 'patient(\\d+)'."),
+]
+Fit = Annotated[str | None, option("--fit", help="How images become square: stretch, crop or pad. [default: stretch]")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
 MOST_AUGMENT_SEED = 900_000_000_000
 UNFINISHED = "before the end; nothing half-written is taken for whole"

@@ -55,3 +55,18 @@ def parse_seeds(text: str) -> list[int]:
             raise UsageError(f"--seeds {text!r} is no list of seeds", hint)
         seeds.extend(range(first, last + 1))
     return seeds
+
+
+def parse_seed_count(text: str) -> tuple[int, ...]:
+    """`3` as (0, 1, 2); a list such as `0,5,7` or `0-4` as it is."""
+    if re.fullmatch(r"\s*[0-9]{1,4}\s*", text):
+        return tuple(range(int(text)))
+    return tuple(dict.fromkeys(parse_seeds(text)))
+
+
+def parse_rates(text: str | None) -> tuple[float, ...]:
+    """`1,5,100` as (1.0, 5.0, 100.0)."""
+    try:
+        return tuple(dict.fromkeys(float(part) for part in text.split(","))) if text else ()
+    except ValueError:
+        raise UsageError(f"--ir {text!r} is no list of imbalance rates", "write e.g. --ir 1,5,20,50,100") from None

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.scan import ImageFile, ImageFolder, plural, printable, scan
@@ -21,6 +21,7 @@ from balancegan.progress import Progress, silent
 
 SCHEMES = ("step", "exp")
 _MARGIN = 16 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,34 @@ def _choose(folder: ImageFolder, keep: Mapping[str, int], seed: int) -> list[Ima
     chosen = [f for f in folder.files if f.split != "train"]
     for label, name in enumerate(folder.classes):
         files = sorted((f for f in folder.files if f.split == "train" and f.label == label), key=folder.inner)
-        digest = hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        chosen += random.Random(int.from_bytes(digest, "big")).sample(files, keep.get(name, 0))
+        chosen += _draw(files, keep.get(name, 0), name, seed)
     return sorted(chosen, key=lambda f: f.rel)
+
+
+def _draw(members: list[T], n: int, name: str, seed: int) -> list[T]:
+    """n members of a class, by the seed and the class's name."""
+    digest = hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return random.Random(int.from_bytes(digest, "big")).sample(members, n)
+
+
+def thin(members: Mapping[str, list[T]], ir: float, seed: int) -> dict[str, list[T]]:
+    """The members of each class that stay when a training set is thinned to an imbalance rate.
+
+    The `step` scheme: the largest class (the first by name among equals) stays whole, of the others a 1/IR of its size
+    is drawn by `seed`, at least one. UsageError where a class is smaller than that already: an imbalance rate does not
+    fall by dropping images of the small classes.
+    """
+    counts = {name: len(group) for name, group in members.items()}
+    majority = min(counts, key=lambda name: (-counts[name], name))
+    kept = plan_counts(counts, "step", ir, majority)
+    small = min(counts, key=lambda name: counts[name])
+    if counts[small] < _whole(counts[majority] / ir):
+        raise UsageError(
+            f"an imbalance rate of {ir:g} cannot be reached by dropping images: '{printable(small)}' has "
+            f"{counts[small]:,} to train on, '{printable(majority)}' {counts[majority]:,}",
+            f"ask for {counts[majority] / counts[small]:.4g} or more",
+        )
+    return {name: _draw(members[name], n, name, seed) for name, n in kept.items()}
 
 
 def _copy_all(folder: ImageFolder, files: list[ImageFile], target: Path, progress: Progress) -> None:

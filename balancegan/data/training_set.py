@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from balancegan.config import MethodConfig
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.holdout import MIN_CLASS, choose_holdout, group_keys, pixel_digests
+from balancegan.data.imbalance import thin
 from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import Store, open_store
 from balancegan.errors import CheckpointError, DatasetError
@@ -58,6 +59,16 @@ class TrainingSet:
         """Training images per class, the held-out part not counted."""
         return tuple(np.bincount(self.labels[self.train_rows], minlength=len(self.class_names)).tolist())
 
+    def thinned(self, ir: float, seed: int) -> TrainingSet:
+        """With fewer images to train on, so that their imbalance rate is `ir`; see `data.imbalance.thin`."""
+        files = self.store.files
+        members = {
+            name: sorted(self.train_rows[self.labels[self.train_rows] == k].tolist(), key=lambda i: files[i].rel)
+            for k, name in enumerate(self.class_names)
+        }
+        kept = [row for rows in thin(members, ir, seed).values() for row in rows]
+        return replace(self, train_rows=np.array(sorted(kept)))
+
     def split_counts(self) -> dict[str, int]:
         """Images per class in the training split on disk, the held-out part counted."""
         counts = np.bincount(self.labels[self.split_rows], minlength=len(self.class_names)).tolist()
@@ -74,7 +85,7 @@ class TrainingSet:
             "holdout": {
                 "fraction": cfg.holdout if not len(self.other_rows) else 0.0,
                 "group_by": cfg.group_by,
-                "seed": cfg.seed,
+                "seed": cfg.holdout_seed,
                 "files": [self.store.files[i].rel for i in self.holdout_rows],
             },
         }
@@ -103,9 +114,10 @@ def open_training_set(
     if wanted:
         paths = [store.files[i].rel for i in rows]
         keys = group_keys(paths, cfg.group_by, pixel_digests(store.images, rows))
-        holdout = choose_holdout(labels[rows], keys, cfg.holdout, cfg.seed)
+        holdout = choose_holdout(labels[rows], keys, cfg.holdout, cfg.holdout_seed)
     names = tuple(store.classes[i] for i in present)
-    return TrainingSet(folder, store, names, labels, rows[~holdout], rows[holdout], others, wanted)
+    whole = TrainingSet(folder, store, names, labels, rows[~holdout], rows[holdout], others, wanted)
+    return whole.thinned(cfg.train_ir, cfg.holdout_seed) if cfg.train_ir else whole
 
 
 def reopen_training_set(

@@ -19,6 +19,9 @@ METHODS: dict[str, str] = {
     "sgbgan": "balancegan.methods.sgbgan:SGBGAN",
 }
 
+PAPER_TABLE = ("dcgan", "bagan", "cwgan-gp", "bagan-gp", "sgbgan")
+"""The rows of SGBGAN's Tables 3 and 4, in their order."""
+
 
 def load_method(name: str) -> type[Method]:
     """The class behind a method's name; imported here and not before, because it imports torch."""

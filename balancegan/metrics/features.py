@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balancegan.errors import CheckpointError, UsageError, WeightsMissingError
+from balancegan.files import disk_errors, write_atomic
 from balancegan.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -182,6 +183,35 @@ class OwnExtractor:
                 schedule.step()
                 progress("classifier", step + 1, steps)
         return cls(network, side=side, device=device)
+
+    def save(self, path: Path) -> None:
+        """Write the trained network, whole or not at all; `load` gives the same features."""
+        from safetensors.torch import save
+
+        network: Any = self._network
+        form = {"channels": network[0][0].in_channels, "classes": network[1].out_features, "side": self._side}
+        with disk_errors(f"write {path.name}"):
+            write_atomic(path, save(network.state_dict(), {key: str(value) for key, value in form.items()}))
+
+    @classmethod
+    def load(cls, path: Path, *, device: str = "cpu") -> OwnExtractor:
+        """Read a network that `save` wrote.
+
+        Raises:
+            CheckpointError: the file is damaged or something else.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                form = {key: int(value) for key, value in file.metadata().items()}
+                network = _classifier(form["channels"], form["classes"], form["side"])
+                network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{path} is damaged ({type(error).__name__})", "delete it: it is made again"
+            ) from None
+        return cls(network, side=form["side"], device=device)
 
     def __call__(self, images: Images) -> Features:
         """uint8 (N, C, H, W) -> float32 (N, 128)."""

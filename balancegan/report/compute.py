@@ -114,7 +114,7 @@ def compute_report(
         "imbalance_rate_after": inp.ir_after,
         "num_real": sum(c.real for c in inp.classes),
         "num_synthetic": sum(c.synthetic for c in inp.classes),
-        "extractor": _describe(extractor),
+        "extractor": describe_extractor(extractor),
         "limits": {"max_images": max_images, "min_reference": MIN_REFERENCE, "few_images": FEW_IMAGES, "seed": seed},
         "classes": classes,
         "overall": _overall(feature_sets, seed=seed),
@@ -308,7 +308,8 @@ def _overall(sets: list[tuple[NDArray[np.float32], NDArray[np.float32], str]], *
     return overall
 
 
-def _describe(extractor: Extractor) -> Json:
+def describe_extractor(extractor: Extractor | type[Extractor]) -> Json:
+    """What the features behind FID are, and what its numbers compare with."""
     if extractor.comparable:
         note = "FID uses the standard Inception features; compare it only between sets of the same sizes."
     else:

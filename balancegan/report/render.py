@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
@@ -12,7 +12,10 @@ from balancegan.metrics.memorisation import MAX_SIDE
 from balancegan.report.charts import loss_curves
 from balancegan.report.pictures import ClassPictures
 
-_DASH = "–"
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+DASH = "–"
 
 
 def render_html(document: dict[str, Any], pictures: Sequence[ClassPictures]) -> str:
@@ -22,40 +25,49 @@ def render_html(document: dict[str, Any], pictures: Sequence[ClassPictures]) -> 
         document: from `compute_report`.
         pictures: from `draw_pictures`, in the order of the document's classes.
     """
+    rows = document["classes"]
+    largest = max((row["real"] + row["synthetic"] for row in rows), default=0)
+    general = [f for f in document["findings"] if f["class"] is None or f["level"] == "warning"]
+    return (
+        environment()
+        .get_template("template.html.j2")
+        .render(
+            doc=document,
+            rows=list(zip(rows, pictures, strict=True)),
+            largest=max(1, largest),
+            general=general,
+            class_notes=[f for f in document["findings"] if f not in general],
+            short=[row["name"] for row in rows if row["synthetic"] < row["requested"]],
+            curves=loss_curves(document["history"]),
+            copy_side=MAX_SIDE,
+            settings=flat(document["settings"]),
+        )
+    )
+
+
+def environment() -> Environment:
+    """The environment of all pages: what is put in is escaped, a missing value is an error, filters format numbers."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    env = Environment(
         loader=PackageLoader("balancegan.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "number": _number, "percent": _percent, "rate": _rate, "code": _code}
-    rows = document["classes"]
-    largest = max((row["real"] + row["synthetic"] for row in rows), default=0)
-    general = [f for f in document["findings"] if f["class"] is None or f["level"] == "warning"]
-    return environment.get_template("template.html.j2").render(
-        doc=document,
-        rows=list(zip(rows, pictures, strict=True)),
-        largest=max(1, largest),
-        general=general,
-        class_notes=[f for f in document["findings"] if f not in general],
-        short=[row["name"] for row in rows if row["synthetic"] < row["requested"]],
-        curves=loss_curves(document["history"]),
-        copy_side=MAX_SIDE,
-        settings=_flat(document["settings"]),
-    )
+    env.filters |= {"count": _count, "number": _number, "percent": _percent, "rate": rate, "code": _code}
+    return env
 
 
 def _count(value: int | None) -> str:
-    return _DASH if value is None else f"{value:,}"
+    return DASH if value is None else f"{value:,}"
 
 
 def _number(value: float | None) -> str:
     """Three significant digits, without exponents."""
     if value is None:
-        return _DASH
+        return DASH
     size = abs(value)
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
     return f"{value:,.{digits}f}"
@@ -63,14 +75,14 @@ def _number(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     if value is None:
-        return _DASH
+        return DASH
     return "<0.1%" if 0 < value < 0.001 else f"{value:.1%}"
 
 
-def _rate(value: float | None) -> str:
+def rate(value: float | None) -> str:
     """An imbalance rate as people write it: 280, 1, 2.5."""
     if value is None:
-        return _DASH
+        return DASH
     return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.3g}"
 
 
@@ -79,12 +91,12 @@ def _code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as `("net.width", "64")` rows."""
     rows: list[tuple[str, str]] = []
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
+            rows += flat(value, f"{prefix}{key}.")
         else:
-            rows.append((f"{prefix}{key}", _DASH if value is None else str(value)))
+            rows.append((f"{prefix}{key}", DASH if value is None else str(value)))
     return rows

@@ -173,3 +173,17 @@ def test_real_weights_give_torch_fidelitys_features():
     network = FeatureExtractorInceptionV3("reference", ["2048"], feature_extractor_weights_path=REAL_WEIGHTS)
     assert extractor(images) == pytest.approx(network(torch.from_numpy(images))[0].numpy(), abs=1e-4)
     assert extractor.comparable
+
+
+def test_a_saved_own_extractor_gives_the_same_features(tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (20, 3, 16, 16), dtype=np.uint8), np.arange(20) % 3
+    made = OwnExtractor.fit(images, labels, 3, steps=3)
+    made.save(tmp_path / "own.safetensors")
+    again = OwnExtractor.load(tmp_path / "own.safetensors")
+    np.testing.assert_array_equal(made(images), again(images))
+    np.testing.assert_array_equal(made.logits(images), again.logits(images))
+    for damaged in (b"", b"not a network"):
+        (tmp_path / "own.safetensors").write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="damaged"):
+            OwnExtractor.load(tmp_path / "own.safetensors")

@@ -1,0 +1,145 @@
+"""What a trained cell is measured by: per class FID, KID and SSIM against real images that no network saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from balancegan.compare.request import CompareRequest
+from balancegan.data.training_set import TrainingSet
+from balancegan.errors import WeightsMissingError
+from balancegan.files import sha256
+from balancegan.metrics.features import Extractor, InceptionExtractor, OwnExtractor, find_inception_weights
+from balancegan.metrics.fid import fid_floor, frechet_distance
+from balancegan.metrics.kid import kernel_distance
+from balancegan.metrics.ssim import mean_ssim
+from balancegan.progress import Progress
+from balancegan.report.findings import MIN_HALF, MIN_REFERENCE
+from balancegan.sample import Sampler
+
+Json = dict[str, Any]
+
+IMAGES = 1000  # per class, as in the SGBGAN paper
+REFERENCE_IMAGES = 2000  # at most, per class
+ON_CPU = 250  # of both where Inception runs on a CPU, at a few images a second
+SHOWN = 8  # images per class kept for the figure
+MEASURES = ("fid", "kid", "ssim")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images of one class: uint8 (n, C, S, S), held out or, where fewer than ten are, from the training part."""
+
+    name: str
+    kind: str  # "holdout" or "train"
+    images: np.ndarray
+    n_holdout: int
+
+
+def references(data: TrainingSet, limit: int) -> list[Reference]:
+    """What each class is compared with, at most `limit` images, drawn by a fixed seed."""
+    found = []
+    for label, name in enumerate(data.class_names):
+        unseen, train = (rows[data.labels[rows] == label] for rows in (data.unseen_rows, data.train_rows))
+        kind, rows = ("holdout", unseen) if len(unseen) >= MIN_REFERENCE else ("train", train)
+        if len(rows) > limit:
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+        found.append(Reference(name, kind, data.store.images[rows], len(unseen)))
+    return found
+
+
+class Ruler:
+    """The measures with their fixed side: an extractor and the real images' features, made when first needed.
+
+    `key` names everything that decides a measurement, before anything is computed.
+    """
+
+    def __init__(
+        self, request: CompareRequest, data: TrainingSet, device: torch.device, folder: Path, progress: Progress
+    ) -> None:
+        """Raises `WeightsMissingError` when Inception is asked for and has no weights here."""
+        self._data, self._device, self._progress = data, device, progress
+        self._weights = None if request.extractor == "own" else find_inception_weights(request.weights)
+        if request.extractor == "inception" and self._weights is None:
+            raise WeightsMissingError("there are no Inception weights on this machine", "name a file with --weights")
+        self._own = folder / f"extractor-{data.store.fingerprint[:12]}.safetensors"
+        slow = self._weights is not None and device.type == "cpu"
+        self.kind: type[Extractor] = InceptionExtractor if self._weights else OwnExtractor
+        self.images = request.images or (ON_CPU if slow else IMAGES)
+        self.references = references(data, ON_CPU if slow else REFERENCE_IMAGES)
+        self._extractor: Extractor | None = None
+        self._features: dict[str, np.ndarray] = {}
+
+    @property
+    def key(self) -> Json:
+        """Of a measurement. The own extractor is trained when the key is first asked for, and kept."""
+        if self._weights is None and not self._own.is_file():
+            self._fit()
+        file = self._weights or self._own
+        return {"extractor": self.kind.name, "weights": sha256(file), "images": self.images}
+
+    @property
+    def extractor(self) -> Extractor:
+        """The network behind FID and KID."""
+        if self._extractor is None:
+            if self._weights is not None:
+                self._extractor = InceptionExtractor(self._weights, device=str(self._device), progress=self._progress)
+            else:
+                self._extractor = OwnExtractor.load(self._own, device=str(self._device))
+        return self._extractor
+
+    def describe(self) -> list[Json]:
+        """One row per class: what it is compared with, and what FID says about real images alone."""
+        rows = []
+        for reference in self.references:
+            row: Json = {"name": reference.name, "n_holdout": reference.n_holdout, "reference": reference.kind}
+            row |= {"n_reference": len(reference.images), "fid_floor": None, "fid_floor_size": None}
+            if len(reference.images) >= 2 * MIN_HALF:
+                row["fid_floor"], row["fid_floor_size"] = fid_floor(self._real(reference), seed=0)
+            rows.append(row)
+        return rows
+
+    def measure(self, sampler: Sampler) -> tuple[list[Json], np.ndarray]:
+        """One row per class, and a few images of each for the figure: uint8 (K, SHOWN, C, S, S)."""
+        rows, shown = [], []
+        for label, reference in enumerate(self.references):
+            fake = sampler.images(label, range(self.images))
+            shown.append(fake[:SHOWN] if len(fake) >= SHOWN else sampler.images(label, range(SHOWN)))
+            rows.append({"class": reference.name, **self._compare(reference, fake)})
+            self._progress("measure", label + 1, len(self.references))
+        return rows, np.stack(shown)
+
+    def _compare(self, reference: Reference, fake: np.ndarray) -> Json:
+        row: Json = dict.fromkeys(("fid", "kid", "kid_std", "ssim"))
+        row |= {"n_real": len(reference.images), "n_fake": len(fake), "reference": reference.kind, "reason": None}
+        if not len(reference.images):
+            return row | {"reason": "no real images to compare with"}
+        row["ssim"] = mean_ssim(reference.images, fake)
+        if min(len(reference.images), len(fake)) < MIN_REFERENCE:
+            return row | {
+                "reason": f"too few images for FID and KID: {len(reference.images)} real, {len(fake)} generated"
+            }
+        real, features = self._real(reference), self.extractor(fake)
+        row["fid"] = frechet_distance(feats_real=real, feats_fake=features)
+        row["kid"], row["kid_std"], _ = kernel_distance(feats_real=real, feats_fake=features)
+        return row
+
+    def _real(self, reference: Reference) -> np.ndarray:
+        if reference.name not in self._features:
+            self._features[reference.name] = self.extractor(reference.images)
+        return self._features[reference.name]
+
+    def _fit(self) -> None:
+        rows = self._data.train_rows
+        extractor = OwnExtractor.fit(
+            self._data.store.images[rows],
+            self._data.labels[rows],
+            len(self._data.class_names),
+            device=str(self._device),
+            progress=self._progress,
+        )
+        extractor.save(self._own)

@@ -1,0 +1,28 @@
+"""Results on disk, each with the key of what it is the result of: a changed setting makes it void."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from balancegan.files import disk_errors, write_json
+
+Json = dict[str, Any]
+
+
+def read_record(path: Path, key: Json) -> Json | None:
+    """The result written under an equal key, or None where there is none (also when the file is damaged)."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        found: Json = document["result"]
+        return found if document["key"] == json.loads(json.dumps(key)) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_record(path: Path, key: Json, result: Json) -> None:
+    """Write a result with its key, whole or not at all."""
+    with disk_errors(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"key": key, "result": result})

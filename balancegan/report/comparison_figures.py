@@ -1,0 +1,279 @@
+"""The figures of a comparison: bars per class, lines over the imbalance rates, sheets of sample images."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from balancegan.grid import PAPER, grid_image, png_bytes
+from balancegan.report.compute import Json
+
+# Okabe and Ito's colours, which the usual kinds of colour blindness keep apart, with markers for print without colour.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+MARKERS = "os^DvPX*"
+SCALE = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0}
+AXIS = {
+    "fid": "FID, lower is better",
+    "kid": "KID × 10³, lower is better",
+    "ssim": "SSIM, higher is closer to real",
+}
+DPI = 150
+MANY_CLASSES, FEW_SHOWN = 12, 6  # with more classes than the first a chart shows this many, the smallest
+NARROW_BARS = 48  # up to so many bars a chart stands beside others
+SHEET_WIDTH = 1180  # px: what fits the page without being scaled, which would spoil pixels and text
+BAND_GAP = 14  # px between the pieces of a sheet
+MAX_TILE = 128  # px of a sample's longer side: larger images are reduced to keep the page small
+_RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,  # a class may be called "$x"
+    "text.usetex": False,
+    "pdf.fonttype": 42,  # journals refuse type 3 fonts
+    "svg.hashsalt": "balancegan",  # the same document gives the same file
+}
+_NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the page shows: a data URI and its size in px."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: `files` holds its content by suffix, `shown` the same for the page, maybe in several pieces."""
+
+    kind: str  # "lines", "bars" or "samples"
+    ir: float | None
+    measure: str | None  # None for samples
+    files: dict[str, bytes]
+    shown: list[Picture]
+
+    @property
+    def stem(self) -> str:
+        """The name of its files without a suffix."""
+        if self.kind == "lines":
+            return f"{self.measure}-over-ir"
+        return (self.measure or "samples") + ("" if self.ir is None else f"-ir{self.ir:.10g}")
+
+
+def draw_charts(document: Json) -> list[Figure]:
+    """Every chart of the comparison: with several imbalance rates lines first, then bars per rate and measure."""
+    with _style():
+        table = document["table"]
+        lines = [_lines(document, m) for m in table[0]["measures"]] if len(table) > 1 else []
+        return lines + [_bars(document, entry, measure) for entry in table for measure in entry["measures"]]
+
+
+def draw_samples(
+    ir: float | None, rows: Sequence[tuple[str, np.ndarray]], headings: Sequence[tuple[str, int]]
+) -> Figure:
+    """Rows of images under the names of their classes; what is too wide for the page is continued below.
+
+    Args:
+        ir: the imbalance rate that the methods were trained with; None for the data as it is.
+        rows: (label, uint8 (n, C, S, S)), with the same n in all rows.
+        headings: (class name, number of its columns), which add up to n.
+
+    Raises:
+        ValueError: they do not, or a row has another n.
+    """
+    n = sum(span for _, span in headings)
+    if any(len(images) != n for _, images in rows):
+        raise ValueError(f"headings span {n} columns, the rows have {[len(images) for _, images in rows]}")
+    tiles = [_reduced(images) for _, images in rows]
+    labels = [_short(label, 24) for label, _ in rows]
+    margin, two = (grid_image([t[:k] for t in tiles], labels).width for k in (0, 2))
+    bands, start = [], 0
+    for part in _bands(headings, (SHEET_WIDTH - margin) // ((two - margin) // 2)):
+        stop = start + sum(span for _, span in part)
+        bands.append(grid_image([t[start:stop] for t in tiles], labels, headings=part))
+        start = stop
+    size = (max(band.width for band in bands), sum(band.height + BAND_GAP for band in bands) - BAND_GAP)
+    canvas, top = Image.new("RGB", size, (PAPER,) * 3), 0
+    for band in bands:
+        canvas.paste(band, (0, top))
+        top += band.height + BAND_GAP
+    # On the page in pieces, between which paper can break.
+    shown = [Picture(_uri("png", png_bytes(band)), *band.size) for band in bands]
+    return Figure("samples", ir, None, {"png": png_bytes(canvas)}, shown)
+
+
+def shown_columns(document: Json, columns: Sequence[Json], counts: dict[str, int]) -> list[int]:
+    """Which columns of a table its chart shows: all, or of many classes the smallest ones.
+
+    Args:
+        document: of the comparison.
+        columns: of one measure's table.
+        counts: training images per class.
+    """
+    classes = [i for i, column in enumerate(columns) if column["kind"] == "class"]
+    if len(document["classes"]) > MANY_CLASSES:
+        classes = sorted(classes, key=lambda i: counts.get(columns[i]["title"], 0))[:FEW_SHOWN]
+    return [i for i, column in enumerate(columns) if column["kind"] != "class"] + classes
+
+
+def counts_at(document: Json, ir: float | None) -> dict[str, int]:
+    """Training images per class at one imbalance rate."""
+    return next((row["counts"] for row in document["train_counts"] if row["ir"] == ir), {})
+
+
+def _bars(document: Json, entry: Json, measure: str) -> Figure:
+    """One measure at one imbalance rate: a group per column of its table, a bar per method."""
+    part = entry["measures"][measure]
+    chosen = shown_columns(document, part["columns"], counts_at(document, entry["ir"]))
+    columns = [part["columns"][i] for i in chosen]
+    wide = len(chosen) * len(part["rows"]) > NARROW_BARS
+    figure, axis = _canvas((11.6, 3.2) if wide else (4.0, 3.1))
+    width = 0.84 / max(1, len(part["rows"]))
+    for k, row in enumerate(part["rows"]):
+        x = np.arange(len(chosen)) - 0.42 + width * (k + 0.5)
+        mean, std = _values([row["values"][i] for i in chosen], measure)
+        colour = _colour(document, row["method"])
+        axis.bar(x, mean, width * 0.92, color=colour, label=row["method"])
+        axis.errorbar(x, mean, std, fmt="none", ecolor="#222", elinewidth=0.8, capsize=1.6)
+        for at in x[np.isnan(mean)]:
+            axis.plot(at, 0, "x", color=colour, markersize=4, clip_on=False)
+    special = sum(column["kind"] != "class" for column in columns)
+    if 0 < special < len(columns):
+        axis.axvline(special - 0.5, color="#999", linewidth=0.8, linestyle=":")
+    names = [_short(column["title"], 22) for column in columns]
+    if len(columns) <= 6 or wide:  # there is room for the averages' longer names on two lines
+        names = [n if c["kind"] == "class" else n.replace(" ", "\n", 1) for n, c in zip(names, columns, strict=True)]
+    turned = not wide or len(columns) > 8
+    axis.set_xticks(range(len(columns)), names, rotation=38 if turned else 0, ha="right" if turned else "center")
+    for label in axis.get_xticklabels():
+        label.set_rotation_mode("anchor" if turned else "default")
+    axis.tick_params(axis="x", length=0)
+    axis.set_ylabel(AXIS[measure])
+    axis.set_xlim(-0.6, len(columns) - 0.4)
+    axis.axhline(0, color="#222", linewidth=0.8)
+    axis.grid(axis="y", alpha=0.25, linewidth=0.6)
+    axis.set_axisbelow(True)
+    return _finish(figure, axis, "bars", entry["ir"], measure)
+
+
+def _lines(document: Json, measure: str) -> Figure:
+    """One measure's minority average over the imbalance rates: a line per method."""
+    rates = [entry["imbalance_rate"] if entry["ir"] is None else entry["ir"] for entry in document["table"]]
+    entries = sorted(
+        ((rate, entry) for rate, entry in zip(rates, document["table"], strict=True) if rate),
+        key=lambda pair: pair[0],
+    )
+    figure, axis = _canvas((4.0, 3.1))
+    for k, method in enumerate(document["methods"]):
+        values = [_minority(entry["measures"][measure], method) for _, entry in entries]
+        mean, std = _values(values, measure)
+        # A little aside from each other, or the error bars of one method hide another's.
+        x = np.array([rate for rate, _ in entries]) * 1.02 ** (k - (len(document["methods"]) - 1) / 2)
+        colour, marker = _colour(document, method), MARKERS[k % len(MARKERS)]
+        axis.plot(x, mean, marker=marker, color=colour, linewidth=1.3, markersize=4, label=method)
+        axis.errorbar(x, mean, std, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2)
+    axis.set_xscale("log")
+    axis.set_xticks([rate for rate, _ in entries], [f"{rate:.3g}" for rate, _ in entries])
+    axis.set_xticks([], minor=True)
+    axis.set(xlabel="imbalance rate (log scale)", ylabel=AXIS[measure])
+    axis.grid(alpha=0.25, linewidth=0.6)
+    return _finish(figure, axis, "lines", None, measure)
+
+
+def _minority(part: Json, method: str) -> Json:
+    """A method's value in the column of the minority average; an empty one where there is none."""
+    at = next((i for i, column in enumerate(part["columns"]) if column["kind"] == "minority"), None)
+    row = next((row for row in part["rows"] if row["method"] == method), None)
+    return {"mean": None, "std": None} if at is None or row is None else row["values"][at]
+
+
+def _values(values: Sequence[Json], measure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations as they are drawn, (n,) each; NaN where there are none."""
+    scale = SCALE[measure]
+    numbers = [[math.nan if v[key] is None else v[key] * scale for v in values] for key in ("mean", "std")]
+    return np.array(numbers[0], float), np.array(numbers[1], float)
+
+
+def _colour(document: Json, method: str) -> str:
+    """A method's colour, the same in all charts."""
+    return COLOURS[document["methods"].index(method) % len(COLOURS)]
+
+
+def _bands(headings: Sequence[tuple[str, int]], room: int) -> list[Sequence[tuple[str, int]]]:
+    """The headings in groups of about `room` columns, none much shorter than the others; at least one in each."""
+    widest = max(span for _, span in headings)
+    bands = -(-len(headings) // max(1, room // widest))
+    per = -(-len(headings) // bands)
+    return [headings[at : at + per] for at in range(0, len(headings), per)]
+
+
+def _reduced(images: np.ndarray) -> np.ndarray:
+    """uint8 (n, C, S, S) with a side of at most `MAX_TILE`."""
+    if max(images.shape[2:]) <= MAX_TILE:
+        return images
+    scale = MAX_TILE / max(images.shape[2:])
+    size = (max(1, round(images.shape[3] * scale)), max(1, round(images.shape[2] * scale)))
+    planes = images.reshape(-1, *images.shape[2:])
+    small = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)) for plane in planes]
+    return np.stack(small).reshape(*images.shape[:2], size[1], size[0])
+
+
+def _short(text: str, limit: int) -> str:
+    """A name on one line with at most `limit` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """The charts' look; letters that the font lacks become boxes without a warning each."""
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()  # not what the user's own matplotlibrc says
+        matplotlib.rcParams.update(_RC)
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
+def _canvas(inches: tuple[float, float]) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Plot
+
+    plot = Plot(figsize=inches, layout="constrained")
+    FigureCanvasAgg(plot)
+    return plot, plot.subplots()
+
+
+def _finish(plot: Any, axis: Any, kind: str, ir: float | None, measure: str) -> Figure:
+    """Add the legend and draw the files."""
+    handles, labels = axis.get_legend_handles_labels()
+    inches = plot.get_size_inches()
+    columns = max(1, int((inches[0] - 0.4) / (0.45 + 0.075 * max((len(text) for text in labels), default=1))))
+    plot.legend(
+        handles, [_short(text, 30) for text in labels], loc="outside upper center", frameon=False,
+        ncols=min(columns, len(labels)), handlelength=1.2, columnspacing=1.2, handletextpad=0.5,
+    )  # fmt: skip
+    files = {}
+    for suffix, metadata in _NO_DATE.items():
+        buffer = io.BytesIO()
+        plot.savefig(buffer, format=suffix, dpi=DPI, metadata=metadata)
+        files[suffix] = buffer.getvalue()
+    width, height = (round(96 * length) for length in inches)
+    return Figure(kind, ir, measure, files, [Picture(_uri("svg+xml", files["svg"]), width, height)])
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

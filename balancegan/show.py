@@ -1,0 +1,172 @@
+"""What each command shows of its result; the JSON document has the whole of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from balancegan.console import Console, bar, shown, table
+from balancegan.text import human_time, significant
+
+
+def show_inspect(console: Console, doc: dict[str, Any]) -> None:
+    """Counts with bars, what is wrong, what to do."""
+    counts = table("class", "images", "share", "", "to add", right=("images", "share", "to add"))
+    top = max((c["count"] for c in doc["classes"]), default=1) or 1
+    for c in sorted(doc["classes"], key=lambda c: -c["count"]):
+        counts.add_row(
+            shown(c["name"]),
+            f"{c['count']:,}",
+            f"{c['share']:.1%}",
+            f"[cyan]{bar(c['count'] / top)}[/]",
+            f"{c['to_add']:,}" if c["count"] else "–",
+        )
+    rate = "unknown" if doc["imbalance_rate"] is None else f"{doc['imbalance_rate']:.4g}"
+    console.print(f"[bold]{doc['num_images']:,} images, {doc['num_classes']} classes, imbalance rate {rate}[/]")
+    console.print(counts)
+    console.print("")
+    if doc.get("normalised_entropy") is not None:
+        console.print(f"normalised entropy {doc['normalised_entropy']:.3f} (1 is balanced)")
+    for title, key in (
+        ("unreadable files", "bad_files"),
+        ("groups of exact duplicates", "duplicates"),
+        ("label conflicts (equal images in several classes)", "conflicts"),
+        ("leaks (equal images in several splits)", "leaks"),
+    ):
+        if doc.get(key):
+            console.print(f"[yellow]{len(doc[key]):,} {title}[/]")
+            for item in doc[key][: 20 if console.verbose else 3]:
+                text = f"{item['path']}: {item['reason']}" if "path" in item else "  =  ".join(item["paths"])
+                console.print(f"  {shown(text)}")
+    for note in doc.get("notes", []) if console.verbose else []:
+        console.print(f"note: {shown(note)}")
+    console.print("")
+    for line in doc["advice"]:
+        console.print(f"• {shown(line)}")
+
+
+def show_imbalance(console: Console, doc: dict[str, Any]) -> None:
+    """Counts before and after."""
+    rows = table("class", "before", "after", right=("before", "after"))
+    for name, before in doc["counts_before"].items():
+        rows.add_row(shown(name), f"{before:,}", f"{doc['counts_after'].get(name, 0):,}")
+    console.print(rows)
+    console.print(f"imbalance rate {doc['imbalance_rate']:.4g}; written to {shown(doc['dst'])}")
+    for note in doc["notes"]:
+        console.print(f"• {shown(note)}")
+
+
+def show_train(console: Console, doc: dict[str, Any]) -> None:
+    """Where the run is and how fast it was."""
+    state = "finished" if doc["finished"] else "stopped; the same command goes on from here"
+    console.print(f"[bold]{shown(doc['run'])}[/]")
+    console.print(
+        f"{state}: {doc['steps']:,} steps, {doc['images_seen']:,} images in {human_time(doc['seconds'])}"
+        f" ({doc['images_per_second']:.0f} images/s) on {doc['device']}"
+    )
+    here, run = Path.cwd(), Path(doc["run"])
+    name = shown(str(run.relative_to(here) if run.is_relative_to(here) else run))
+    console.print(f"look at {name}/samples" + (f", then: balancegan augment {name}" if doc["steps"] else ""))
+
+
+def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
+    """Configuration and cost."""
+    rows = table("setting", "value")
+    for key in ("method", "preset", "device"):
+        rows.add_row(key, str(doc[key]))
+    for key, value in doc["config"].items():
+        rows.add_row(key, shown(str(value)))
+    console.print(rows)
+    networks = ", ".join(f"{name} {n:,}" for name, n in doc["parameters"].items())
+    console.print(f"parameters: {networks}")
+    console.print(f"images: {doc['images']:,}")
+    console.print(
+        f"estimate for this machine: {human_time(doc['seconds_estimated'])}, {doc['memory_gib']:.2g} GiB; "
+        "nothing was trained"
+    )
+
+
+def show_augment(console: Console, doc: dict[str, Any]) -> None:
+    """Counts, what fell short, where the folder and the report are."""
+    rows = table("class", "real", "synthetic", "rejected", "total", right=("real", "synthetic", "rejected", "total"))
+    for c in doc["classes"]:
+        rows.add_row(
+            shown(c["name"]),
+            *(f"{n:,}" for n in (c["real"], c["synthetic"], c["rejected"], c["real"] + c["synthetic"])),
+        )
+    console.print(rows)
+    console.print(f"imbalance rate {doc['imbalance_rate_before']:.4g} -> {doc['imbalance_rate_after']:.4g}")
+    if not doc["complete"]:
+        names = ", ".join(shown(n) for n in doc["short"])
+        console.print(
+            f"[yellow]incomplete: {names} could not be filled without copies.[/] Train longer, or use --filter none."
+        )
+    findings = doc.get("findings", [])
+    for finding in findings:
+        if finding["level"] == "warning" or console.verbose:
+            name = f"{finding['class']}: " if finding["class"] else ""
+            console.print(f"• {finding['level']}: {shown(name + finding['text'])}")
+    if more := 0 if console.verbose else sum(f["level"] == "note" for f in findings):
+        console.print(f"• {more} more notes in the report")
+    for note in doc["notes"]:
+        console.print(f"• {shown(note)}")
+    console.print(f"folder: [bold]{shown(doc['out'])}[/]")
+    if doc["report"]:
+        console.print(f"report: [bold]{shown(doc['report'])}[/]")
+
+
+def show_sample(console: Console, doc: dict[str, Any]) -> None:
+    """Where the pictures are."""
+    console.print(f"{doc['images']} images in {shown(doc['out'])}")
+
+
+def show_methods(console: Console, doc: dict[str, Any]) -> None:
+    """One row per method."""
+    rows = table("method", "paper", "classes", "image sizes")
+    for m in doc["methods"]:
+        sizes = " ".join(map(str, m["image_sizes"]))
+        rows.add_row(m["name"], shown(m["paper"]), "conditional" if m["conditional"] else "unconditional", sizes)
+    console.print(rows)
+
+
+SHOWN_CLASSES = 8  # columns of a comparison's table on the terminal; the page has all
+_CAPTIONS = {"fid": "FID (lower is better)", "kid": "KID x 1000 (lower is better)", "ssim": "SSIM (higher is better)"}
+_SCALES = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0}
+
+
+def show_compare(console: Console, doc: dict[str, Any]) -> None:
+    """The papers' table for every imbalance rate and measure, what it means, and where the page is."""
+    for block in doc["table"]:
+        where = f"imbalance rate {block['imbalance_rate']:.4g}"
+        for measure, part in block["measures"].items():
+            console.print(f"[bold]{_CAPTIONS[measure]}[/], {where}")
+            console.print(_comparison_table(part, measure))
+            console.print("")
+    for finding in doc["findings"]:
+        console.print(f"• {finding['level']}: {shown(finding['text'])}")
+    console.print(f"page: [bold]{shown(doc['page'])}[/]")
+
+
+def _comparison_table(part: dict[str, Any], measure: str) -> Any:
+    columns = part["columns"][: 2 + SHOWN_CLASSES]
+    titles = [shown(c["title"]) for c in columns]
+    rows = table("method", *titles, right=tuple(titles))
+    for column in rows.columns:
+        column.no_wrap = True
+    for row in part["rows"]:
+        values = [_mean_std(v, _SCALES[measure]) for v in row["values"][: len(columns)]]
+        failed = f" [red]({row['failed']} failed)[/]" if row["failed"] else ""
+        rows.add_row(shown(row["method"]) + failed, *values)
+    if gain := part["improvement"]:
+        shares = ["–" if v is None else f"{v:+.1%}" for v in gain["values"][: len(columns)]]
+        rows.add_row(f"[dim]gain over {shown(gain['over'])}[/]", *shares)
+    return rows
+
+
+def _mean_std(value: dict[str, Any], scale: float) -> str:
+    if value["mean"] is None:
+        return "–"
+    text = significant(scale * value["mean"])
+    if value["std"] is not None:
+        text += f" ± {significant(scale * value['std'])}"
+    return f"[bold]{text}[/]" if value["best"] else text

@@ -1,0 +1,17 @@
+"""Numbers and times as people read them, on the terminal and on pages."""
+
+from __future__ import annotations
+
+
+def human_time(seconds: float) -> str:
+    """`48 s`, `12 min`, `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def significant(value: float) -> str:
+    """Three significant digits without exponents: `1,234`, `56.7`, `8.90`, `0.123`, `0.0012`."""
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
+    return f"{value:,.{digits}f}"
