@@ -129,7 +129,7 @@ def show_methods(console: Console, doc: dict[str, Any]) -> None:
     console.print(rows)
 
 
-SHOWN_CLASSES = 8  # columns of a comparison's table on the terminal; the page has all
+SHOWN_CLASSES = 6  # columns of a comparison's table on the terminal; the page has all
 _CAPTIONS = {"fid": "FID (lower is better)", "kid": "KID x 1000 (lower is better)", "ssim": "SSIM (higher is better)"}
 _SCALES = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0}
 
@@ -151,8 +151,6 @@ def _comparison_table(part: dict[str, Any], measure: str) -> Any:
     columns = part["columns"][: 2 + SHOWN_CLASSES]
     titles = [shown(c["title"]) for c in columns]
     rows = table("method", *titles, right=tuple(titles))
-    for column in rows.columns:
-        column.no_wrap = True
     for row in part["rows"]:
         values = [_mean_std(v, _SCALES[measure]) for v in row["values"][: len(columns)]]
         failed = f" [red]({row['failed']} failed)[/]" if row["failed"] else ""
@@ -166,7 +164,8 @@ def _comparison_table(part: dict[str, Any], measure: str) -> Any:
 def _mean_std(value: dict[str, Any], scale: float) -> str:
     if value["mean"] is None:
         return "–"
-    text = significant(scale * value["mean"])
-    if value["std"] is not None:
-        text += f" ± {significant(scale * value['std'])}"
-    return f"[bold]{text}[/]" if value["best"] else text
+    mean = significant(scale * value["mean"])
+    text = f"[bold]{mean}[/]" if value["best"] else mean
+    if value["std"] is None:
+        return text
+    return text + f"\n[dim]±{significant(scale * value['std'])}[/]"  # on a line of its own: columns stay narrow
