@@ -138,7 +138,7 @@ def train(
     group_by: GroupBy = None,
     fit: Fit = None,
     device: Device = "auto",
-    seed: Annotated[int | None, option("--seed", help="Seed of all random choices. [default: 0]")] = None,
+    seed: Annotated[int | None, option("--seed", help="Seed of the training's random choices. [default: 0]")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for run directories.")] = Path("runs"),
     resume: Annotated[
         str, option("--resume", help="auto: go on with this command's unfinished run; never; or a run to go on with.")

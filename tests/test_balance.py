@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from torchvision.datasets import ImageFolder
 
 from balancegan.balance import AugmentOptions, augment, targets
 from balancegan.errors import DatasetError, DiskError, UsageError
+from balancegan.methods import METHODS, load_method
+from balancegan.metrics.features import OwnExtractor
 from balancegan.rundir import RunDir
 
 CPU = torch.device("cpu")
@@ -58,6 +61,30 @@ def test_balanced_counts_and_untouched_source(discs, run, tmp_path):
     assert all(out[name] == digest for name, digest in before.items())  # byte for byte, the held-out part too
     data = ImageFolder(tmp_path / "out")
     assert data.classes == ["ant", "bee", "cat"] and np.bincount(data.targets).tolist() == [24, 24, 24]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_fills_a_folder_and_reports(discs, tmp_path, method, monkeypatch):
+    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=3))
+    monkeypatch.setattr("balancegan.balance.find_inception_weights", lambda explicit=None: None)
+    run = RunDir(train_tiny(discs, tmp_path / "runs", method=method)["run"])
+    document = go(run, tmp_path / "out", report=True)
+    assert document["complete"] and document["imbalance_rate_after"] == 1
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["method"] == load_method(method).title and [c["synthetic"] for c in report["classes"]] == [0, 16, 18]
+    again = go(RunDir(run.path), tmp_path / "again", seed=0)
+    fakes = [
+        {n: d for n, d in tree(folder).items() if "syn_" in n} for folder in (tmp_path / "out", tmp_path / "again")
+    ]
+    assert again["complete"] and fakes[0] == fakes[1] and len(fakes[0]) == 34
+
+
+def test_a_run_on_thinned_images_fills_no_folder(discs, tmp_path):
+    run = RunDir(train_tiny(discs, tmp_path / "runs", train_ir=10.0)["run"])
+    assert run.read_json("dataset.json")["train_counts"] == {"ant": 19, "bee": 1, "cat": 1}
+    with pytest.raises(UsageError, match="thinned"):
+        go(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_metadata_names_every_image_and_its_origin(discs, run, tmp_path):

@@ -26,6 +26,15 @@ def test_holdout_is_recorded_and_reproduced(discs, tmp_path):
     assert again.split_counts() == {"ant": 24, "bee": 8, "cat": 6}
 
 
+def test_the_seed_of_the_training_does_not_change_what_is_held_out(discs, tmp_path):
+    def held(**flags):
+        return RunDir(train_tiny(discs, tmp_path / "runs", **flags)["run"]).read_json("dataset.json")["holdout"][
+            "files"
+        ]
+
+    assert held(seed=1) == held(seed=2) != held(holdout_seed=5)
+
+
 def test_a_test_split_takes_the_place_of_the_holdout(split_discs, tmp_path):
     run = RunDir(train_tiny(split_discs, tmp_path / "runs")["run"])
     recorded = run.read_json("dataset.json")

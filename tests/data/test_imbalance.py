@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from balancegan.data import imbalance
-from balancegan.data.imbalance import make_imbalanced, plan_counts
+from balancegan.data.imbalance import make_imbalanced, plan_counts, thin
 from balancegan.data.scan import scan
 from balancegan.errors import DiskError, UsageError
 
@@ -186,3 +186,21 @@ def test_a_rate_that_was_not_reached_is_said(tmp_path: Path, picture: Callable[.
     notes = make_imbalanced(tmp_path / "src", tmp_path / "dst", ir=2).to_json()["notes"]
     assert len(notes) == 2 and "not 2" in notes[0] and "of b" in notes[1]
     assert make_imbalanced(tmp_path / "src", tmp_path / "ok", counts={"a": 6}).to_json()["notes"] == notes[1:]
+
+
+MEMBERS = {"a": list(range(100)), "b": list(range(200, 300)), "c": list(range(400, 430))}
+
+
+def test_thinning_keeps_the_largest_class_and_a_share_of_its_size_of_the_others():
+    thinned = thin(MEMBERS, 10, seed=0)
+    assert {name: len(rows) for name, rows in thinned.items()} == {"a": 100, "b": 10, "c": 10}
+    assert set(thinned["a"]) == set(MEMBERS["a"])  # the first by name among equals stays whole
+    assert set(thinned["b"]) <= set(MEMBERS["b"]) and len(set(thinned["b"])) == 10
+    assert thinned == thin(MEMBERS, 10, seed=0) != thin(MEMBERS, 10, seed=1)
+
+
+def test_thinning_cannot_lower_an_imbalance_rate():
+    with pytest.raises(UsageError, match="'c' has 30") as caught:
+        thin(MEMBERS, 2, seed=0)
+    assert "3.333 or more" in caught.value.hint
+    assert len(thin(MEMBERS, 1000, seed=0)["c"]) == 1
