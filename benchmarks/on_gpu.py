@@ -1,20 +1,25 @@
 """Every check that needs a GPU, most valuable first, in slices of under ten minutes.
 
-    python benchmarks/on_gpu.py --out DIR [--data FOLDER] [--only NAME[,NAME]] [--minutes 8]
+    python benchmarks/on_gpu.py --out DIR [--data FOLDER] [--data-tables FOLDER] [--only NAME[,NAME]] [--minutes 8]
 
 Slices:
   correct     one step on CUDA against the CPU (float32 and bf16), resume on CUDA, equal bytes from equal seeds
+  methods     every method: a few steps of each stage in bf16 with finite losses, images/s with the `paper` preset
   throughput  images/s of `default` and `paper` at 64 px: float32 eager, bf16, bf16 without channels_last
   train       a real training of the `default` preset on FOLDER for --minutes, then augment with its report
   paper       the same with the `paper` preset
+  tables      two cells of SGBGAN's Table 3 within --minutes: Fashion-MNIST at imbalance rate 100, bagan-gp and sgbgan;
+              the folder with its train and test images is --data-tables, Inception's weights are --weights
 
 Each slice writes DIR/<slice>.json with the commit, the settings and the hardware; `train` and `paper` also copy their
-last sample grid. Without --data the embedded digits are used at 16 px. A slice that fails is recorded as failed and
-the next one runs.
+last sample grid; `tables` leaves its cells in DIR/results, for `sgbgan_tables.py --merge`, and unfinished trainings in
+--work, where the next call goes on. Without --data the embedded digits are used at 16 px. A slice that fails is
+recorded as failed and the next one runs.
 """
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -22,19 +27,23 @@ import time
 import traceback
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from balancegan import device as devices
 from balancegan.balance import AugmentOptions, augment
+from balancegan.batches import Batches
 from balancegan.config import resolve
 from balancegan.data.demo import write_digits
 from balancegan.launch import TrainRequest, launch
+from balancegan.methods import METHODS, load_method
 from balancegan.methods.base import DataSpec
-from balancegan.methods.sgbgan import SGBGAN, SGBGANConfig
 from balancegan.rundir import RunDir
 from balancegan.sample import Sampler
+from balancegan.train import frozen
 
-CUDA = torch.device("cuda", 0)
+CUDA = torch.device("cuda", 0)  # a CPU in its place runs the slices `methods` and `tables` too, to try them
+COUNTS = (5600, 197, 119, 58, 20)
 
 
 class Printer:
@@ -54,11 +63,11 @@ class Printer:
         print(text, flush=True)
 
 
-def build(preset, device, **flags):
+def build(preset, device, name="sgbgan", **flags):
     torch.manual_seed(0)
-    method = SGBGAN(resolve(SGBGANConfig, SGBGAN.presets[preset], flags=flags, env={}))
-    size = method.cfg.image_size
-    method.setup(DataSpec(5, 3, size, (5600, 197, 119, 58, 20)))
+    kind = load_method(name)
+    method = kind(resolve(kind.Config, kind.presets[preset], flags=flags, env={}))
+    method.setup(DataSpec(len(COUNTS), 3, method.cfg.image_size, COUNTS))
     return method.to(device).to(memory_format=torch.channels_last)
 
 
@@ -109,34 +118,117 @@ def correct(args):
     return result
 
 
-def time_steps(method, amp, steps=20):
-    """Images per second of discriminator and generator updates as the loop makes them."""
-    cfg, x_c = method.cfg, batch(method.cfg.batch_size, method.cfg.image_size, CUDA)
-    optimisers = {
-        "d": torch.optim.Adam(method.d_parameters(), fused=True),
-        "g": torch.optim.Adam(method.g_parameters(), fused=True),
-    }
+class Updates:
+    """Updates of a method's networks on one batch, as the loop makes them, with the last loss of each kind."""
 
-    def update(name, loss):
-        with torch.autocast("cuda", torch.bfloat16, enabled=amp):
-            total = torch.stack([t.float() for t in loss(*x_c).values()]).sum()
-        optimisers[name].zero_grad(set_to_none=True)
+    def __init__(self, method, amp):
+        self.method, self.amp, self.losses = method, amp, {}
+        self.x_c = batch(method.cfg.batch_size, method.cfg.image_size, CUDA)
+        parameters = {"d": method.d_parameters(), "g": method.g_parameters()}
+        if method.pretrains():
+            parameters["pretrain"] = method.pretrain_parameters()
+        cfg = method.cfg
+        rates = {"d": (cfg.lr_d, cfg.beta1), "g": (cfg.lr_g, cfg.beta1)}
+        rates["pretrain"] = (cfg.lr_pretrain, cfg.pretrain_beta1)
+        self.optimisers = {
+            name: torch.optim.Adam(list(p), lr=rates[name][0], betas=(rates[name][1], cfg.beta2), fused=True)
+            for name, p in parameters.items()
+        }
+
+    def update(self, name, loss):
+        with torch.autocast(CUDA.type, torch.bfloat16, enabled=self.amp):
+            total = torch.stack([t.float() for t in loss(*self.x_c).values()]).sum()
+        self.optimisers[name].zero_grad(set_to_none=True)
         total.backward()
-        optimisers[name].step()
+        self.optimisers[name].step()
+        self.losses[name] = total.detach()
 
-    def step():
-        for _ in range(cfg.n_critic):
-            update("d", method.d_loss)
-        update("g", method.g_loss)
+    def pretrain(self):
+        self.update("pretrain", self.method.pretrain_loss)
 
-    for _ in range(5):
+    def adversarial(self):
+        for _ in range(self.method.cfg.n_critic):
+            self.update("d", self.method.d_loss)
+        with frozen(self.method.d_parameters()):
+            self.update("g", self.method.g_loss)
+
+
+def synchronise():
+    if CUDA.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def rate(step, images, steps, warm_up=5):
+    """Images per second of a step that sees so many."""
+    for _ in range(warm_up):
         step()
-    torch.cuda.synchronize()
+    synchronise()
     start = time.monotonic()
     for _ in range(steps):
         step()
-    torch.cuda.synchronize()
-    return cfg.batch_size * cfg.n_critic * steps / (time.monotonic() - start)
+    synchronise()
+    return images * steps / (time.monotonic() - start)
+
+
+def time_steps(method, amp, steps=20):
+    """Images per second of discriminator and generator updates."""
+    return rate(Updates(method, amp).adversarial, method.cfg.batch_size * method.cfg.n_critic, steps)
+
+
+def random_images(method):
+    """A training set of noise, for what looks at all images between the stages."""
+    size, labels = method.cfg.image_size, np.repeat(np.arange(len(COUNTS)), 40)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, size, size), dtype=np.uint8)
+    return Batches(images, np.arange(len(labels)), labels, "natural", CUDA, method.cfg.batch_size)
+
+
+def try_method(name, steps, flags):
+    """One method from its first to its last stage: finite losses, finite images, and its speed."""
+    method = build("paper", CUDA, name, **flags)
+    updates, size = Updates(method, amp=True), method.cfg.batch_size
+    row = {"batch_size": size, "n_critic": method.cfg.n_critic, "image_size": method.cfg.image_size}
+    if method.pretrains():
+        row["pretrain_images_per_second"] = round(rate(updates.pretrain, size, steps), 1)
+    method.end_pretrain(random_images(method))
+    row["images_per_second"] = round(rate(updates.adversarial, size * method.cfg.n_critic, steps), 1)
+    row["losses"] = {stage: float(loss) for stage, loss in updates.losses.items()}
+    assert all(map(math.isfinite, row["losses"].values())), row
+    c = torch.arange(len(COUNTS), device=CUDA)
+    made = method.sample(method.latent(len(c), device=CUDA), c)
+    assert made.isfinite().all() and made.shape == (len(c), 3, method.cfg.image_size, method.cfg.image_size)
+    return row
+
+
+def methods(args, steps=20, **flags):
+    """All of them in one run, so that the speeds compare."""
+    result = {}
+    for name in METHODS:
+        result[name] = try_method(name, steps, flags)
+        print(name, json.dumps(result[name]), flush=True)
+    return result
+
+
+def tables(args):
+    """Two cells of a published table, as far as the time goes."""
+    import sgbgan_tables
+
+    if not args.data_tables:
+        return {"skipped": "no --data-tables"}
+    work, results = args.work or args.out / "tables-work", args.out / "results"
+    words = ["fashion-mnist", args.data_tables, "--ir", 100, "--methods", "bagan-gp,sgbgan", "--seeds", 0]
+    words += ["--device", CUDA, "--work", work, "--results", results, "--max-minutes", args.minutes]
+    for name in ("commit", "weights"):
+        if value := getattr(args, name):
+            words += [f"--{name}", value]
+    status = sgbgan_tables.main([str(word) for word in words])
+    made = sgbgan_tables.read(sgbgan_tables.results_file(results, "fashion-mnist", False))
+    keep = ("method", "ir", "seed", "seconds", "images_per_second")
+    values = [{**{k: item[k] for k in keep}, **{m: summary(item[m]) for m in ("fid", "ssim")}} for item in made]
+    return {"status": status, "cells": values}
+
+
+def summary(measure):
+    return {part: measure[part] for part in ("minority", "majority")}
 
 
 def throughput(args):
@@ -182,9 +274,11 @@ def real_training(args, preset):
 
 SLICES = {
     "correct": correct,
+    "methods": methods,
     "throughput": throughput,
     "train": lambda args: real_training(args, "default"),
     "paper": lambda args: real_training(args, "paper"),
+    "tables": tables,
 }
 
 
@@ -197,17 +291,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--data-tables", type=Path, help="Fashion-MNIST with train and test folders, for `tables`")
+    parser.add_argument("--weights", type=Path, help="Inception weights for `tables`")
+    parser.add_argument("--work", type=Path, help="keeps unfinished trainings of `tables`; default OUT/tables-work")
+    parser.add_argument("--commit", help="what to record where this is no git checkout")
     parser.add_argument("--only", default="correct,throughput,train")
     parser.add_argument("--minutes", type=float, default=5)
     args = parser.parse_args()
-    if not torch.cuda.is_available():
+    if CUDA.type == "cuda" and not torch.cuda.is_available():
         sys.exit("no CUDA device here; nothing was measured")
     args.out.mkdir(parents=True, exist_ok=True)
     devices.prepare(CUDA)
     failed = False
     for name in args.only.split(","):
         start = time.monotonic()
-        record = {"slice": name, "commit": commit(), **devices.describe(CUDA)}
+        record = {"slice": name, "commit": args.commit or commit(), **devices.describe(CUDA)}
         try:
             record["result"] = SLICES[name](args)
         except Exception:
