@@ -77,3 +77,28 @@ def mean_absolute_error(reconstruction: Tensor, x: Tensor) -> Tensor:
 def mean_squared_error(reconstruction: Tensor, x: Tensor) -> Tensor:
     """Mean over images and pixels of (reconstruction - x)², both in [-1, 1] (BAGAN's autoencoder)."""
     return F.mse_loss(reconstruction.float(), x.float())
+
+
+def nt_xent(view1: Tensor, view2: Tensor, temperature: float = 0.1) -> Tensor:
+    """SimCLR's contrast between two views of the same images (Chen et al. 2020, Eq. 1), a mean over all 2N views.
+
+    Every view must pick its image's other view among all other views: cross-entropy of the cosine similarities over
+    `temperature`. `view1`, `view2`: projections (N, d), row i of both from image i, of any length.
+    """
+    z = F.normalize(torch.cat([view1, view2]).float(), dim=1)  # (2N, d)
+    similarities = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+    return F.cross_entropy(similarities, torch.arange(len(z), device=z.device).roll(len(view1)))
+
+
+def supcon_fake(real1: Tensor, real2: Tensor, fake: Tensor, temperature: float = 0.1) -> Tensor:
+    """ContraD's contrast of generated images against real views (Jeong & Shin 2021, Eq. 8), a mean over the M fakes.
+
+    Supervised contrast with the fakes as the only class: each must pick the other fakes, all alike, among the other
+    fakes and both views of the real images. `real1`, `real2`: projections (N, d); `fake`: (M, d) with M at least 2.
+    """
+    m = len(fake)
+    z = F.normalize(torch.cat([fake, real1, real2]).float(), dim=1)
+    similarities = (z[:m] @ z.T / temperature).fill_diagonal_(-torch.inf)  # (M, M + 2N)
+    log_p = F.log_softmax(similarities, dim=1)[:, :m]
+    others = ~torch.eye(m, dtype=torch.bool, device=z.device)
+    return -log_p[others].mean()

@@ -115,3 +115,46 @@ def test_autoencoder_errors_against_loops():
     differences = [p - q for p, q in zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)]
     assert losses.mean_absolute_error(a, b).item() == pytest.approx(sum(map(abs, differences)) / 18, rel=1e-5)
     assert losses.mean_squared_error(a, b).item() == pytest.approx(sum(d * d for d in differences) / 18, rel=1e-5)
+
+
+def unit(v):
+    return [a / math.sqrt(sum(b * b for b in v)) for a in v]
+
+
+def similarity(a, b, temperature):
+    return math.exp(sum(p * q for p, q in zip(unit(a), unit(b), strict=True)) / temperature)
+
+
+def test_nt_xent_against_loops():
+    view1, view2 = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0))
+    z, t, total = [*view1.tolist(), *view2.tolist()], 0.5, 0.0
+    for i in range(8):
+        partner = (i + 4) % 8
+        total -= math.log(similarity(z[i], z[partner], t) / sum(similarity(z[i], z[k], t) for k in range(8) if k != i))
+    assert losses.nt_xent(view1, view2, t).item() == pytest.approx(total / 8, rel=1e-5)
+    assert losses.nt_xent(view1, view1, 0.1) < losses.nt_xent(view1, view2, 0.1)
+
+
+def test_supcon_fake_against_loops():
+    generator = torch.Generator().manual_seed(1)
+    real1, real2, fake = (torch.randn(n, 5, generator=generator) for n in (4, 4, 3))
+    f, r, t, total = fake.tolist(), [*real1.tolist(), *real2.tolist()], 0.5, 0.0
+    for i in range(3):
+        below = sum(similarity(f[i], o, t) for k, o in enumerate(f) if k != i) + sum(similarity(f[i], o, t) for o in r)
+        total -= sum(math.log(similarity(f[i], f[j], t) / below) for j in range(3) if j != i) / 2
+    assert losses.supcon_fake(real1, real2, fake, t).item() == pytest.approx(total / 3, rel=1e-5)
+
+
+def test_contrasts_do_not_depend_on_the_length_of_projections():
+    view1, view2, fake = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(losses.nt_xent(3 * view1, view2), losses.nt_xent(view1, 0.1 * view2))
+    torch.testing.assert_close(losses.supcon_fake(view1, view2, 7 * fake), losses.supcon_fake(view1, view2, fake))
+
+
+def test_supcon_pulls_fakes_together_and_away_from_real_views():
+    fake = torch.tensor([[1.0, 0.2], [1.0, -0.2]], requires_grad=True)
+    real = torch.tensor([[1.0, 0.0]])
+    losses.supcon_fake(real, real, fake).backward()
+    step = fake.detach() - 0.01 * fake.grad
+    far = losses.supcon_fake(-real, -real, fake.detach())
+    assert losses.supcon_fake(real, real, step) < losses.supcon_fake(real, real, fake.detach()) and far < 0.1

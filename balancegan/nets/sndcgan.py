@@ -1,0 +1,167 @@
+"""SNDCGAN: the generator and the plain discriminator of ContraD and Damage GAN, and the heads that they share.
+
+Miyato et al.: "Spectral Normalization for Generative Adversarial Networks", ICLR 2018, arXiv 1802.05957 (Table 3); the
+heads are ContraD's (Jeong & Shin, ICLR 2021, arXiv 2103.09742). Sizes of 32 px and more, by the side of the first
+feature map. `width` is the number of channels of the widest map on the image's own grid, 64 in the papers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+SLOPE = 0.1
+PROJECTION = 128
+
+Convolution = Callable[..., nn.Conv2d]
+"""`nn.Conv2d`, or a class that is built and called like it."""
+
+
+class SNDCGANGenerator(nn.Module):
+    """Dense to an eighth of the side, three transposed convolutions, 3x3 convolution, tanh.
+
+    Batch norm and ReLU after every layer but the last. Unconditional: the label is taken and not looked at, so that all
+    generators are called alike. Shapes: z (N, latent_dim), c (N,) -> images (N, channels, S, S) in [-1, 1].
+    """
+
+    def __init__(self, channels: int, image_size: int, width: int = 64, latent_dim: int = 128) -> None:
+        super().__init__()
+        self.side = image_size // 8
+        self.top = 8 * width
+        self.dense = nn.Linear(latent_dim, self.top * self.side**2, bias=False)
+        layers: list[nn.Module] = [nn.BatchNorm2d(self.top), nn.ReLU()]
+        for inside, outside in ((8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)):
+            layers += [nn.ConvTranspose2d(inside, outside, 4, 2, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+        self.up = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Images."""
+        return torch.tanh(self.up(self.dense(z).view(len(z), self.top, self.side, self.side)))
+
+
+class SNDCGANTrunk(nn.Sequential):
+    """Seven spectrally normalised convolutions, from `width` to 8 times `width` channels at an eighth of the side.
+
+    Shapes: (N, channels, S, S) -> (N, features).
+    """
+
+    def __init__(self, channels: int, image_size: int, width: int = 64, convolution: Convolution = nn.Conv2d) -> None:
+        layers: list[nn.Module] = []
+        inside = channels
+        for outside in (width, 2 * width, 4 * width):
+            layers += [normalised(convolution(inside, outside, 3, 1, 1)), nn.LeakyReLU(SLOPE)]
+            layers += [normalised(convolution(outside, outside, 4, 2, 1)), nn.LeakyReLU(SLOPE)]
+            inside = outside
+        layers += [normalised(convolution(inside, 8 * width, 3, 1, 1)), nn.LeakyReLU(SLOPE), nn.Flatten()]
+        super().__init__(*layers)
+        self.features = 8 * width * (image_size // 8) ** 2
+
+
+class ContrastiveDiscriminator(nn.Module):
+    """A trunk, a logit head and two projection heads (for real views, and for generated images), all two-layer MLPs.
+
+    `features(x)` (N, F); `logit(features)` (N,); `project_real(features)` and `project_fake(features)` (N, 128).
+    `trunk` must have the number F as its attribute `features`.
+    """
+
+    def __init__(self, trunk: nn.Module, hidden: int = 512) -> None:
+        super().__init__()
+        size = int(trunk.features)  # type: ignore[arg-type]
+        self.trunk = trunk
+        self.logit_head = _mlp(size, hidden, 1, spectral=True)
+        self.real_head = _mlp(size, hidden, PROJECTION)
+        self.fake_head = _mlp(size, hidden, PROJECTION)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the heads see."""
+        return self.trunk(x)
+
+    def logit(self, features: Tensor) -> Tensor:
+        """Logit of 'real'."""
+        return self.logit_head(features).squeeze(1)
+
+    def project_real(self, features: Tensor) -> Tensor:
+        """For the contrast between views of real images."""
+        return self.real_head(features)
+
+    def project_fake(self, features: Tensor) -> Tensor:
+        """For the contrast of generated images against real ones."""
+        return self.fake_head(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images."""
+        return self.logit(self.features(x))
+
+
+def normalised(layer: nn.Module) -> nn.Module:
+    """The layer with its weight divided by its largest singular value (one power iteration per training pass)."""
+    return spectral_norm(layer)
+
+
+def _mlp(inside: int, hidden: int, outside: int, *, spectral: bool = False) -> nn.Sequential:
+    layers = nn.Linear(inside, hidden), nn.Linear(hidden, outside)
+    first, last = (normalised(layer) if spectral else layer for layer in layers)
+    return nn.Sequential(first, nn.LeakyReLU(SLOPE), last)
+
+
+class PrunableConv2d(nn.Conv2d):
+    """A convolution that can be run with some of its weights masked out (SDCLR's self-competitor).
+
+    The mask multiplies the weight as it is used: where the weight is spectrally normalised, after the normalisation, by
+    the dense weight's singular value, so that pruning takes weights away and does not rescale those that stay. Masked
+    weights get no gradient from a pruned pass. The mask is a buffer: saved with the weights.
+    """
+
+    mask: Tensor
+
+    def __init__(self, *args: int, **options: int) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type]
+        self.register_buffer("mask", torch.ones_like(self.weight))
+        self.pruned = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve with the whole weight, or with the masked one while `pruned`."""
+        weight = self.weight * self.mask if self.pruned else self.weight
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+def prunable(network: nn.Module) -> list[PrunableConv2d]:
+    """The convolutions of a network that can be pruned, in its order."""
+    return [m for m in network.modules() if isinstance(m, PrunableConv2d)]
+
+
+@torch.no_grad()
+def set_masks(network: nn.Module, fraction: float) -> None:
+    """Mask the `fraction` of convolution weights that are smallest in magnitude, over all layers together.
+
+    Weights are ranked as they are used, after spectral normalisation: before it, a layer's scale means nothing. Of
+    equal weights the first in order go.
+    """
+    layers = prunable(network)
+    was_training = network.training
+    network.eval()  # reading a normalised weight in training mode would take a step of its power iteration
+    sizes = torch.cat([layer.weight.abs().flatten() for layer in layers])
+    network.train(was_training)
+    keep = torch.ones_like(sizes)
+    keep[torch.argsort(sizes, stable=True)[: int(fraction * len(sizes))]] = 0.0
+    for layer, part in zip(layers, keep.split([layer.mask.numel() for layer in layers]), strict=True):
+        layer.mask.copy_(part.view_as(layer.mask))
+
+
+class pruned:  # noqa: N801 (reads as an adjective at its place of use)
+    """While inside, the network's prunable convolutions use their masks."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.layers = prunable(network)
+
+    def __enter__(self) -> None:
+        for layer in self.layers:
+            layer.pruned = True
+
+    def __exit__(self, *_: object) -> None:
+        for layer in self.layers:
+            layer.pruned = False
