@@ -261,8 +261,8 @@ def sample(
 
     where = resolve_device(device)
     prepare(where)
-    wanted = parse_seeds(seeds) if seeds else list(range(n))
-    document = look(find_run(run, runs), parse_names(classes), wanted, out, device=where, note=console.note)
+    wanted = parse_seeds(seeds) if seeds else None
+    document = look(find_run(run, runs), parse_names(classes), wanted, n, out, device=where, note=console.note)
     console.result(document, show_sample)
 
 

@@ -57,6 +57,7 @@ class MethodConfig:
     lr_g: float = 2e-4
     lr_d: float = 2e-4
     lr_pretrain: float = 2e-4
+    warmup_steps: int = 0  # adversarial steps over which the learning rates rise linearly from 0
     beta1: float = 0.5
     beta2: float = 0.999
     pretrain_beta1: float = 0.5
@@ -71,7 +72,7 @@ class MethodConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "n_critic", "log_every", "sample_every", "save_every", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed"):
+        for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "warmup_steps"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.seed < 2**63, "seed", self.seed, "below 2**63")
         for name in ("lr_g", "lr_d", "lr_pretrain"):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from balancegan.data.export import is_free
@@ -14,19 +15,23 @@ from balancegan.files import disk_errors, refuse_source, write_atomic
 from balancegan.grid import png_bytes, save_grid, to_pil
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
-from balancegan.sample import Sampler
+from balancegan.sample import CHUNK, Sampler
 
 
 def look(
     run: RunDir,
     classes: Sequence[str],
-    seeds: Sequence[int],
+    seeds: Sequence[int] | None,
+    n: int,
     out: Path | None,
     *,
     device: torch.device,
     note: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Sample the given seeds of the given classes (all if empty); returns the command's JSON document.
+    """Sample the given classes (all if empty); returns the command's JSON document.
+
+    The first `n` images of each class, or those of the given `seeds`; where the method makes no class on request, those
+    of the seeds that belong to it.
 
     `out` ending in .png is a new grid with one row per class, any other `out` a new folder with one PNG per image; by
     default a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
@@ -46,22 +51,35 @@ def look(
     names = restored.class_names
     chosen = [name for name in names if not classes or name in classes]
     sampler = Sampler(restored.method, device)
-    rows = [sampler.images(names.index(name), seeds) for name in chosen]
+    found = {name: _images(sampler, names.index(name), seeds, n) for name in chosen}
+    rows = [images for _, images in found.values()]
+    for name in (name for name, (_, images) in found.items() if len(images) < (len(seeds) if seeds else n)):
+        note(f"{name}: {len(found[name][1])} images only: the method assigns few or none to this class")
     with disk_errors(f"write {out}"):
         if out.suffix.lower() == ".png":
             out.parent.mkdir(parents=True, exist_ok=True)
             save_grid(rows, out, chosen)
         else:
-            for name, images in zip(chosen, rows, strict=True):
+            for name, (of_class, images) in found.items():
                 (out / name).mkdir(parents=True, exist_ok=True)
-                for seed, image in zip(seeds, images, strict=True):
+                for seed, image in zip(of_class, images, strict=True):
                     write_atomic(out / name / f"{seed}.png", png_bytes(to_pil(image)))
     return {
         "schema_version": 1,
         "run": str(run.path),
         "step": restored.checkpoint.step,
         "classes": chosen,
-        "seeds": list(seeds),
-        "images": len(chosen) * len(seeds),
+        "seeds": list(seeds or range(n)),
+        "images": sum(map(len, rows)),
         "out": str(out.absolute()),
     }
+
+
+def _images(sampler: Sampler, label: int, seeds: Sequence[int] | None, n: int) -> tuple[Sequence[int], np.ndarray]:
+    """Seeds and images of one class."""
+    if seeds is None:
+        return sampler.first(label, n)
+    images = [sampler.of_class(label, seed // CHUNK) for seed in seeds]
+    mine = [i for i, seed in enumerate(seeds) if images[i][1][seed % CHUNK]]
+    pixels = [images[i][0][seeds[i] % CHUNK][None] for i in mine]
+    return [seeds[i] for i in mine], np.concatenate([np.empty((0, *sampler.shape), np.uint8), *pixels])

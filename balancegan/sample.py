@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from balancegan.device import memory_errors
+from balancegan.errors import CheckpointError
 from balancegan.methods.base import Method
 from balancegan.metrics.memorisation import copy_threshold, crowded_threshold, nearest, pixel_features
 from balancegan.pixels import to_uint8
@@ -31,14 +32,49 @@ class Sampler:
     """Generates in chunks of fixed size and fixed membership: seed s is always image s mod `CHUNK` of its chunk.
 
     Floating-point results can depend on a batch's size and on the position in it; so both depend on the seed alone.
+    A method that is not conditional makes the same image of a seed whatever the class; then the class of an image is
+    what the method assigns to it.
     """
 
     def __init__(self, method: Method, device: torch.device) -> None:
+        if not method.ready:
+            raise CheckpointError(
+                f"the training of {method.title} never came to an end", "continue it to its end first"
+            )
         self.method = method.to(device).to(memory_format=torch.channels_last).eval()
         self.device = device
+        self.shape = (method.data.channels, method.data.image_size, method.data.image_size)
+        self._assigned: dict[int, np.ndarray] = {}  # chunk -> the classes of its images, -1 for none
 
     def chunk(self, label: int, index: int) -> np.ndarray:
         """Images of seeds index·CHUNK … (index+1)·CHUNK - 1 of one class: uint8 (CHUNK, C, S, S)."""
+        return to_uint8(self._generate(label, index)).contiguous().cpu().numpy()
+
+    def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A chunk, and which of its images are of the class: uint8 (CHUNK, C, S, S) and bool (CHUNK,)."""
+        if self.method.conditional:
+            return self.chunk(label, index), np.ones(CHUNK, bool)
+        if index in self._assigned and not (self._assigned[index] == label).any():
+            return np.empty((CHUNK, *self.shape), np.uint8), np.zeros(CHUNK, bool)
+        x = self._generate(label, index)
+        self._assigned[index] = self.method.assign(x).cpu().numpy()
+        return to_uint8(x).contiguous().cpu().numpy(), self._assigned[index] == label
+
+    def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
+        """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
+        chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
+        return np.stack([chunks[seed // CHUNK][seed % CHUNK] for seed in seeds])
+
+    def first(self, label: int, n: int) -> tuple[list[int], np.ndarray]:
+        """Seeds and images uint8 (m, C, S, S) of a class's first n images; m < n where it hardly ever comes."""
+        seeds, images = [], [np.empty((0, *self.shape), np.uint8)]
+        for seed, image in accepted_images(self, label, n, None):
+            seeds.append(seed)
+            images.append(image[None])
+        return seeds, np.concatenate(images)
+
+    def _generate(self, label: int, index: int) -> Tensor:
+        """The same as floats in [-1, 1] on the device."""
         z = latents(self.method, range(index * CHUNK, (index + 1) * CHUNK)).to(self.device)
         c = torch.full((CHUNK,), label, device=self.device)
         # Benchmarked kernels and TF32 could differ from one process to the next; here equal bytes count.
@@ -46,21 +82,21 @@ class Sampler:
             memory_errors(self.device, "use --device cpu"),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            return to_uint8(self.method.sample(z, c)).contiguous().cpu().numpy()
-
-    def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
-        """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
-        chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
-        return np.stack([chunks[seed // CHUNK][seed % CHUNK] for seed in seeds])
+            return self.method.sample(z, c)
 
 
 def grid_images(method: Method, device: torch.device, columns: int = GRID_COLUMNS) -> list[np.ndarray]:
-    """One row per class from seeds 0 … columns-1 (a column shares its latent): each uint8 (columns, C, S, S)."""
-    z = latents(method, range(columns)).to(device)
-    return [
-        to_uint8(method.sample(z, torch.full((columns,), label, device=device))).cpu().numpy()
-        for label in range(method.data.num_classes)
-    ]
+    """As many rows as classes, each uint8 (columns, C, S, S).
+
+    Of a conditional method one row per class from seeds 0 … columns-1 (a column shares its latent); of another method
+    as many different seeds, whatever comes.
+    """
+    rows = []
+    for label in range(method.data.num_classes):
+        first = 0 if method.conditional else label * columns
+        z = latents(method, range(first, first + columns)).to(device)
+        rows.append(to_uint8(method.sample(z, torch.full((columns,), label, device=device))).cpu().numpy())
+    return rows
 
 
 @dataclass
@@ -100,8 +136,9 @@ def accepted_images(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield up to `need` pairs of seed and image uint8 (C, S, S), in the order of seeds from `first_seed` on.
 
-    Ends early when fewer than `LOWEST_ACCEPTANCE` of the latest samples passed the filter, or after
-    `TRIES_PER_IMAGE` samples per image: such a class is delivered short rather than with copies.
+    Images that the method assigns to other classes are passed over. Ends early when fewer than `LOWEST_ACCEPTANCE` of
+    the latest samples were taken, or after `TRIES_PER_IMAGE` samples per image: such a class is delivered short rather
+    than with copies or with images of other classes.
     """
     found, first = 0, first_seed // CHUNK
     recent: deque[int] = deque(maxlen=RECENT_CHUNKS)  # accepted per chunk
@@ -109,11 +146,14 @@ def accepted_images(
     while found < need and (index - first) * CHUNK < TRIES_PER_IMAGE * need + RECENT_CHUNKS * CHUNK:
         if len(recent) == RECENT_CHUNKS and sum(recent) < LOWEST_ACCEPTANCE * RECENT_CHUNKS * CHUNK:
             break
-        images = sampler.chunk(label, index)
-        mask = keep(images) if keep else np.ones(len(images), bool)
+        images, belongs = sampler.of_class(label, index)
+        mask = belongs.copy()
+        if keep and belongs.any():
+            mask[belongs] = keep(images[belongs])
         chosen = np.flatnonzero(mask)[: need - found]
         if keep:  # what comes after the last image that was needed counts neither way
-            keep.rejected += int((~mask[: chosen[-1] if found + len(chosen) == need else len(mask)]).sum())
+            end = chosen[-1] if found + len(chosen) == need else len(mask)
+            keep.rejected += int((belongs & ~mask)[:end].sum())
         for i in chosen:
             yield index * CHUNK + int(i), images[i]
             found += 1

@@ -46,6 +46,7 @@ class TrainResult:
     images_per_second: float  # of this call, or of the run when this call had nothing to do
     resumed_from: str | None
     finished: bool
+    signum: int | None = None  # a signal that came in the last step, too late to stop anything
 
 
 def train(
@@ -89,6 +90,7 @@ class _Loop:
         self.step, self.images_seen, self.seconds, self.rollbacks = 0, 0, 0.0, 0
         self.stage = ""
         self.optimisers: dict[str, torch.optim.Adam] = {}
+        self.rates: dict[str, float] = {}
         self.sums: dict[str, Tensor] = {}
         self.broken = torch.zeros((), dtype=torch.bool, device=device)
         self.steps_since_tick, self._ticked_images = 0, 0
@@ -117,7 +119,7 @@ class _Loop:
                     self.method.update_ema(0.0)  # the average begins with the adversarial stage; until then it follows
                     if self.step == self.cfg.pretrain_steps:
                         self._enter(ADVERSARIAL)
-                if self.step == self.total:
+                if ending and self.step > self.cfg.pretrain_steps:
                     self._seed("end")
                     self.method.end_training(self.batches)
                 if self._at_sample() or ending or self.step == self.cfg.pretrain_steps:
@@ -144,6 +146,7 @@ class _Loop:
             images_per_second=round(images / max(seconds, 1e-9), 2),
             resumed_from=resumed,
             finished=self.step >= self.total,
+            signum=stop.signum,
         )
 
     def _one_step(self) -> None:
@@ -175,6 +178,7 @@ class _Loop:
             total = torch.stack([t.float() for t in terms.values()]).sum()
         self.optimisers[name].zero_grad(set_to_none=True)
         total.backward()
+        self._warm_up(name)
         self.optimisers[name].step()
         self.broken |= ~torch.isfinite(total.detach())
         share = 1 / self.cfg.n_critic if name == "d" else 1.0
@@ -182,6 +186,13 @@ class _Loop:
             key = f"loss/{name}/{term}"
             value = share * value.detach().float()
             self.sums[key] = self.sums[key] + value if key in self.sums else value
+
+    def _warm_up(self, name: str) -> None:
+        """Set the learning rate of an adversarial step; afterwards, and in pre-training, it is constant."""
+        done = self.step - self.cfg.pretrain_steps
+        if self.stage == ADVERSARIAL and done < self.cfg.warmup_steps:
+            for group in self.optimisers[name].param_groups:
+                group["lr"] = self.rates[name] * (done + 1) / self.cfg.warmup_steps
 
     def _update_ema(self) -> None:
         halflife = self.cfg.ema_halflife * 1000
@@ -212,12 +223,15 @@ class _Loop:
                 "d": (method.d_parameters(), cfg.lr_d, cfg.beta1),
                 "g": (method.g_parameters(), cfg.lr_g, cfg.beta1),
             }
-        scale = 0.5**self.rollbacks
+        self.rates = {name: lr * 0.5**self.rollbacks for name, (_, lr, _) in plan.items()}
         self.optimisers = {
             name: torch.optim.Adam(
-                list(parameters), lr=lr * scale, betas=(beta1, cfg.beta2), fused=self.device.type in ("cpu", "cuda")
+                list(parameters),
+                lr=self.rates[name],
+                betas=(beta1, cfg.beta2),
+                fused=self.device.type in ("cpu", "cuda"),
             )
-            for name, (parameters, lr, beta1) in plan.items()
+            for name, (parameters, _, beta1) in plan.items()
         }
 
     def _resume_or_start(self) -> str | None:
@@ -298,9 +312,9 @@ class _Loop:
         self._say(f"Step {at}: {why}; back to step {self.step} with learning rates times {0.5**self.rollbacks:g}.")
 
     def _save_samples(self) -> None:
-        save_grid(
-            grid_images(self.method, self.device), self.run.samples / f"step-{self.step:06d}.png", self.class_names
-        )
+        # Without labels where the rows are not classes.
+        names = self.class_names if self.method.conditional else None
+        save_grid(grid_images(self.method, self.device), self.run.samples / f"step-{self.step:06d}.png", names)
 
     def _save(self) -> None:
         state = {
@@ -321,10 +335,9 @@ class _Loop:
             self.rollbacks = state["rollbacks"] if rollbacks is None else rollbacks
             self._enter(state["stage"], fresh=False)
             for name, optimiser in self.optimisers.items():
-                rates = [group["lr"] for group in optimiser.param_groups]
                 optimiser.load_state_dict(state["optimisers"][name])
-                for group, lr in zip(optimiser.param_groups, rates, strict=True):
-                    group["lr"] = lr
+                for group in optimiser.param_groups:
+                    group["lr"] = self.rates[name]
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"checkpoint {checkpoint.path.name} does not fit this run ({error!r})") from None
         self.run.truncate_metrics(self.step)

@@ -69,14 +69,18 @@ def test_every_method_fills_a_folder_and_reports(discs, tmp_path, method, monkey
     monkeypatch.setattr("balancegan.balance.find_inception_weights", lambda explicit=None: None)
     run = RunDir(train_tiny(discs, tmp_path / "runs", method=method)["run"])
     document = go(run, tmp_path / "out", report=True)
-    assert document["complete"] and document["imbalance_rate_after"] == 1
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["method"] == load_method(method).title and [c["synthetic"] for c in report["classes"]] == [0, 16, 18]
+    assert report["method"] == load_method(method).title
+    made = {c["name"]: c["synthetic"] for c in report["classes"]}
+    short = [name for name, n in {"ant": 0, "bee": 16, "cat": 18}.items() if made[name] < n]
+    # A generator without classes that saw six batches may never make one of them: then the folder says so.
+    assert document["short"] == short and document["complete"] == (not short)
+    assert not short or not load_method(method).conditional
     again = go(RunDir(run.path), tmp_path / "again", seed=0)
     fakes = [
         {n: d for n, d in tree(folder).items() if "syn_" in n} for folder in (tmp_path / "out", tmp_path / "again")
     ]
-    assert again["complete"] and fakes[0] == fakes[1] and len(fakes[0]) == 34
+    assert again["short"] == short and fakes[0] == fakes[1] and len(fakes[0]) == sum(made.values())
 
 
 def test_a_run_on_thinned_images_fills_no_folder(discs, tmp_path):

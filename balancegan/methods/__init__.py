@@ -17,6 +17,9 @@ METHODS: dict[str, str] = {
     "cwgan-gp": "balancegan.methods.cwgan_gp:CWGANGP",
     "bagan-gp": "balancegan.methods.bagan_gp:BAGANGP",
     "sgbgan": "balancegan.methods.sgbgan:SGBGAN",
+    "sndcgan": "balancegan.methods.sndcgan:SNDCGAN",
+    "contrad": "balancegan.methods.contrad:ContraD",
+    "damage-gan": "balancegan.methods.damage_gan:DamageGAN",
 }
 
 PAPER_TABLE = ("dcgan", "bagan", "cwgan-gp", "bagan-gp", "sgbgan")

@@ -45,7 +45,7 @@ class Method(nn.Module):
 
     Life of an instance: `build` once; while `pretrain_steps` last, `pretrain_loss`, then `end_pretrain`; then for each
     step `n_critic` times `d_loss` and once `g_loss`; `on_epoch` after every pass over the data's size; `end_training`
-    at the end. Random numbers are drawn from torch's global generators, which the loop seeds from (seed, step).
+    whenever it ends. Random numbers are drawn from torch's global generators, which the loop seeds from (seed, step).
     """
 
     Config: ClassVar[type[MethodConfig]]
@@ -116,7 +116,16 @@ class Method(nn.Module):
         """Called whenever as many images were drawn as the training set has."""
 
     def end_training(self, batches: Batches) -> None:
-        """Called once after the last step."""
+        """Called after the last step, and whenever a training is cut short in its adversarial stage."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether images of a class can be sampled."""
+        return True
+
+    def assign(self, x: Tensor) -> Tensor:
+        """The class of each generated image (N,), -1 for none: for methods that cannot be asked for a class."""
+        raise NotImplementedError
 
     def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:
         """Draw z (n, latent_dim) from the generator's prior, by default a standard normal."""

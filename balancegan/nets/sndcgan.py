@@ -61,28 +61,34 @@ class SNDCGANTrunk(nn.Sequential):
         self.features = 8 * width * (image_size // 8) ** 2
 
 
-class ContrastiveDiscriminator(nn.Module):
-    """A trunk, a logit head and two projection heads (for real views, and for generated images), all two-layer MLPs.
-
-    `features(x)` (N, F); `logit(features)` (N,); `project_real(features)` and `project_fake(features)` (N, 128).
-    `trunk` must have the number F as its attribute `features`.
-    """
+class TrunkDiscriminator(nn.Module):
+    """A trunk and a two-layer MLP to one logit; `trunk` has the number of its features as its attribute `features`."""
 
     def __init__(self, trunk: nn.Module, hidden: int = 512) -> None:
         super().__init__()
-        size = int(trunk.features)  # type: ignore[arg-type]
         self.trunk = trunk
-        self.logit_head = _mlp(size, hidden, 1, spectral=True)
-        self.real_head = _mlp(size, hidden, PROJECTION)
-        self.fake_head = _mlp(size, hidden, PROJECTION)
+        self.logit_head = _mlp(_size(trunk), hidden, 1, spectral=True)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the heads see."""
+        """What the heads see: (N, channels, S, S) -> (N, F)."""
         return self.trunk(x)
 
     def logit(self, features: Tensor) -> Tensor:
-        """Logit of 'real'."""
+        """Logit of 'real': (N, F) -> (N,)."""
         return self.logit_head(features).squeeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images (N,)."""
+        return self.logit(self.features(x))
+
+
+class ContrastiveDiscriminator(TrunkDiscriminator):
+    """With two projection heads to 128: for the contrast of real views, and of generated images against them."""
+
+    def __init__(self, trunk: nn.Module, hidden: int = 512) -> None:
+        super().__init__(trunk, hidden)
+        self.real_head = _mlp(_size(trunk), hidden, PROJECTION)
+        self.fake_head = _mlp(_size(trunk), hidden, PROJECTION)
 
     def project_real(self, features: Tensor) -> Tensor:
         """For the contrast between views of real images."""
@@ -92,9 +98,9 @@ class ContrastiveDiscriminator(nn.Module):
         """For the contrast of generated images against real ones."""
         return self.fake_head(features)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of images."""
-        return self.logit(self.features(x))
+
+def _size(trunk: nn.Module) -> int:
+    return int(trunk.features)  # type: ignore[arg-type]
 
 
 def normalised(layer: nn.Module) -> nn.Module:

@@ -1,0 +1,121 @@
+"""ContraD: a discriminator whose features are learned by contrast alone.
+
+Jeong, Shin: "Training GANs with Stronger Augmentations via Contrastive Discriminator", ICLR 2021, arXiv 2103.09742.
+The trunk and two projection heads are trained by SimCLR's contrast of two augmented views of the real images
+(`nt_xent`) and by a supervised contrast of generated images against both views (`supcon_fake`). The logit head sees
+the features detached: the adversarial loss trains that head and nothing below it. The generator is trained through
+augmentation, trunk and head, with the non-saturating loss. Batch 512, Adam 2e-4 with betas (0.5, 0.999), learning
+rates warmed up over 3,000 steps, 200,000 steps; the trunk of the published runs on CIFAR-10 is the SN-ResNet-18.
+
+Where the paper leaves a choice: the adversarial loss looks at the first view of the real images; both networks'
+learning rates are warmed up; the projection heads have no spectral norm (their output is normalised anyway). `tiny`
+has SNDCGAN's trunk and a batch of 64, which gives the contrast fewer images to tell apart than it likes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from balancegan import losses
+from balancegan.augment import SimCLRAugment
+from balancegan.errors import UsageError
+from balancegan.methods.base import Terms
+from balancegan.methods.unconditional import UnconditionalConfig, UnconditionalGAN
+from balancegan.nets.sndcgan import ContrastiveDiscriminator
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContraDConfig(UnconditionalConfig):
+    """ContraD's fields."""
+
+    temperature: float = 0.1
+    lambda_con: float = 1.0  # weight of the generated images' contrast
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature <= 0 or self.lambda_con < 0:
+            what = f"temperature = {self.temperature}, lambda_con = {self.lambda_con} cannot work"
+            raise UsageError(what, "give a temperature above 0 and a weight of 0 or more")
+        if self.batch_size < 2:
+            raise UsageError("batch_size = 1 cannot work", "a contrast needs at least two images in a batch")
+
+
+class ContraD(UnconditionalGAN):
+    """The method; see the module's docstring."""
+
+    Config = ContraDConfig
+    title = "ContraD"
+    paper = "Jeong, Shin 2021, arXiv 2103.09742"
+    presets: ClassVar = {
+        "paper": {
+            "image_size": 32,
+            "trunk": "snresnet18",
+            "batch_size": 512,
+            "warmup_steps": 3000,
+            "steps": 200_000,
+        },
+        "default": {
+            "image_size": 32,
+            "trunk": "snresnet18",
+            "batch_size": 256,
+            "warmup_steps": 1500,
+            "sampling": "sqrt",
+            "ema_halflife": 20.0,
+            "steps": 50_000,
+        },
+        "tiny": {
+            "image_size": 32,
+            "width": 32,
+            "d_width": 16,
+            "batch_size": 64,
+            "warmup_steps": 200,
+            "sampling": "sqrt",
+            "lr_g": 4e-4,
+            "lr_d": 4e-4,
+            "ema_halflife": 10.0,
+            "steps": 10_000,
+        },
+    }
+    cfg: ContraDConfig
+    D: ContrastiveDiscriminator
+    augment = SimCLRAugment()
+
+    def discriminator(self, trunk: nn.Module) -> ContrastiveDiscriminator:
+        """With two projection heads."""
+        return ContrastiveDiscriminator(trunk)
+
+    def d_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Both contrasts for the trunk, and the adversarial loss for the logit head alone.
+
+        Two views of the real images and one of the generated ones go through the trunk in one pass; inside it every
+        weight is normalised once.
+        """
+        n = len(x)
+        with torch.no_grad():
+            x_fake = self.generate(n, x.device).to(x.dtype)
+        views = self.augment(torch.cat([x, x, x_fake]))
+        with parametrize.cached():
+            real1, real2, fake = self.D.features(views).split(n)
+            first = self.contrasted_view(views[:n], real1)
+            view1, view2 = (self.D.project_real(features) for features in (first, real2))
+            other1, other2, others = (self.D.project_fake(features) for features in (real1, real2, fake))
+            logits_real, logits_fake = self.D.logit(torch.cat([real1, fake]).detach()).split(n)
+        temperature = self.cfg.temperature
+        return {
+            "nt_xent": losses.nt_xent(view1, view2, temperature),
+            "supcon": self.cfg.lambda_con * losses.supcon_fake(other1, other2, others, temperature),
+            "real": losses.bce_as_real(logits_real),
+            "fake": losses.bce_as_fake(logits_fake),
+        }
+
+    def contrasted_view(self, view: Tensor, features: Tensor) -> Tensor:
+        """Features of the first view of the real images as SimCLR's contrast sees them, here those of the trunk."""
+        return features
+
+    def g_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Non-saturating, through the augmentation."""
+        return {"fake": losses.bce_as_real(self.D(self.augment(self.generate(len(x), x.device))))}

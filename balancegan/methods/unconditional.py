@@ -1,0 +1,158 @@
+"""What the methods of the Damage GAN paper share: unconditional generators, and classes assigned afterwards.
+
+The generator knows no classes. A linear evaluator (Damage GAN, §4.3, after ContraD's evaluation), a logistic regression
+on the discriminator's frozen features, says to which class a generated image belongs, and images of a class are those
+that it assigns to it. It is fitted to the training images whenever a training ends or is interrupted, with weights that
+make the classes equal (otherwise a rare class would hardly ever be assigned), and saved with the run.
+
+This module holds no method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from balancegan.config import MethodConfig
+from balancegan.errors import UsageError
+from balancegan.methods.base import Batches, DataSpec, Method
+from balancegan.nets.sndcgan import Convolution, SNDCGANGenerator, SNDCGANTrunk, TrunkDiscriminator
+from balancegan.nets.snresnet import SNResNet18Trunk
+
+TRUNKS = {"sndcgan": SNDCGANTrunk, "snresnet18": SNResNet18Trunk}
+PER_CLASS = 1000  # training images at most to which the evaluator is fitted: more change it little
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnconditionalConfig(MethodConfig):
+    """The networks' fields."""
+
+    latent_dim: int = 128
+    width: int = 64  # channels of the widest map on the image's own grid, in the generator
+    d_width: int = 64  # the same in the discriminator
+    trunk: str = "sndcgan"  # or snresnet18
+    accept_above: float = 0.5  # an image belongs to a class when the evaluator gives it more than this
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.trunk not in TRUNKS:
+            raise UsageError(f"trunk = {self.trunk!r} cannot work", f"give {' or '.join(TRUNKS)}")
+        for name in ("latent_dim", "width", "d_width"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} = {getattr(self, name)} cannot work", f"give {name} at least 1")
+        if not 0 <= self.accept_above < 1:
+            raise UsageError(f"accept_above = {self.accept_above} cannot work", "give a probability below 1")
+
+
+class LinearEvaluator(nn.Module):
+    """Multinomial logistic regression on standardised features: (N, F) -> log-probabilities (N, K).
+
+    Its numbers are buffers: fitted by scikit-learn, saved with the weights, not trained by the loop.
+    """
+
+    fitted: Tensor
+    shift: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, features: int, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+        for name, shape in (("shift", (features,)), ("weight", (num_classes, features)), ("bias", (num_classes,))):
+            self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Log-probabilities of the classes; equal ones before it was fitted."""
+        z = (features.float() - self.shift) / self.scale
+        return torch.log_softmax(z @ self.weight.T + self.bias, dim=1)
+
+    @torch.no_grad()
+    def fit(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Fit to features (N, F) of images with labels (N,); a class without images is never assigned."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler().fit(features)
+        model = LogisticRegression(class_weight="balanced", max_iter=500).fit(scaler.transform(features), labels)
+        weight, bias = model.coef_, model.intercept_
+        if len(model.classes_) == 2:  # scikit-learn gives one row for two classes
+            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+        self.bias.fill_(-1e9)
+        for row, label in enumerate(model.classes_):
+            self.weight[label] = torch.as_tensor(weight[row])
+            self.bias[label] = float(bias[row])
+        self.shift.copy_(torch.as_tensor(scaler.mean_))
+        self.scale.copy_(torch.as_tensor(scaler.scale_))
+        self.fitted.fill_(True)
+
+
+class UnconditionalGAN(Method):
+    """SNDCGAN's generator, a discriminator on a chosen trunk, and the linear evaluator."""
+
+    conditional = False
+    image_sizes = (16, 32, 64, 128)
+    cfg: UnconditionalConfig
+    D: TrunkDiscriminator
+
+    def build(self, data: DataSpec) -> None:
+        """Generator `G`, discriminator `D` and `evaluator`."""
+        cfg = self.cfg
+        self.latent_dim = cfg.latent_dim
+        self.G = SNDCGANGenerator(data.channels, data.image_size, cfg.width, cfg.latent_dim)
+        self.D = self.discriminator(self.trunk(data))
+        self.evaluator = LinearEvaluator(int(self.D.trunk.features), data.num_classes)  # type: ignore[arg-type]
+
+    def discriminator(self, trunk: nn.Module) -> TrunkDiscriminator:
+        """D(x): a logit on the trunk's features."""
+        return TrunkDiscriminator(trunk)
+
+    def trunk(self, data: DataSpec, convolution: Convolution = nn.Conv2d) -> nn.Module:
+        """What makes features of images."""
+        return TRUNKS[self.cfg.trunk](data.channels, data.image_size, self.cfg.d_width, convolution)
+
+    def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:
+        """Draw z (n, latent_dim) from U(-1, 1)."""
+        return torch.rand(n, self.latent_dim, device=device, generator=generator) * 2 - 1
+
+    def generate(self, n: int, device: torch.device) -> Tensor:
+        """n images from fresh latents."""
+        return self.G(self.latent(n, device=device))
+
+    @torch.no_grad()
+    def end_training(self, batches: Batches) -> None:
+        """Fit the linear evaluator to the training images, at most `PER_CLASS` of each class."""
+        was_training = self.D.training
+        self.D.eval()
+        features, labels, counts = [], [], [0] * self.data.num_classes
+        for x, c in batches.once():
+            wanted = torch.tensor([_take(counts, label) for label in c.tolist()], device=x.device)
+            if wanted.any():
+                features.append(self.D.features(x[wanted]).float().cpu().numpy())
+                labels.append(c[wanted].cpu().numpy())
+        self.D.train(was_training)
+        self.evaluator.fit(np.concatenate(features), np.concatenate(labels))
+
+    @property
+    def ready(self) -> bool:
+        """Whether the evaluator was fitted."""
+        return bool(self.evaluator.fitted)
+
+    @torch.no_grad()
+    def assign(self, x: Tensor) -> Tensor:
+        """The class of every image (N,), -1 where the evaluator is not sure enough of any."""
+        was_training = self.D.training
+        self.D.eval()
+        probability, label = self.evaluator(self.D.features(x)).exp().max(1)
+        self.D.train(was_training)
+        return torch.where(probability > self.cfg.accept_above, label, -1)
+
+
+def _take(counts: list[int], label: int) -> bool:
+    """Count a label; whether it is still among the first `PER_CLASS` of its class."""
+    counts[label] += 1
+    return counts[label] <= PER_CLASS
