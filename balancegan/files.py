@@ -55,7 +55,8 @@ def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file so that readers see the old content or the whole new one, never a part."""
-    payload = data.encode("utf-8") if isinstance(data, str) else data
+    # File names that are not UTF-8 come with lone surrogates, which no encoding takes.
+    payload = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -68,8 +69,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write strict JSON (no NaN) atomically."""
-    write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write strict JSON (no NaN) atomically; names that are not UTF-8 are read back as they were."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        text = json.dumps(document, indent=2, allow_nan=False)
+    write_atomic(path, text + "\n")
 
 
 def sha256(path: Path) -> str:

@@ -24,7 +24,7 @@ from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec, Method
 from balancegan.progress import Progress, silent
 from balancegan.report.plot import plot_losses
-from balancegan.restore import read_config
+from balancegan.restore import read_config, recorded_settings
 from balancegan.rundir import RunDir, find_run, list_runs
 from balancegan.sample import GRID_COLUMNS
 from balancegan.train import Monitor, train
@@ -65,7 +65,7 @@ def configure(request: TrainRequest) -> Plan:
     A run that `resume` names brings its own configuration, over which file, environment and flags still count.
     """
     run = None if request.resume in ("auto", "never") else find_run(request.resume, request.out)
-    base = run.read_yaml() if run else {}
+    base = recorded_settings(run) if run else {}
     file = {**base, **(load_yaml(request.config_file) if request.config_file else {})}
     name = str(request.method or file.get("method") or "sgbgan")
     preset = str(request.preset or file.get("preset") or "default")
@@ -130,6 +130,7 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         "images_per_second": result.images_per_second,
         "resumed_from": result.resumed_from,
         "finished": result.finished,
+        "signum": result.signum,
     }
 
 

@@ -8,6 +8,7 @@ import re
 from balancegan.errors import UsageError
 
 MOST_SEEDS = 10_000
+MOST_SEED_COUNT = 100
 
 
 def parse_time(text: str | None) -> float | None:
@@ -59,7 +60,9 @@ def parse_seeds(text: str) -> list[int]:
 
 def parse_seed_count(text: str) -> tuple[int, ...]:
     """`3` as (0, 1, 2); a list such as `0,5,7` or `0-4` as it is."""
-    if re.fullmatch(r"\s*[0-9]{1,4}\s*", text):
+    if re.fullmatch(r"\s*[0-9]+\s*", text):
+        if int(text) > MOST_SEED_COUNT:
+            raise UsageError(f"--seeds {text.strip()} would train each method as often", "write e.g. --seeds 3")
         return tuple(range(int(text)))
     return tuple(dict.fromkeys(parse_seeds(text)))
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,9 +53,17 @@ class Restored:
         return self.checkpoint.step > self.method.cfg.pretrain_steps
 
 
+def recorded_settings(run: RunDir) -> dict[str, Any]:
+    """A run's config.yaml, with what versions before this one left out."""
+    recorded = run.read_yaml()
+    if "seed" in recorded:  # it used to decide the held-out part too
+        recorded.setdefault("holdout_seed", recorded["seed"])
+    return recorded
+
+
 def read_config(run: RunDir) -> tuple[type[Method], MethodConfig]:
     """The method and configuration that a run's config.yaml records."""
-    recorded = run.read_yaml()
+    recorded = recorded_settings(run)
     try:
         method = load_method(str(recorded.pop("method")))
         recorded.pop("preset", None)

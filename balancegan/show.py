@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from balancegan.console import Console, bar, shown, table
+from balancegan.report.comparison_figures import SCALE
 from balancegan.text import human_time, significant
 
 
@@ -131,7 +132,6 @@ def show_methods(console: Console, doc: dict[str, Any]) -> None:
 
 SHOWN_CLASSES = 6  # columns of a comparison's table on the terminal; the page has all
 _CAPTIONS = {"fid": "FID (lower is better)", "kid": "KID x 1000 (lower is better)", "ssim": "SSIM (higher is better)"}
-_SCALES = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0}
 
 
 def show_compare(console: Console, doc: dict[str, Any]) -> None:
@@ -141,6 +141,8 @@ def show_compare(console: Console, doc: dict[str, Any]) -> None:
         for measure, part in block["measures"].items():
             console.print(f"[bold]{_CAPTIONS[measure]}[/], {where}")
             console.print(_comparison_table(part, measure))
+            if (more := len(part["columns"]) - 2 - SHOWN_CLASSES) > 0:
+                console.print(f"[dim]{more} more classes on the page[/]")
             console.print("")
     for finding in doc["findings"]:
         console.print(f"• {finding['level']}: {shown(finding['text'])}")
@@ -152,7 +154,7 @@ def _comparison_table(part: dict[str, Any], measure: str) -> Any:
     titles = [shown(c["title"]) for c in columns]
     rows = table("method", *titles, right=tuple(titles))
     for row in part["rows"]:
-        values = [_mean_std(v, _SCALES[measure]) for v in row["values"][: len(columns)]]
+        values = [_mean_std(v, SCALE[measure]) for v in row["values"][: len(columns)]]
         failed = f" [red]({row['failed']} failed)[/]" if row["failed"] else ""
         rows.add_row(shown(row["method"]) + failed, *values)
     if gain := part["improvement"]:

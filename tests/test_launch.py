@@ -35,6 +35,18 @@ def test_the_seed_of_the_training_does_not_change_what_is_held_out(discs, tmp_pa
     assert held(seed=1) == held(seed=2) != held(holdout_seed=5)
 
 
+def test_a_run_from_before_the_holdout_had_a_seed_of_its_own_keeps_its_split(discs, tmp_path):
+    run = RunDir(train_tiny(discs, tmp_path / "runs", seed=7, holdout_seed=7)["run"])
+    path = run.path / "config.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "holdout_seed" not in line))
+    _, cfg = read_config(run)
+    assert cfg.holdout_seed == 7
+    reopen_training_set(run.read_json("dataset.json"), cfg)  # raises where the split is another
+    again = train_tiny(discs, tmp_path / "runs", resume="0", seed=7, steps=8)
+    assert again["run"] == str(run.path)
+    assert run.read_json("dataset.json")["holdout"]["seed"] == 7
+
+
 def test_a_test_split_takes_the_place_of_the_holdout(split_discs, tmp_path):
     run = RunDir(train_tiny(split_discs, tmp_path / "runs")["run"])
     recorded = run.read_json("dataset.json")

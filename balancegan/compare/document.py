@@ -12,7 +12,7 @@ from balancegan import __version__
 from balancegan import device as devices
 from balancegan.compare.matrix import Cell
 from balancegan.compare.measure import Ruler
-from balancegan.compare.records import read_record, write_record
+from balancegan.compare.records import read_images, read_record, write_record
 from balancegan.compare.request import CompareRequest
 from balancegan.compare.table import findings, table
 from balancegan.data.inspect import imbalance_rate
@@ -23,6 +23,7 @@ from balancegan.report.compute import describe_extractor
 
 Json = dict[str, Any]
 
+OF_CELL = ("seed", "train_ir")
 SHEET_COLUMNS = 20
 SHEET_CLASSES = 10
 
@@ -74,7 +75,7 @@ def make_document(
         "images_per_class": ruler.images,
         "device": str(device),
         "hardware": devices.describe(device),
-        "settings": {name: dataclasses.asdict(plan.cfg) for name, plan in by_method.items()},
+        "settings": {name: _settings(plan) for name, plan in by_method.items()},
         "extractor": describe_extractor(ruler.kind),
         "classes": [{**row, "majority": row["name"] == majority} for row in described["classes"]],
         "train_counts": [
@@ -97,6 +98,11 @@ def make_document(
     ]
     document["findings"] = findings(document)
     return document
+
+
+def _settings(plan: Plan) -> Json:
+    """A method's settings but for those that differ between its cells."""
+    return {key: value for key, value in dataclasses.asdict(plan.cfg).items() if key not in OF_CELL}
 
 
 def _cell_rows(cell: Cell, result: Json, class_names: tuple[str, ...]) -> list[Json]:
@@ -130,7 +136,8 @@ def sample_sheets(
         for method in request.methods:
             cell = Cell(ir, request.seeds[0], method)
             if results[cell]["status"] == "done":
-                shown = np.load(request.out / "cells" / f"{cell.name}.npy", allow_pickle=False)
+                shown = read_images(request.out / "cells", cell)
+                assert shown is not None  # `_Worker._read` looked
                 rows.append((method, np.concatenate([shown[label, :each] for label in labels])))
         headings = [(data.class_names[label], each) for label in labels]
         sheets.append(SampleSheet(ir or None, rows, headings))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import torch
 
 from balancegan.compare.request import CompareRequest
 from balancegan.data.training_set import TrainingSet
-from balancegan.errors import WeightsMissingError
+from balancegan.device import memory_errors
+from balancegan.errors import CheckpointError, WeightsMissingError
 from balancegan.files import sha256
 from balancegan.metrics.features import Extractor, InceptionExtractor, OwnExtractor, find_inception_weights
 from balancegan.metrics.fid import fid_floor, frechet_distance
@@ -36,6 +39,7 @@ class Reference:
 
     name: str
     kind: str  # "holdout" or "train"
+    rows: np.ndarray  # of the store
     images: np.ndarray
     n_holdout: int
 
@@ -48,49 +52,69 @@ def references(data: TrainingSet, limit: int) -> list[Reference]:
         kind, rows = ("holdout", unseen) if len(unseen) >= MIN_REFERENCE else ("train", train)
         if len(rows) > limit:
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
-        found.append(Reference(name, kind, data.store.images[rows], len(unseen)))
+        found.append(Reference(name, kind, rows, data.store.images[rows], len(unseen)))
     return found
 
 
 class Ruler:
     """The measures with their fixed side: an extractor and the real images' features, made when first needed.
 
-    `key` names everything that decides a measurement, before anything is computed.
+    `key` names everything that decides a measurement: the extractor's weights, how many images are sampled, and which
+    real images they are compared with.
     """
 
     def __init__(
         self, request: CompareRequest, data: TrainingSet, device: torch.device, folder: Path, progress: Progress
     ) -> None:
-        """Raises `WeightsMissingError` when Inception is asked for and has no weights here."""
+        """Trains the own extractor where it is to be used and not in `folder` yet.
+
+        Raises `WeightsMissingError` when Inception is asked for and has no weights here.
+        """
         self._data, self._device, self._progress = data, device, progress
         self._weights = None if request.extractor == "own" else find_inception_weights(request.weights)
         if request.extractor == "inception" and self._weights is None:
             raise WeightsMissingError("there are no Inception weights on this machine", "name a file with --weights")
-        self._own = folder / f"extractor-{data.store.fingerprint[:12]}.safetensors"
         slow = self._weights is not None and device.type == "cpu"
         self.kind: type[Extractor] = InceptionExtractor if self._weights else OwnExtractor
         self.images = request.images or (ON_CPU if slow else IMAGES)
         self.references = references(data, ON_CPU if slow else REFERENCE_IMAGES)
-        self._extractor: Extractor | None = None
+        split = hashlib.blake2b(data.store.fingerprint.encode() + data.train_rows.tobytes(), digest_size=8)
+        own = folder / f"extractor-{split.hexdigest()}.safetensors"
+        self._extractor: Extractor | None = None if self._weights else self._own(own)
         self._features: dict[str, np.ndarray] = {}
-
-    @property
-    def key(self) -> Json:
-        """Of a measurement. The own extractor is trained when the key is first asked for, and kept."""
-        if self._weights is None and not self._own.is_file():
-            self._fit()
-        file = self._weights or self._own
-        return {"extractor": self.kind.name, "weights": sha256(file), "images": self.images}
+        for reference in self.references:
+            split.update(reference.rows.tobytes())
+        self.key = {
+            "extractor": self.kind.name,
+            "weights": sha256(self._weights or own),
+            "images": self.images,
+            "split": split.hexdigest(),
+        }
 
     @property
     def extractor(self) -> Extractor:
-        """The network behind FID and KID."""
+        """The network behind FID and KID. Raises `CheckpointError` for a file that holds no Inception."""
         if self._extractor is None:
-            if self._weights is not None:
+            assert self._weights
+            with memory_errors(self._device):
                 self._extractor = InceptionExtractor(self._weights, device=str(self._device), progress=self._progress)
-            else:
-                self._extractor = OwnExtractor.load(self._own, device=str(self._device))
         return self._extractor
+
+    def _own(self, path: Path) -> OwnExtractor:
+        """The small classifier of this data set, from its file or, where that is missing or damaged, trained."""
+        with contextlib.suppress(CheckpointError):
+            if path.is_file():
+                return OwnExtractor.load(path, device=str(self._device))
+        rows = self._data.train_rows
+        extractor = OwnExtractor.fit(
+            self._data.store.images[rows],
+            self._data.labels[rows],
+            len(self._data.class_names),
+            device=str(self._device),
+            progress=self._progress,
+        )
+        extractor.save(path)
+        return extractor
 
     def describe(self) -> list[Json]:
         """One row per class: what it is compared with, and what FID says about real images alone."""
@@ -107,8 +131,10 @@ class Ruler:
         """One row per class, and a few images of each for the figure: uint8 (K, SHOWN, C, S, S)."""
         rows, shown = [], []
         for label, reference in enumerate(self.references):
-            fake = sampler.images(label, range(self.images))
-            shown.append(fake[:SHOWN] if len(fake) >= SHOWN else sampler.images(label, range(SHOWN)))
+            _, fake = sampler.first(label, max(self.images, SHOWN))
+            blank = np.full((SHOWN, *sampler.shape), 255, np.uint8)  # where a class was never produced
+            shown.append(np.concatenate([fake, blank])[:SHOWN])
+            fake = fake[: self.images]
             rows.append({"class": reference.name, **self._compare(reference, fake)})
             self._progress("measure", label + 1, len(self.references))
         return rows, np.stack(shown)
@@ -118,12 +144,15 @@ class Ruler:
         row |= {"n_real": len(reference.images), "n_fake": len(fake), "reference": reference.kind, "reason": None}
         if not len(reference.images):
             return row | {"reason": "no real images to compare with"}
+        if not len(fake):
+            return row | {"reason": "no image of this class was generated"}
         row["ssim"] = mean_ssim(reference.images, fake)
         if min(len(reference.images), len(fake)) < MIN_REFERENCE:
             return row | {
                 "reason": f"too few images for FID and KID: {len(reference.images)} real, {len(fake)} generated"
             }
-        real, features = self._real(reference), self.extractor(fake)
+        with memory_errors(self._device):
+            real, features = self._real(reference), self.extractor(fake)
         row["fid"] = frechet_distance(feats_real=real, feats_fake=features)
         row["kid"], row["kid_std"], _ = kernel_distance(feats_real=real, feats_fake=features)
         return row
@@ -132,14 +161,3 @@ class Ruler:
         if reference.name not in self._features:
             self._features[reference.name] = self.extractor(reference.images)
         return self._features[reference.name]
-
-    def _fit(self) -> None:
-        rows = self._data.train_rows
-        extractor = OwnExtractor.fit(
-            self._data.store.images[rows],
-            self._data.labels[rows],
-            len(self._data.class_names),
-            device=str(self._device),
-            progress=self._progress,
-        )
-        extractor.save(self._own)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
-from balancegan.files import disk_errors, write_json
+import numpy as np
+
+from balancegan.compare.matrix import Cell
+from balancegan.files import disk_errors, write_atomic, write_json
 
 Json = dict[str, Any]
 
@@ -26,3 +30,19 @@ def write_record(path: Path, key: Json, result: Json) -> None:
     with disk_errors(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"key": key, "result": result})
+
+
+def read_images(folder: Path, cell: Cell) -> np.ndarray | None:
+    """The images of a cell that `write_images` kept, or None where they are missing or damaged."""
+    try:
+        return np.load(folder / f"{cell.name}.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def write_images(folder: Path, cell: Cell, images: np.ndarray) -> None:
+    """Keep a few images of a cell for the page."""
+    buffer = io.BytesIO()
+    np.save(buffer, images, allow_pickle=False)
+    with disk_errors("write sample images"):
+        write_atomic(folder / f"{cell.name}.npy", buffer.getvalue())

@@ -61,6 +61,9 @@ class CompareRequest:
             raise UsageError(f"--extractor {self.extractor} is not known", f"choose one of {', '.join(EXTRACTORS)}")
         if self.images is not None and self.images < 2:
             raise UsageError(f"--images {self.images} cannot be measured", "sample at least 2 images per class")
+        for name, option in (("seed", "--seeds"), ("train_ir", "--ir")):
+            if name in self.settings:
+                raise UsageError(f"--set {name} would be the same for every cell", f"use {option}")
         known = {f.name for name in self.methods for f in fields(load_method(name).Config)}
         if unknown := [name for name in self.settings if name not in known]:
             raise UsageError(f"no method here has a configuration field {unknown[0]!r}", "see a run's config.yaml")

@@ -9,20 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from balancegan.compare.document import make_document, sample_sheets
 from balancegan.compare.matrix import Board, Cell, Matrix
 from balancegan.compare.measure import Ruler
-from balancegan.compare.records import read_record, write_record
+from balancegan.compare.records import read_images, read_record, write_images, write_record
 from balancegan.compare.request import CompareRequest
 from balancegan.config import MethodConfig
 from balancegan.data.training_set import TrainingSet, open_training_set
 from balancegan.errors import (
     BalanceGANError,
     CheckpointError,
+    DatasetError,
     OutOfMemoryError,
+    StoppedError,
     TrainingDivergedError,
     UsageError,
 )
@@ -37,6 +38,7 @@ from balancegan.sample import Sampler
 Json = dict[str, Any]
 
 DATA_FIELDS = ("image_size", "channels", "fit", "background", "holdout", "holdout_seed", "group_by")
+MARKER = ".balancegan-comparison"  # says that a folder is ours to write into
 OF_ONE_METHOD = (TrainingDivergedError, OutOfMemoryError, CheckpointError)
 
 
@@ -54,7 +56,7 @@ def compare(request: CompareRequest, board: Board | None = None) -> Json:
         request.data, dataclasses.replace(cfg, train_ir=0.0), strict=request.strict, progress=board
     )
     thinned = {ir: data.thinned(ir, cfg.holdout_seed) if ir else data for ir in request.rates}
-    refuse_source(request.out, data.folder.folders())
+    refuse_source(request.out, data.folder.folders(), around=True)
     with _locked(request.out):
         ruler = Ruler(request, data, next(iter(plans.values())).device, request.out / "cells", board)
         results = _Worker(request, plans, data, ruler, board).work()
@@ -84,10 +86,12 @@ def _locked(out: Path) -> Iterator[None]:
     """Hold the output folder for this process; refuse a folder that is something else."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} exists and is no folder", "choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "cells").is_dir():
+    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
         raise UsageError(f"{out} is not empty and holds no comparison", "choose a new folder with --out")
     with disk_errors(f"create {out}"):
-        (out / "cells").mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).touch()
+        (out / "cells").mkdir(exist_ok=True)
         lock = FileLock(out / "cells" / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -144,28 +148,43 @@ class _Worker:
 
     def work(self) -> dict[Cell, Json]:
         """Results of all cells, those of earlier calls included."""
-        keys = {cell: self._key(plan) for cell, plan in self.plans.items()}
-        results = {}
-        for cell, key in keys.items():
-            result = read_record(self.folder / f"{cell.name}.json", key)
-            # A training that diverged would do so again; what failed for another reason is tried again.
-            if result and (result["status"] == "done" or result["exit_code"] == TrainingDivergedError.exit_code):
-                results[cell] = result
-                self.matrix.finish(cell, failed=result["status"] == "failed", read=True)
+        results = {cell: found for cell in self.plans if (found := self._read(cell))}
+        for cell, result in results.items():
+            self.matrix.finish(cell, failed=result["status"] == "failed", read=True)
         self.board.matrix(self.matrix)
-        for cell, key in keys.items():
-            if cell not in results:
-                self.watch.watch(cell, self.plans[cell])
-                results[cell] = self._result(cell)
-                write_record(self.folder / f"{cell.name}.json", key, results[cell])
-                self.matrix.finish(cell, failed=results[cell]["status"] == "failed")
-                self.board.matrix(self.matrix)
+        left = [cell for cell in self.plans if cell not in results]
+        if left:
+            _ = self.ruler.extractor  # a file that is no Inception should not cost a training first
+        for cell in left:
+            self.watch.watch(cell, self.plans[cell])
+            results[cell] = self._result(cell)
+            write_record(self._path(cell), self._key(cell), results[cell])
+            self.matrix.finish(cell, failed=results[cell]["status"] == "failed")
+            self.board.matrix(self.matrix)
+            if signum := results[cell].pop("signum", None):  # it came in the last step, whose result is kept
+                raise StoppedError(f"after {cell.label}", "the same command goes on from there", signum=signum)
         return {cell: results[cell] for cell in self.plans}
 
-    def _key(self, plan: Plan) -> Json:
+    def _path(self, cell: Cell) -> Path:
+        return self.folder / f"{cell.name}.json"
+
+    def _key(self, cell: Cell) -> Json:
         """Everything that decides a cell's result."""
+        plan = self.plans[cell]
         settings = {**plan.cfg.identity(), "steps": plan.cfg.steps}
         return {"method": plan.name, "settings": settings, "data": self.data.store.fingerprint, **self.ruler.key}
+
+    def _read(self, cell: Cell) -> Json | None:
+        """The result of an earlier call, where it still holds.
+
+        A training that diverged would do so again; what failed for another reason is tried again.
+        """
+        result = read_record(self._path(cell), self._key(cell))
+        if not result or (result["status"] == "failed" and result["exit_code"] != TrainingDivergedError.exit_code):
+            return None
+        if result["status"] == "done" and read_images(self.folder, cell) is None:
+            return None
+        return result
 
     def _result(self, cell: Cell) -> Json:
         """Train (or go on, or find it trained) and measure; a failure of this training alone becomes its result."""
@@ -184,21 +203,16 @@ class _Worker:
         return {**failed, "reason": reason}
 
     def _trained(self, cell: Cell) -> Json:
-        trained = launch(self.request.training(cell), self.watch, self.board)
-        restored = restore(RunDir(trained["run"]), self.plans[cell].device)
+        training = self.request.training(cell)
+        trained = launch(training, self.watch, self.board)
+        if trained["steps"] > self.plans[cell].cfg.steps:  # an earlier call made more: that would not be the budget
+            trained = launch(dataclasses.replace(training, resume="never"), self.watch, self.board)
+        run = RunDir(trained["run"])
+        if run.read_json("dataset.json")["fingerprint"] != self.data.store.fingerprint:
+            raise DatasetError(f"{self.data.folder.root} changed during the comparison", "call it again")
+        restored = restore(run, self.plans[cell].device)
         rows, shown = self.ruler.measure(Sampler(restored.method, restored.device))
-        with disk_errors("write sample images"):
-            np.save(self.folder / f"{cell.name}.npy", shown)
-        return {
-            "status": "done",
-            "reason": None,
-            "exit_code": 0,
-            "run": trained["run"],
-            "steps": trained["steps"],
-            "seconds": trained["seconds"],
-            "images_per_second": trained["images_per_second"],
-            "parameters": {
-                name: count_parameters(m) for name, m in restored.method.named_children() if name != "G_ema"
-            },
-            "rows": rows,
-        }
+        write_images(self.folder, cell, shown)
+        parameters = {name: count_parameters(m) for name, m in restored.method.named_children() if name != "G_ema"}
+        kept = {name: trained[name] for name in ("run", "steps", "seconds", "images_per_second", "signum")}
+        return {"status": "done", "reason": None, "exit_code": 0, **kept, "parameters": parameters, "rows": rows}

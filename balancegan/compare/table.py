@@ -110,7 +110,8 @@ def findings(document: Json) -> list[Json]:
         text = f"Fewer than ten images are held out of {few}: compared with training images, where copies score best."
         found.append(("warning", text))
     if (seeds := len(document["seeds"])) < FEW_SEEDS:
-        found.append(("note", f"Of {seeds} seeds the deviation is hardly known: three or more tell more."))
+        some = "With one seed no deviation is" if seeds == 1 else f"Of {seeds} seeds the deviation is hardly"
+        found.append(("note", f"{some} known: three or more tell more."))
     if not document["extractor"]["comparable"]:
         found.append(("note", document["extractor"]["note"]))
     return [{"level": level, "text": text} for level, text in found]

@@ -21,6 +21,7 @@ from balancegan.progress import Progress, silent
 
 SCHEMES = ("step", "exp")
 _MARGIN = 16 << 20
+_NEAR = 1.25
 T = TypeVar("T")
 
 
@@ -179,18 +180,18 @@ def thin(members: Mapping[str, list[T]], ir: float, seed: int) -> dict[str, list
     """The members of each class that stay when a training set is thinned to an imbalance rate.
 
     The `step` scheme: the largest class (the first by name among equals) stays whole, of the others a 1/IR of its size
-    is drawn by `seed`, at least one. UsageError where a class is smaller than that already: an imbalance rate does not
-    fall by dropping images of the small classes.
+    is drawn by `seed`, at least one. UsageError where a class is much smaller than that already (data that are nearly
+    balanced may miss the rate by a quarter): an imbalance rate does not fall by dropping images of the small classes.
     """
     counts = {name: len(group) for name, group in members.items()}
     majority = min(counts, key=lambda name: (-counts[name], name))
     kept = plan_counts(counts, "step", ir, majority)
     small = min(counts, key=lambda name: counts[name])
-    if counts[small] < _whole(counts[majority] / ir):
+    if counts[majority] / counts[small] > _NEAR * ir:
         raise UsageError(
             f"an imbalance rate of {ir:g} cannot be reached by dropping images: '{printable(small)}' has "
             f"{counts[small]:,} to train on, '{printable(majority)}' {counts[majority]:,}",
-            f"ask for {counts[majority] / counts[small]:.4g} or more",
+            f"ask for {math.ceil(counts[majority] / counts[small])} or more",
         )
     return {name: _draw(members[name], n, name, seed) for name, n in kept.items()}
 

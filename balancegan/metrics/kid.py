@@ -30,8 +30,8 @@ def kernel_distance(
         subset_size: images of each kind in a subset, at most N and M.
 
     Returns:
-        `(mean, standard deviation, images in a subset)`; without a choice of subsets (both sets are as small as one)
-        the deviation is 0.
+        `(mean, standard deviation, images in a subset)`; where both sets are as small as a subset there is only one,
+        and the deviation is 0.
 
     Raises:
         ValueError: fewer than two rows on a side, different dimensions, or values that are not finite.
@@ -48,7 +48,7 @@ def kernel_distance(
     k_rr, k_ff, k_rf = _kernel(real, real), _kernel(fake, fake), _kernel(real, fake)
     rng = np.random.default_rng(seed)
     values = []
-    for _ in range(subsets):
+    for _ in range(subsets if size < max(len(real), len(fake)) else 1):
         r, f = (rng.permutation(n)[:size] for n in (len(real), len(fake)))
         within = sum(float(k.sum() - k.trace()) for k in (k_rr[np.ix_(r, r)], k_ff[np.ix_(f, f)]))
         values.append(within / (size * (size - 1)) - 2.0 * float(k_rf[np.ix_(r, f)].mean()))

@@ -57,7 +57,7 @@ class SampleSheet:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Value:
     """One number of a table as text; `marks` are the letters of its footnotes."""
 
     mean: str
@@ -73,7 +73,7 @@ class Row:
 
     method: str
     left: str | None
-    cells: list[Cell]
+    cells: list[Value]
     marks: str
 
 
@@ -216,7 +216,7 @@ def _table(document: Json, entry: Json, measure: str, at: slice, numbers: tuple[
 
 def _cell(
     document: Json, ir: float | None, method: str, measure: str, column: Json, value: Json, notes: dict[Any, str]
-) -> Cell:
+) -> Value:
     """One value with footnotes for what is missing behind it; new footnotes are added to `notes`."""
     names = {row["name"] for row in _classes(document, column)}
     behind = [c for c in document["cells"] if c["ir"] == ir and c["method"] == method and c["class"] in names]
@@ -229,7 +229,7 @@ def _cell(
             marks += [letter] if letter not in marks else []
     mean, std = _numbers(value["mean"], value["std"], measure)
     gone = value["mean"] is None and bool(behind) and all(c["status"] == "failed" for c in behind)
-    return Cell("failed" if gone else mean, std, bool(value["best"]), gone, ", ".join(marks))
+    return Value("failed" if gone else mean, std, bool(value["best"]), gone, ", ".join(marks))
 
 
 def _classes(document: Json, column: Json) -> list[Json]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from balancegan.data.scan import printable
 from balancegan.grid import PAPER, grid_image, png_bytes
 from balancegan.report.compute import Json
 
@@ -232,7 +233,7 @@ def _reduced(images: np.ndarray) -> np.ndarray:
 
 def _short(text: str, limit: int) -> str:
     """A name on one line with at most `limit` characters."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from balancegan.data.scan import printable
 from balancegan.metrics.memorisation import MAX_SIDE
 from balancegan.report.charts import loss_curves
 from balancegan.report.pictures import ClassPictures
+from balancegan.text import significant
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -55,9 +57,16 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_clean,
     )
     env.filters |= {"count": _count, "number": _number, "percent": _percent, "rate": rate, "code": _code}
     return env
+
+
+def _clean(value: Any) -> Any:
+    """Text from outside without control characters; pictures and ready-made markup as they are."""
+    plain = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith("data:")
+    return printable(value) if plain else value
 
 
 def _count(value: int | None) -> str:
@@ -66,11 +75,7 @@ def _count(value: int | None) -> str:
 
 def _number(value: float | None) -> str:
     """Three significant digits, without exponents."""
-    if value is None:
-        return DASH
-    size = abs(value)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
-    return f"{value:,.{digits}f}"
+    return DASH if value is None else significant(value)
 
 
 def _percent(value: float | None) -> str:
@@ -88,7 +93,7 @@ def rate(value: float | None) -> str:
 
 def _code(text: str) -> Markup:
     """Text with its `quoted commands` set as code; everything else is escaped."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

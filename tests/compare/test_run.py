@@ -1,11 +1,14 @@
 """`compare` on small folders with narrow networks: what it trains, reads, measures, marks and refuses."""
 
+import base64
 import csv
 import json
+import os
 import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,6 +22,8 @@ from balancegan.compare.matrix import Board
 from balancegan.compare.request import CompareRequest
 from balancegan.data.store import open_store
 from balancegan.errors import (
+    CheckpointError,
+    DatasetError,
     OutOfMemoryError,
     StoppedError,
     TrainingDivergedError,
@@ -258,14 +263,145 @@ def test_rates_thin_the_training_part_and_leave_the_reference_alone(discs, tmp_p
         ({"extractor": "resnet"}, "not known"),
         ({"settings": {"widht": "16"}}, "widht"),
         ({"settings": {"width": "12"}}, "width"),
+        ({"settings": {"seed": "9"}}, "--seeds"),
+        ({"settings": {"train_ir": "9"}}, "--ir"),
         ({"preset": "huge"}, "preset"),
         ({"flags": {"image_size": 48}}, "image_size"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(discs, tmp_path, changes, message):
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError) as caught:
         run.compare(request(discs, tmp_path / "c", **changes))
+    assert re.search(message, f"{caught.value.message} {caught.value.hint}")
     assert not (tmp_path / "c").exists()
+
+
+def test_fewer_steps_than_an_earlier_call_get_a_training_of_their_own(discs, tmp_path):
+    one = {"methods": ("dcgan",), "seeds": (0,)}
+    run.compare(request(discs, tmp_path / "c", flags={**FLAGS, "steps": 6}, **one))
+    fewer = run.compare(request(discs, tmp_path / "c", **one))
+    assert fewer["runs"][0]["steps"] == FLAGS["steps"]
+    straight = run.compare(request(discs, tmp_path / "d", **one))
+    assert [c["fid"] for c in fewer["cells"]] == [c["fid"] for c in straight["cells"]]
+
+
+def test_another_split_in_the_same_folder_is_measured_as_in_a_fresh_one(discs, tmp_path):
+    one = {"methods": ("dcgan",), "seeds": (0,)}
+    run.compare(request(discs, tmp_path / "c", flags={**FLAGS, "holdout": 0.5}, **one))
+    again = run.compare(request(discs, tmp_path / "c", flags={**FLAGS, "holdout": 0.7}, **one))
+    fresh = run.compare(request(discs, tmp_path / "d", flags={**FLAGS, "holdout": 0.7}, **one))
+    assert [c["n_real"] for c in again["cells"]] == [c["n_real"] for c in fresh["cells"]] == [42, 35, 11]
+    assert [c["fid"] for c in again["cells"]] == [c["fid"] for c in fresh["cells"]]
+    assert [c["n_reference"] for c in again["classes"]] == [42, 35, 11]
+
+
+def test_the_extractor_never_sees_a_held_out_image(discs, tmp_path, monkeypatch):
+    seen = []
+    fit = measure.OwnExtractor.fit
+    monkeypatch.setattr(
+        measure.OwnExtractor, "fit", lambda images, *a, **k: seen.append(images) or fit(images, *a, **k)
+    )
+    made = run.compare(request(discs, tmp_path / "c", methods=("dcgan",), seeds=(0,)))
+    cfg = restore(RunDir(made["runs"][0]["run"]), torch.device("cpu")).method.cfg
+    data = run.open_training_set(discs, cfg)
+    shown = {image.tobytes() for image in seen[0]}
+    assert len(seen[0]) == len(data.train_rows)
+    assert not any(data.store.images[row].tobytes() in shown for row in data.holdout_rows)
+
+
+def test_changed_data_are_trained_on_anew(tmp_path):
+    data = write_images(tmp_path / "data", {"a": 30, "b": 30})
+    one = {"methods": ("dcgan",), "seeds": (0,)}
+    first = run.compare(request(data, tmp_path / "c", **one))
+    write_images(tmp_path / "other", {"a": 30}, seed=9)
+    (data / "a" / "000.png").write_bytes((tmp_path / "other" / "a" / "000.png").read_bytes())
+    board = Recorder()
+    second = run.compare(request(data, tmp_path / "c", **one), board)
+    assert board.steps == FLAGS["steps"] and first["runs"][0]["run"] != second["runs"][0]["run"]
+
+
+def test_data_that_change_while_others_train_are_an_error(tmp_path, monkeypatch):
+    data = write_images(tmp_path / "data", {"a": 30, "b": 30})
+
+    def launched(training, *rest):
+        write_images(data / "new", {"c": 3})
+        return launch(training, *rest)
+
+    monkeypatch.setattr(run, "launch", launched)
+    with pytest.raises(DatasetError, match="changed during"):
+        run.compare(request(data, tmp_path / "c", methods=("dcgan",), seeds=(0,)))
+
+
+def test_lost_or_torn_images_are_made_again_without_training(finished, discs):
+    before, out = finished
+    (out / "cells" / "dcgan-seed0.npy").unlink()
+    (out / "cells" / "dcgan-seed1.npy").write_bytes(b"\x93NUMPY")
+    board = Recorder()
+    again = run.compare(request(discs, out), board)
+    assert board.steps == 0 and [c["fid"] for c in again["cells"]] == [c["fid"] for c in before["cells"]]
+
+
+def test_a_damaged_extractor_is_trained_again(finished, discs):
+    before, out = finished
+    (file,) = (out / "cells").glob("extractor-*.safetensors")
+    file.write_bytes(b"torn")
+    again = run.compare(request(discs, out))
+    assert [c["fid"] for c in again["cells"]] == [c["fid"] for c in before["cells"]]
+
+
+def test_a_file_that_is_no_inception_is_refused_before_any_training(discs, tmp_path, monkeypatch):
+    junk = tmp_path / "junk.pth"
+    junk.write_bytes(b"junk")
+    monkeypatch.setattr(run, "launch", no_training)
+    with pytest.raises(CheckpointError, match="junk"):
+        run.compare(request(discs, tmp_path / "c", weights=junk))
+
+
+def test_a_signal_in_the_last_step_stops_after_the_result_is_kept(discs, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "launch", lambda *a: {**launch(*a), "signum": 15})
+    with pytest.raises(StoppedError) as caught:
+        run.compare(request(discs, tmp_path / "c", seeds=(0,)))
+    assert caught.value.exit_code == 143
+    trained = []
+    monkeypatch.setattr(
+        run, "launch", lambda training, *rest: trained.append(training.method) or launch(training, *rest)
+    )
+    run.compare(request(discs, tmp_path / "c", seeds=(0,)))
+    assert trained == ["bagan-gp"]
+
+
+def test_a_data_set_called_cells_is_not_taken_for_a_comparison(tmp_path):
+    data = write_images(tmp_path / "work" / "cells", {"a": 30, "b": 30})
+    before = sorted(p for p in (tmp_path / "work").rglob("*"))
+    with pytest.raises(UsageError):
+        run.compare(request(data, tmp_path / "work", methods=("dcgan",), seeds=(0,)))
+    other = tmp_path / "mine"
+    (other / "cells").mkdir(parents=True)
+    (other / "compare.html").write_text("precious")
+    with pytest.raises(UsageError, match="holds no comparison"):
+        run.compare(request(data, other, methods=("dcgan",), seeds=(0,)))
+    assert (other / "compare.html").read_text() == "precious" and not list((other / "cells").iterdir())
+    assert before == sorted(p for p in (tmp_path / "work").rglob("*"))
+
+
+def test_settings_of_a_method_are_those_that_its_cells_share(finished):
+    document, _ = finished
+    assert "seed" not in document["settings"]["dcgan"] and document["settings"]["dcgan"]["width"] == 16
+
+
+@pytest.mark.page
+def test_hostile_class_names_reach_every_file(tmp_path):
+    names = {"ctl\x01\x1b[31m": 30, "<b>&amp;\n,": 30, os.fsdecode(b"raw\xff"): 30}
+    data = write_images(tmp_path / "data", names)
+    document = run.compare(request(data, tmp_path / "c", methods=("dcgan", "bagan-gp"), seeds=(0,)))
+    assert {c["class"] for c in document["cells"]} == set(names)
+    assert {c["class"] for c in json.loads((tmp_path / "c" / "compare.json").read_text())["cells"]} == set(names)
+    page = (tmp_path / "c" / "compare.html").read_text()
+    assert "\x1b" not in page and "\x01" not in page and "<b>&amp;" not in page
+    pictures = re.findall(r"data:image/svg\+xml;base64,([^\"']+)", page)
+    assert pictures
+    for picture in pictures:
+        ElementTree.fromstring(base64.b64decode(picture))
 
 
 def test_folders_that_must_stay_as_they_are(discs, tmp_path):

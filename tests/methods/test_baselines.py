@@ -48,6 +48,9 @@ class TestDCGAN:
         slopes = {m.negative_slope for m in method.G.modules() if isinstance(m, torch.nn.LeakyReLU)}
         assert slopes == {0.0} and method.G.decoder.slope == 0.0  # ReLU
         assert any(isinstance(m, torch.nn.BatchNorm2d) for m in method.D.modules())
+        for network in (method.G.decoder, method.D.trunk, method.D.dense):
+            for layer in (m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)):
+                assert layer.weight.std().item() == pytest.approx(0.02, rel=0.25)
 
 
 class TestCWGANGP:
@@ -64,6 +67,9 @@ class TestCWGANGP:
         ((both, labels),) = calls
         assert torch.equal(both[:12], x) and torch.equal(both[12:], seen["fake"])
         assert torch.equal(labels, torch.cat([c, c]))
+        calls.clear()
+        seen["critic"](x)
+        assert torch.equal(calls[0][1], c)
         with torch.no_grad():
             expected = method.D(both[12:], c).mean() - method.D(x, c).mean()
         torch.testing.assert_close((terms["real"] + terms["fake"]).detach(), expected, rtol=1e-4, atol=1e-5)
@@ -101,6 +107,13 @@ class TestBAGAN:
         log_p = torch.log_softmax(seen["logits"].detach().double(), 1)
         slow = -sum(log_p[i, k] for i, k in enumerate(seen["t"].tolist())) / 16
         torch.testing.assert_close((terms["real"] + terms["fake"]).detach().double(), slow, rtol=1e-5, atol=1e-6)
+
+    def test_generated_images_of_the_discriminator_are_uniform_over_classes(self, monkeypatch):
+        method = make_method("bagan")
+        asked, generate = [], method.generate
+        monkeypatch.setattr(method, "generate", lambda c: asked.append(c) or generate(c))
+        method.d_loss(torch.zeros(900, 3, 16, 16), torch.zeros(900, dtype=torch.int64))
+        assert torch.bincount(asked[0], minlength=4)[:3].min() > 60 and len(asked[0]) == 300
 
     def test_generator_wants_the_class_that_was_asked_for_and_asks_uniformly(self, monkeypatch):
         method = make_method("bagan")

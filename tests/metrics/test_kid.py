@@ -25,7 +25,7 @@ def test_whole_sets_equal_the_definition():
     real, fake = features(7), features(7, 0.5, seed=1)
     mean, std, size = kernel_distance(feats_real=real, feats_fake=fake)
     assert mean == pytest.approx(slow(real.astype(float), fake.astype(float)), rel=1e-9)
-    assert std == pytest.approx(0, abs=1e-12) and size == 7
+    assert std == 0 and size == 7  # exactly: there is one subset only
 
 
 def test_subsets_equal_torch_fidelity():
