@@ -131,7 +131,12 @@ def show_methods(console: Console, doc: dict[str, Any]) -> None:
 
 
 SHOWN_CLASSES = 6  # columns of a comparison's table on the terminal; the page has all
-_CAPTIONS = {"fid": "FID (lower is better)", "kid": "KID x 1000 (lower is better)", "ssim": "SSIM (higher is better)"}
+_CAPTIONS = {
+    "fid": "FID (lower is better)",
+    "kid": "KID x 1000 (lower is better)",
+    "ssim": "SSIM to real images (higher is better, but for copies)",
+    "copy_rate": "Near-copies of training images, in % (lower is better)",
+}
 
 
 def show_compare(console: Console, doc: dict[str, Any]) -> None:

@@ -67,7 +67,7 @@ def main():
             flags = {"image_size": args.image_size, "seed": args.seed, "pretrain_steps": args.pretrain_steps}
             base = {**flags, "upsampling": upsampling, "save_every": 10_000, "sample_every": 10_000}
             request = {"data": args.data, "preset": "tiny", "device": "cpu", "out": Path(out)}
-            _, _, _, cfg = configure(TrainRequest(**request, flags=base))
+            cfg = configure(TrainRequest(**request, flags=base)).cfg
             data = open_training_set(args.data, cfg)
             labels = range(len(data.class_names))
             # Classes weigh alike on both sides.

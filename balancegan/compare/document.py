@@ -11,7 +11,7 @@ import numpy as np
 from balancegan import __version__
 from balancegan import device as devices
 from balancegan.compare.matrix import Cell
-from balancegan.compare.measure import Ruler
+from balancegan.compare.measure import MEASURES, Ruler
 from balancegan.compare.records import read_images, read_record, write_record
 from balancegan.compare.request import CompareRequest
 from balancegan.compare.table import findings, table
@@ -107,7 +107,7 @@ def _settings(plan: Plan) -> Json:
 
 def _cell_rows(cell: Cell, result: Json, class_names: tuple[str, ...]) -> list[Json]:
     """One row per class, also for a cell without a result."""
-    empty = dict.fromkeys(("fid", "kid", "kid_std", "ssim", "n_real", "n_fake", "reference"))
+    empty = dict.fromkeys((*MEASURES, "kid_std", "n_real", "n_fake", "reference"))
     rows = result["rows"] or [{"class": name, **empty, "reason": result["reason"]} for name in class_names]
     head = {"ir": cell.ir or None, "method": cell.method, "seed": cell.seed}
     return [{**head, **row, "status": result["status"]} for row in rows]

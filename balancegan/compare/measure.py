@@ -1,4 +1,7 @@
-"""What a trained cell is measured by: per class FID, KID and SSIM against real images that no network saw."""
+"""What a trained cell is measured by: per class FID, KID and SSIM against real images that no network saw.
+
+And the share of near-copies of training images, since a method that repeats those can do well by all three.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from balancegan.files import sha256
 from balancegan.metrics.features import Extractor, InceptionExtractor, OwnExtractor, find_inception_weights
 from balancegan.metrics.fid import fid_floor, frechet_distance
 from balancegan.metrics.kid import kernel_distance
+from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.metrics.ssim import mean_ssim
 from balancegan.progress import Progress
 from balancegan.report.findings import MIN_HALF, MIN_REFERENCE
@@ -30,7 +34,7 @@ IMAGES = 1000  # per class, as in the SGBGAN paper
 REFERENCE_IMAGES = 2000  # at most, per class
 ON_CPU = 250  # of both where Inception runs on a CPU, at a few images a second
 SHOWN = 8  # images per class kept for the figure
-MEASURES = ("fid", "kid", "ssim")
+MEASURES = ("fid", "kid", "ssim", "copy_rate")
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,14 @@ class Ruler:
         own = folder / f"extractor-{split.hexdigest()}.safetensors"
         self._extractor: Extractor | None = None if self._weights else self._own(own)
         self._features: dict[str, np.ndarray] = {}
+        self._trained: dict[bytes, tuple[np.ndarray, float]] = {}  # of training images: pixels, copy threshold
         for reference in self.references:
             split.update(reference.rows.tobytes())
         self.key = {
             "extractor": self.kind.name,
             "weights": sha256(self._weights or own),
             "images": self.images,
+            "measures": list(MEASURES),
             "split": split.hexdigest(),
         }
 
@@ -127,15 +133,20 @@ class Ruler:
             rows.append(row)
         return rows
 
-    def measure(self, sampler: Sampler) -> tuple[list[Json], np.ndarray]:
-        """One row per class, and a few images of each for the figure: uint8 (K, SHOWN, C, S, S)."""
+    def measure(self, sampler: Sampler, train_rows: np.ndarray) -> tuple[list[Json], np.ndarray]:
+        """One row per class, and a few images of each for the figure: uint8 (K, SHOWN, C, S, S).
+
+        `train_rows` are the rows of the store that the sampler's method was trained on.
+        """
         rows, shown = [], []
         for label, reference in enumerate(self.references):
             _, fake = sampler.first(label, max(self.images, SHOWN))
             blank = np.full((SHOWN, *sampler.shape), 255, np.uint8)  # where a class was never produced
             shown.append(np.concatenate([fake, blank])[:SHOWN])
             fake = fake[: self.images]
-            rows.append({"class": reference.name, **self._compare(reference, fake)})
+            mine = train_rows[self._data.labels[train_rows] == label]
+            row = {"class": reference.name, **self._compare(reference, fake), "copy_rate": self._copies(mine, fake)}
+            rows.append(row)
             self._progress("measure", label + 1, len(self.references))
         return rows, np.stack(shown)
 
@@ -156,6 +167,17 @@ class Ruler:
         row["fid"] = frechet_distance(feats_real=real, feats_fake=features)
         row["kid"], row["kid_std"], _ = kernel_distance(feats_real=real, feats_fake=features)
         return row
+
+    def _copies(self, rows: np.ndarray, fake: np.ndarray) -> float | None:
+        """The share of images that are nearer to a training image of their class than real images are to each other."""
+        if not len(rows) or not len(fake):
+            return None
+        key = rows.tobytes()
+        if key not in self._trained:
+            features = pixel_features(self._data.store.images[rows])
+            self._trained[key] = features, copy_threshold(features)
+        features, threshold = self._trained[key]
+        return float((nearest(pixel_features(fake), features)[0] < threshold).mean())
 
     def _real(self, reference: Reference) -> np.ndarray:
         if reference.name not in self._features:

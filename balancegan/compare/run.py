@@ -59,7 +59,7 @@ def compare(request: CompareRequest, board: Board | None = None) -> Json:
     refuse_source(request.out, data.folder.folders(), around=True)
     with _locked(request.out):
         ruler = Ruler(request, data, next(iter(plans.values())).device, request.out / "cells", board)
-        results = _Worker(request, plans, data, ruler, board).work()
+        results = _Worker(request, plans, thinned, ruler, board).work()
         document = make_document(request, plans, data, thinned, ruler, results)
         write_comparison(document, sample_sheets(request, data, ruler, results), request.out)
     if all(result["status"] == "failed" for result in results.values()):
@@ -139,9 +139,15 @@ class _Worker:
     """Brings every cell to its result."""
 
     def __init__(
-        self, request: CompareRequest, plans: dict[Cell, Plan], data: TrainingSet, ruler: Ruler, board: Board
+        self,
+        request: CompareRequest,
+        plans: dict[Cell, Plan],
+        thinned: dict[float, TrainingSet],
+        ruler: Ruler,
+        board: Board,
     ) -> None:
-        self.request, self.plans, self.data, self.ruler, self.board = request, plans, data, ruler, board
+        self.request, self.plans, self.thinned, self.ruler, self.board = request, plans, thinned, ruler, board
+        self.data = next(iter(thinned.values()))  # every rate has the same store
         self.folder = request.out / "cells"
         self.matrix = Matrix(request.cells)
         self.watch = _Watch(board, self.matrix)
@@ -211,7 +217,7 @@ class _Worker:
         if run.read_json("dataset.json")["fingerprint"] != self.data.store.fingerprint:
             raise DatasetError(f"{self.data.folder.root} changed during the comparison", "call it again")
         restored = restore(run, self.plans[cell].device)
-        rows, shown = self.ruler.measure(Sampler(restored.method, restored.device))
+        rows, shown = self.ruler.measure(Sampler(restored.method, restored.device), self.thinned[cell.ir].train_rows)
         write_images(self.folder, cell, shown)
         parameters = {name: count_parameters(m) for name, m in restored.method.named_children() if name != "G_ema"}
         kept = {name: trained[name] for name in ("run", "steps", "seconds", "images_per_second", "signum")}

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 HIGHER_IS_BETTER = {"ssim"}
 FEW_SEEDS = 3
 SIGNIFICANT = 0.05
+MANY_COPIES = 0.1
 
 
 def table(
@@ -106,6 +107,7 @@ def findings(document: Json) -> list[Json]:
         where = f"{run['method']}, seed {run['seed']}" + (f", IR {run['ir']:g}" if run["ir"] else "")
         found.append(("warning", f"{where} has no result: {run['reason']}"))
     found += [("note", text) for block in document["table"] for text in _verdicts(block)]
+    found += [("warning", text) for block in document["table"] for text in _copies(block)]
     if few := ", ".join(c["name"] for c in document["classes"] if c["reference"] == "train"):
         text = f"Fewer than ten images are held out of {few}: compared with training images, where copies score best."
         found.append(("warning", text))
@@ -133,6 +135,18 @@ def _verdicts(block: Json) -> list[str]:
     if p < SIGNIFICANT:
         return [text + f"; {best} is better by more than chance among seeds explains (Welch's t-test, p = {p:.2g})."]
     return [text + f"; neither is shown to be better: seeds alone make such differences (Welch's t-test, p = {p:.2g})."]
+
+
+def _copies(block: Json) -> list[str]:
+    """Methods of which many minority images are near-copies of training images."""
+    where = "" if block["ir"] is None else f" at imbalance rate {block['ir']:g}"
+    rates = [(row["method"], row["values"][0]["mean"]) for row in block["measures"]["copy_rate"]["rows"]]
+    return [
+        f"{method}: {rate:.0%} of its minority images{where} are near-copies of training images: "
+        "good values of the other measures may be theirs."
+        for method, rate in rates
+        if rate is not None and rate > MANY_COPIES
+    ]
 
 
 def _welch(a: Json, b: Json) -> float:

@@ -27,16 +27,17 @@ from balancegan.report.render import DASH, environment, flat
 from balancegan.text import human_time
 
 CSV_COLUMNS = (
-    *("ir", "method", "seed", "class", "fid", "kid", "kid_std", "ssim"),
+    *("ir", "method", "seed", "class", "fid", "kid", "kid_std", "ssim", "copy_rate"),
     *("n_real", "n_fake", "reference", "status", "reason"),
 )
 MAX_COLUMNS = 18  # a table with more is continued in a second one
 NARROW_COLUMNS = 7  # with more a table sets the spread below the mean, and the page is printed in landscape
-_TITLES = {"fid": "FID", "kid": "KID × 10³", "ssim": "SSIM to real"}
+_TITLES = {"fid": "FID", "kid": "KID × 10³", "ssim": "SSIM to real", "copy_rate": "Near-copies, %"}
 _DIRECTIONS = {
     "fid": "lower is better",
     "kid": "lower is better",
     "ssim": "higher is closer to real images, which copies are too",
+    "copy_rate": "of training images of the class, lower is better",
 }
 
 

@@ -21,11 +21,12 @@ from balancegan.report.compute import Json
 # Okabe and Ito's colours, which the usual kinds of colour blindness keep apart, with markers for print without colour.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "os^DvPX*"
-SCALE = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0}
+SCALE = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0, "copy_rate": 100.0}
 AXIS = {
     "fid": "FID, lower is better",
     "kid": "KID × 10³, lower is better",
     "ssim": "SSIM, higher is closer to real",
+    "copy_rate": "near-copies in %, lower is better",
 }
 DPI = 150
 MANY_CLASSES, FEW_SHOWN = 12, 6  # with more classes than the first a chart shows this many, the smallest

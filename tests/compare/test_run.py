@@ -33,6 +33,7 @@ from balancegan.errors import (
 from balancegan.launch import launch
 from balancegan.metrics.features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
+from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.metrics.ssim import mean_ssim
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
@@ -140,6 +141,9 @@ def test_a_cell_is_measured_on_what_its_generator_makes_against_held_out_images(
     assert cell["n_real"] == len(held) == 10
     expected = frechet_distance(feats_real=extractor(held), feats_fake=extractor(fake))
     assert cell["fid"] == pytest.approx(expected, rel=1e-4) and cell["ssim"] == pytest.approx(mean_ssim(held, fake))
+    train = pixel_features(data.store.images[data.train_rows[data.labels[data.train_rows] == 1]])
+    distances, _ = nearest(pixel_features(fake), train)
+    assert cell["copy_rate"] == pytest.approx((distances < copy_threshold(train)).mean())
 
 
 def test_every_seed_holds_out_the_same_images_but_trains_other_weights(finished):
