@@ -1,0 +1,189 @@
+"""ContraD and Damage GAN: what trains what, masks, and classes by the linear evaluator."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_method, train_tiny
+
+from balancegan import losses
+from balancegan.device import resolve_device
+from balancegan.methods.unconditional import LinearEvaluator
+from balancegan.nets.sndcgan import prunable
+from balancegan.restore import restore
+from balancegan.rundir import RunDir
+from balancegan.sample import CHUNK, Sampler, accepted_images
+
+CONTRASTIVE = ("contrad", "damage-gan")
+NARROW = {"width": 8, "d_width": 8}
+
+
+def images(n=6):
+    generator = torch.Generator().manual_seed(2)
+    return torch.rand(n, 3, 16, 16, generator=generator) * 2 - 1, torch.tensor([0, 1, 2] * (n // 3))
+
+
+def gradients_of(method, names):
+    """Which parts of D get gradient from these terms of d_loss."""
+    method.zero_grad()
+    terms = method.d_loss(*images())
+    sum(terms[name] for name in names).backward()
+    return {name for name, p in method.D.named_children() if any(q.grad is not None for q in p.parameters())}
+
+
+@pytest.mark.parametrize("name", CONTRASTIVE)
+def test_the_adversarial_loss_leaves_no_gradient_in_the_contrastive_trunk(name):
+    method = make_method(name, **NARROW)
+    assert gradients_of(method, ("real", "fake")) == {"logit_head"}
+    assert gradients_of(method, ("nt_xent",)) == {"trunk", "real_head"}
+    assert gradients_of(method, ("supcon",)) == {"trunk", "fake_head"}
+
+
+@pytest.mark.parametrize("name", CONTRASTIVE)
+def test_the_generator_is_trained_through_augmentation_trunk_and_head(name, monkeypatch):
+    method = make_method(name, **NARROW)
+    seen = []
+    crop = type(method.augment).crop
+    monkeypatch.setattr(type(method.augment), "crop", lambda self, x: seen.append(x) or crop(self, x))
+    sum(method.g_loss(*images()).values()).backward()
+    assert seen[0].requires_grad and all(p.grad is not None for p in method.G.parameters())
+
+
+def test_two_views_of_each_real_image_and_one_of_each_generated_one(monkeypatch):
+    method = make_method("contrad", **NARROW)
+    x, c = images()
+    seen = {}
+    monkeypatch.setattr(type(method.augment), "__call__", lambda self, batch: seen.update(batch=batch) or batch)
+    for name in ("nt_xent", "supcon_fake"):
+        loss = getattr(losses, name)
+        monkeypatch.setattr(losses, name, lambda *a, name=name, loss=loss: seen.update({name: a}) or loss(*a))
+    method.d_loss(x, c)
+    assert torch.equal(seen["batch"][:6], x) and torch.equal(seen["batch"][6:12], x) and len(seen["batch"]) == 18
+    view1, view2, temperature = seen["nt_xent"]
+    torch.testing.assert_close(view1, view2)  # without augmentation both views are the same
+    assert temperature == 0.1
+    real1, _, fake, _ = seen["supcon_fake"]
+    assert real1.shape == fake.shape == (6, 128) and not torch.allclose(real1, fake)
+
+
+def test_damage_gan_differs_from_contrad_in_the_first_view_alone():
+    """With nothing pruned both have the same loss; with masks only the contrast of the real views changes."""
+    values = {}
+    for name, flags in (("contrad", {}), ("damage-gan", {"prune_frac": 0.0}), ("pruned", {"prune_frac": 0.9})):
+        method = make_method("damage-gan" if name == "pruned" else name, **NARROW, **flags)
+        method.load_state_dict(
+            {**method.state_dict(), **make_method("contrad", **NARROW).state_dict()}
+        )  # the same weights, the masks apart
+        method.end_pretrain(None)
+        torch.manual_seed(0)
+        values[name] = {k: v.item() for k, v in method.d_loss(*images()).items()}
+    for term, value in values["contrad"].items():
+        assert values["damage-gan"][term] == pytest.approx(value, rel=1e-4)
+        if term != "nt_xent":
+            assert values["pruned"][term] == pytest.approx(value, rel=1e-4)
+    assert values["pruned"]["nt_xent"] != pytest.approx(values["contrad"]["nt_xent"], rel=1e-3)
+
+
+def test_masks_are_made_at_the_start_and_every_epoch():
+    method = make_method("damage-gan", **NARROW)
+    assert all((layer.mask == 1).all() for layer in prunable(method.D))
+    method.end_pretrain(None)
+    first = [layer.mask.clone() for layer in prunable(method.D)]
+    total = sum(m.numel() for m in first)
+    assert sum(int((m == 0).sum()) for m in first) == int(0.9 * total)
+    with torch.no_grad():
+        for p in method.D.trunk.parameters():
+            p.add_(torch.randn_like(p))
+    method.on_epoch()
+    assert any(not torch.equal(a, layer.mask) for a, layer in zip(first, prunable(method.D), strict=True))
+
+
+def test_warm_up_raises_the_rates_and_ends_at_them(discs, tmp_path, monkeypatch):
+    rates = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda self, *a: rates.append(self.param_groups[0]["lr"]) or step(self, *a)
+    )
+    train_tiny(discs, tmp_path, method="contrad", warmup_steps=4, steps=6, lr_d=4e-4, lr_g=4e-4, **NARROW)
+    assert rates == pytest.approx([1e-4, 1e-4, 2e-4, 2e-4, 3e-4, 3e-4, *[4e-4] * 6])
+
+
+class TestLinearEvaluator:
+    def blobs(self, counts, dim=5):
+        rng = np.random.default_rng(0)
+        labels = np.repeat(np.arange(len(counts)), counts)
+        features = rng.normal(size=(len(labels), dim)) + 4.0 * np.eye(len(counts), dim)[labels]
+        return features.astype(np.float32), labels
+
+    @pytest.mark.parametrize("counts", [(80, 20, 10), (60, 40)])
+    def test_equals_scikit_learn(self, counts):
+        from sklearn.linear_model import LogisticRegression
+
+        features, labels = self.blobs(counts)
+        evaluator = LinearEvaluator(5, len(counts))
+        evaluator.fit(features, labels)
+        z = (features - features.mean(0)) / features.std(0)
+        model = LogisticRegression(class_weight="balanced", max_iter=500).fit(z, labels)
+        mine = evaluator(torch.from_numpy(features)).exp().numpy()
+        np.testing.assert_allclose(mine, model.predict_proba(z), atol=2e-3)
+        assert evaluator.fitted and abs(mine.sum(1) - 1).max() < 1e-5
+
+    def test_classes_count_alike(self):
+        """Balanced weights: a point half-way between a large and a small class is as likely of either."""
+        rng = np.random.default_rng(1)
+        features = np.concatenate([rng.normal(0, 1, (2000, 1)), rng.normal(3, 1, (100, 1))]).astype(np.float32)
+        evaluator = LinearEvaluator(1, 2)
+        evaluator.fit(features, np.repeat([0, 1], (2000, 100)))
+        assert evaluator(torch.tensor([[1.5]])).exp()[0, 1].item() == pytest.approx(0.5, abs=0.15)
+
+    def test_a_class_without_images_is_never_assigned(self):
+        features, labels = self.blobs((40, 40))
+        evaluator = LinearEvaluator(5, 3)
+        evaluator.fit(features, labels * 2)
+        assert evaluator(torch.from_numpy(features)).exp()[:, 1].max() == 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    from helpers import write_images
+
+    data = write_images(tmp_path_factory.mktemp("data") / "discs", {"ant": 24, "bee": 12, "cat": 8})
+    run = RunDir(train_tiny(data, tmp_path_factory.mktemp("runs"), method="damage-gan", **NARROW)["run"])
+    return restore(run, resolve_device("cpu"))
+
+
+def test_images_of_a_class_are_those_that_the_evaluator_assigns_to_it(trained):
+    sampler = Sampler(trained.method, trained.device)
+    label = int(trained.method.assign(_floats(sampler.chunk(0, 0))).mode().values.clamp(min=0))
+    images, mine = sampler.of_class(label, 0)
+    assert (sampler.chunk(0, 0) == sampler.chunk(1, 0)).all()  # whatever the class, a seed is one image
+    probability = trained.method.evaluator(trained.method.D.eval().features(_floats(images))).exp()[:, label]
+    sure = (probability - 0.5).abs().detach().numpy() > 0.05  # rounding to bytes may turn a close call
+    assert ((probability.detach().numpy() > 0.5) == mine)[sure].all()
+    for seed, image in accepted_images(sampler, label, 5, None):
+        assert mine[seed % CHUNK] or seed >= CHUNK
+        assert (image == sampler.images(label, [seed])[0]).all()
+
+
+def test_a_class_that_is_never_produced_is_given_up(trained, monkeypatch):
+    sampler = Sampler(trained.method, trained.device)
+    monkeypatch.setattr(trained.method, "assign", lambda x: torch.zeros(len(x), dtype=torch.int64))
+    monkeypatch.setattr("balancegan.sample.RECENT_CHUNKS", 3)
+    seeds, images = sampler.first(2, 4)
+    assert seeds == [] and images.shape == (0, 3, 16, 16)
+    seeds, images = sampler.first(0, 4)
+    assert seeds == [0, 1, 2, 3] and len(images) == 4
+
+
+def test_every_chunk_is_generated_once_for_classes_that_are_not_in_it(trained, monkeypatch):
+    sampler = Sampler(trained.method, trained.device)
+    made = []
+    sample = trained.method.sample
+    monkeypatch.setattr(trained.method, "sample", lambda z, c: made.append(1) or sample(z, c))
+    monkeypatch.setattr(trained.method, "assign", lambda x: torch.zeros(len(x), dtype=torch.int64))
+    sampler.of_class(1, 0)
+    sampler.of_class(2, 0)
+    assert len(made) == 1
+
+
+def _floats(images):
+    return torch.from_numpy(images).float() / 127.5 - 1
