@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from balancegan import __version__
+from balancegan.assigned import assignment_json, assignment_notes
 from balancegan.data import export
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.training_set import TrainingSet, reopen_training_set
@@ -119,9 +120,11 @@ def augment(
         for i, file in enumerate(real):
             folder.add_real(file)
             progress("copy real images", i + 1, len(real))
-        classes, names = _fill_classes(folder, restored, data, need, options, progress)
+        sampler = Sampler(restored.method, restored.device)
+        classes, names = _fill_classes(folder, sampler, restored, data, need, options, progress)
         folder.write_metadata()
         result = _result(restored, options, classes, notes)
+        result["assignment"] = assignment_json(restored, data, sampler)
         if options.report:
             inp = _report_input(restored, data, classes, result, real, names, options)
             extractor = choose_extractor(data, weights, device, progress)
@@ -188,6 +191,7 @@ def _plan(restored: Restored, data: TrainingSet, need: dict[str, int], options: 
 
 def _fill_classes(
     folder: export.BalancedFolder,
+    sampler: Sampler,
     restored: Restored,
     data: TrainingSet,
     need: dict[str, int],
@@ -195,7 +199,6 @@ def _fill_classes(
     progress: Progress,
 ) -> tuple[list[ClassImages], list[str]]:
     """Generate what each class lacks; returns the report's classes and the synthetic files' names."""
-    sampler = Sampler(restored.method, restored.device)
     run, first_seed = restored.run, options.seed * SEED_STRIDE
     total, done = sum(need.values()), 0
     counts, classes, names = data.split_counts(), [], []
@@ -243,6 +246,7 @@ def _report_input(
 ) -> ReportInput:
     filled = {c.name for c in classes if c.synthetic}
     train = set(data.split_rows.tolist())
+    notes, warnings = assignment_notes(result["assignment"])
     real_files = [options.out / f.target for f in real if f.label in filled and f.row in train]
     return ReportInput(
         title=f"Balanced {data.folder.root.name}",
@@ -257,10 +261,11 @@ def _report_input(
         settings=restored.run.read_yaml(),
         shortcuts=[
             *([] if restored.finished else [f"The training was not finished: {restored.progress}."]),
+            *warnings,
             *form_shortcuts(real_files, [options.out / n for n in names]),
         ],
         balancegan_version=__version__,
-        notes=[*result["notes"], *data.store.notes],
+        notes=[*notes, *result["notes"], *data.store.notes],
     )
 
 

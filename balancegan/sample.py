@@ -60,6 +60,17 @@ class Sampler:
         self._assigned[index] = self.method.assign(x).cpu().numpy()
         return to_uint8(x).contiguous().cpu().numpy(), self._assigned[index] == label
 
+    @property
+    def looked(self) -> int:
+        """Samples whose class was assigned so far."""
+        return CHUNK * len(self._assigned)
+
+    def shares(self) -> list[float]:
+        """Of those, the share assigned to each class."""
+        labels = np.concatenate([np.empty(0, np.int64), *self._assigned.values()])
+        counts = np.bincount(labels[labels >= 0], minlength=self.method.data.num_classes)
+        return (counts / max(1, len(labels))).tolist()
+
     def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
         """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
         chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}

@@ -72,6 +72,8 @@ def test_every_method_fills_a_folder_and_reports(discs, tmp_path, method, monkey
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["method"] == load_method(method).title
     made = {c["name"]: c["synthetic"] for c in report["classes"]}
+    assert (document["assignment"] is None) == load_method(method).conditional
+    assert any("linear evaluator" in note for note in report["notes"]) != load_method(method).conditional
     short = [name for name, n in {"ant": 0, "bee": 16, "cat": 18}.items() if made[name] < n]
     # A generator without classes that saw six batches may never make one of them: then the folder says so.
     assert document["short"] == short and document["complete"] == (not short)

@@ -123,6 +123,10 @@ class Method(nn.Module):
         """Whether images of a class can be sampled."""
         return True
 
+    def classify(self, x: Tensor) -> Tensor:
+        """The likeliest class of each image (N,), for methods that assign classes."""
+        raise NotImplementedError
+
     def assign(self, x: Tensor) -> Tensor:
         """The class of each generated image (N,), -1 for none: for methods that cannot be asked for a class."""
         raise NotImplementedError

@@ -142,14 +142,23 @@ class UnconditionalGAN(Method):
         """Whether the evaluator was fitted."""
         return bool(self.evaluator.fitted)
 
-    @torch.no_grad()
+    def classify(self, x: Tensor) -> Tensor:
+        """The class that the evaluator finds likeliest (N,)."""
+        return self.log_probabilities(x).argmax(1)
+
     def assign(self, x: Tensor) -> Tensor:
         """The class of every image (N,), -1 where the evaluator is not sure enough of any."""
+        probability, label = self.log_probabilities(x).exp().max(1)
+        return torch.where(probability > self.cfg.accept_above, label, -1)
+
+    @torch.no_grad()
+    def log_probabilities(self, x: Tensor) -> Tensor:
+        """The evaluator's log p(c|x), (N, K)."""
         was_training = self.D.training
         self.D.eval()
-        probability, label = self.evaluator(self.D.features(x)).exp().max(1)
+        found = self.evaluator(self.D.features(x))
         self.D.train(was_training)
-        return torch.where(probability > self.cfg.accept_above, label, -1)
+        return found
 
 
 def _take(counts: list[int], label: int) -> bool:

@@ -6,6 +6,8 @@ import torch
 from helpers import make_method, train_tiny
 
 from balancegan import losses
+from balancegan.assigned import assignment_json, assignment_notes
+from balancegan.data.training_set import reopen_training_set
 from balancegan.device import resolve_device
 from balancegan.methods.unconditional import LinearEvaluator
 from balancegan.nets.sndcgan import prunable
@@ -183,6 +185,29 @@ def test_every_chunk_is_generated_once_for_classes_that_are_not_in_it(trained, m
     sampler.of_class(1, 0)
     sampler.of_class(2, 0)
     assert len(made) == 1
+
+
+def test_what_is_said_of_the_assignment(trained):
+    data = reopen_training_set(trained.run.read_json("dataset.json"), trained.method.cfg)
+    sampler = Sampler(trained.method, trained.device)
+    for index in range(3):
+        sampler.of_class(0, index)
+    document = assignment_json(trained, data, sampler)
+    held = data.holdout_rows
+    predicted = trained.method.classify(_floats(data.store.images[held])).numpy()
+    for label, name in enumerate(data.class_names):
+        mine = data.labels[held] == label
+        assert document["held_out_recall"][name] == pytest.approx((predicted[mine] == label).mean())
+    assert document["samples"] == 3 * CHUNK and sum(document["shares"].values()) <= 1
+    assigned = np.concatenate([trained.method.assign(sampler._generate(0, i)).numpy() for i in range(3)])
+    for label, (name, count) in enumerate(zip(data.class_names, data.class_counts, strict=True)):
+        share = (assigned == label).mean()
+        assert document["shares"][name] == pytest.approx(share)
+        assert document["share_over_training"][name] == pytest.approx(share / (count / sum(data.class_counts)))
+    poor = {**document, "held_out_recall": {"ant": 0.9, "bee": 0.2, "cat": None}}
+    notes, warnings = assignment_notes(poor)
+    assert "ant 90%, bee 20%" in " ".join(notes) and "cat" not in notes[1]
+    assert len(warnings) == 1 and warnings[0].startswith("bee: the evaluator recognises only 20%")
 
 
 def _floats(images):
