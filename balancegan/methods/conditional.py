@@ -15,7 +15,8 @@ Fashion-MNIST at imbalance rate 100 that makes 1,530 and 5,110.
 size (a rare class is seen more often, without repeating its few images as often as balanced drawing would), the
 generator's weights are averaged, the discriminator makes one update per generator update (five times as many
 generator updates in the same time), and the generator doubles its side by bilinear resizing and a convolution: with
-transposed convolutions the images keep a pixel noise (`upsampling`; measured in benchmarks/upsampling.md)."""
+transposed convolutions the images keep a pixel noise (`upsampling`; measured in benchmarks/upsampling.md).
+"""
 
 from __future__ import annotations
 
