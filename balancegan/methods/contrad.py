@@ -8,8 +8,8 @@ augmentation, trunk and head, with the non-saturating loss. Batch 512, Adam 2e-4
 rates warmed up over 3,000 steps, 200,000 steps; the trunk of the published runs on CIFAR-10 is the SN-ResNet-18.
 
 Where the paper leaves a choice: the adversarial loss looks at the first view of the real images; both networks'
-learning rates are warmed up; the projection heads have no spectral norm (their output is normalised anyway). `tiny` is narrow and has a batch
-of 64, which gives the contrast fewer images to tell apart than it likes.
+learning rates are warmed up; the projection heads have no spectral norm (their output is normalised anyway). `tiny` is
+narrow and has a batch of 64, which gives the contrast fewer images to tell apart than it likes.
 """
 
 from __future__ import annotations
