@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from balancegan.data.export import is_free
@@ -15,7 +14,7 @@ from balancegan.files import disk_errors, refuse_source, write_atomic
 from balancegan.grid import png_bytes, save_grid, to_pil
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
-from balancegan.sample import CHUNK, Sampler
+from balancegan.sample import Sampler
 
 
 def look(
@@ -51,7 +50,11 @@ def look(
     names = restored.class_names
     chosen = [name for name in names if not classes or name in classes]
     sampler = Sampler(restored.method, device)
-    found = {name: _images(sampler, names.index(name), seeds, n) for name in chosen}
+    found = {
+        name: sampler.first(label, n) if seeds is None else sampler.of_seeds(label, seeds)
+        for label, name in enumerate(names)
+        if name in chosen
+    }
     rows = [images for _, images in found.values()]
     for name in (name for name, (_, images) in found.items() if len(images) < (len(seeds) if seeds else n)):
         note(f"{name}: {len(found[name][1])} images only: the method assigns few or none to this class")
@@ -73,13 +76,3 @@ def look(
         "images": sum(map(len, rows)),
         "out": str(out.absolute()),
     }
-
-
-def _images(sampler: Sampler, label: int, seeds: Sequence[int] | None, n: int) -> tuple[Sequence[int], np.ndarray]:
-    """Seeds and images of one class."""
-    if seeds is None:
-        return sampler.first(label, n)
-    images = [sampler.of_class(label, seed // CHUNK) for seed in seeds]
-    mine = [i for i, seed in enumerate(seeds) if images[i][1][seed % CHUNK]]
-    pixels = [images[i][0][seeds[i] % CHUNK][None] for i in mine]
-    return [seeds[i] for i in mine], np.concatenate([np.empty((0, *sampler.shape), np.uint8), *pixels])

@@ -76,6 +76,13 @@ class Sampler:
         chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
         return np.stack([chunks[seed // CHUNK][seed % CHUNK] for seed in seeds])
 
+    def of_seeds(self, label: int, seeds: Sequence[int]) -> tuple[list[int], np.ndarray]:
+        """Those of the seeds whose images are of a class, in their order, and the images: uint8 (m, C, S, S)."""
+        chunks = {index: self.of_class(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
+        mine = [seed for seed in seeds if chunks[seed // CHUNK][1][seed % CHUNK]]
+        images = [chunks[seed // CHUNK][0][seed % CHUNK][None] for seed in mine]
+        return mine, np.concatenate([np.empty((0, *self.shape), np.uint8), *images])
+
     def first(self, label: int, n: int) -> tuple[list[int], np.ndarray]:
         """Seeds and images uint8 (m, C, S, S) of a class's first n images; m < n where it hardly ever comes."""
         seeds, images = [], [np.empty((0, *self.shape), np.uint8)]

@@ -187,6 +187,18 @@ def test_every_chunk_is_generated_once_for_classes_that_are_not_in_it(trained, m
     assert len(made) == 1
 
 
+def test_given_seeds_are_made_a_chunk_at_a_time_and_those_of_the_class_kept(trained, monkeypatch):
+    sampler = Sampler(trained.method, trained.device)
+    made = []
+    sample = trained.method.sample
+    monkeypatch.setattr(trained.method, "sample", lambda z, c: made.append(1) or sample(z, c))
+    monkeypatch.setattr(trained.method, "assign", lambda x: torch.arange(len(x)) % 3)
+    seeds, images = sampler.of_seeds(1, [4, 5, 7, CHUNK + 1, 3])
+    assert seeds == [4, 7, CHUNK + 1] and len(made) == 2
+    assert (images == sampler.images(1, seeds)).all()
+    assert sampler.of_seeds(1, [0])[1].shape == (0, 3, 16, 16)
+
+
 def test_what_is_said_of_the_assignment(trained):
     data = reopen_training_set(trained.run.read_json("dataset.json"), trained.method.cfg)
     sampler = Sampler(trained.method, trained.device)
