@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from balancegan import __version__
-from balancegan.assigned import assignment_json, assignment_notes
+from balancegan.assigned import assignment_json, assignment_notes, distribution_json
 from balancegan.data import export
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.errors import CheckpointError, UsageError
+from balancegan.fill import Filled, Filling
 from balancegan.metrics.features import Extractor, InceptionExtractor, OwnExtractor, find_inception_weights
 from balancegan.progress import Progress, silent
 from balancegan.report.compute import ClassImages, ReportInput
@@ -24,12 +25,11 @@ from balancegan.report.shortcuts import form_shortcuts
 from balancegan.report.write import write_report
 from balancegan.restore import Restored, restore
 from balancegan.rundir import RunDir
-from balancegan.sample import CopyFilter, Sampler, accepted_images
+from balancegan.sample import SEED_STRIDE, make_samplers
 
 FILTERS = ("none", "copies")
 REPORT_IMAGES = 2000  # per class and set; more do not change the measures and cost memory
 INCEPTION_ON_CPU = 250  # images per class and set: the network manages a few images a second there
-SEED_STRIDE = 10_000_000  # --seed s draws image seeds from s times this number on
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class AugmentOptions:
     data: Path | None = None
     real: str = "copy"
     filter: str = "copies"
+    sampler: str = "auto"
     out_size: str = "model"
     format: str = "png"
     seed: int = 0
@@ -107,6 +108,7 @@ def augment(
             return result
     if not restored.trained and any(need.values()):
         raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
+    samplers = make_samplers(restored.method, restored.device, options.sampler)
     real, notes = export.plan_real(data, options.real)
     if note:
         note(f"{restored.progress} of {data.folder.root}")
@@ -120,13 +122,23 @@ def augment(
         for i, file in enumerate(real):
             folder.add_real(file)
             progress("copy real images", i + 1, len(real))
-        sampler = Sampler(restored.method, restored.device)
-        classes, names = _fill_classes(folder, sampler, restored, data, need, options, progress)
+        make = Filling(
+            folder,
+            samplers,
+            restored,
+            data,
+            first_seed=options.seed * SEED_STRIDE,
+            filter=options.filter,
+            note=note or _say_nothing,
+        )
+        filled = make.fill(need, shown=REPORT_IMAGES if options.report else 0, progress=progress)
         folder.write_metadata()
-        result = _result(restored, options, classes, notes)
-        result["assignment"] = assignment_json(restored, data, sampler)
+        result = _result(restored, options, filled.classes, notes)
+        assignment = result["assignment"] = assignment_json(restored, data, filled.tallies)
+        if assignment and options.report:  # it takes thousands of samples
+            assignment["distribution"] = distribution_json(restored, data, samplers[0], progress)
         if options.report:
-            inp = _report_input(restored, data, classes, result, real, names, options)
+            inp = _report_input(restored, data, filled, result, real, options)
             extractor = choose_extractor(data, weights, device, progress)
             slow = extractor.name == "inception" and device.type == "cpu"
             limit = INCEPTION_ON_CPU if slow else REPORT_IMAGES
@@ -136,6 +148,10 @@ def augment(
             result["findings"] = document["findings"]
         folder.finish(result)
     return result
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _bytes_each(data: TrainingSet, options: AugmentOptions) -> int:
@@ -185,75 +201,28 @@ def _plan(restored: Restored, data: TrainingSet, need: dict[str, int], options: 
         "data": data.store.fingerprint,
         "version": __version__,
         "need": need,
-        **{name: getattr(options, name) for name in ("real", "filter", "out_size", "format", "seed")},
+        **{name: getattr(options, name) for name in ("real", "filter", "sampler", "out_size", "format", "seed")},
     }
-
-
-def _fill_classes(
-    folder: export.BalancedFolder,
-    sampler: Sampler,
-    restored: Restored,
-    data: TrainingSet,
-    need: dict[str, int],
-    options: AugmentOptions,
-    progress: Progress,
-) -> tuple[list[ClassImages], list[str]]:
-    """Generate what each class lacks; returns the report's classes and the synthetic files' names."""
-    run, first_seed = restored.run, options.seed * SEED_STRIDE
-    total, done = sum(need.values()), 0
-    counts, classes, names = data.split_counts(), [], []
-    for label, name in enumerate(data.class_names):
-        train = data.train_rows[data.labels[data.train_rows] == label]
-        copies = options.filter == "copies" and need[name] > 0
-        keep = CopyFilter(data.store.images[train], total=len(train) + need[name]) if copies else None
-        shown: list[np.ndarray] = []
-        made = 0
-        for seed, image in accepted_images(sampler, label, need[name], keep, first_seed):
-            names.append(
-                folder.add_synthetic(
-                    image, label, seed, run=run.name, number=run.number, checkpoint=restored.checkpoint.sha256
-                )
-            )
-            made, done = made + 1, done + 1
-            if options.report and made <= REPORT_IMAGES:
-                shown.append(image)
-            progress("generate", done, total)
-        unseen = data.unseen_rows[data.labels[data.unseen_rows] == label]
-        images = data.store.images
-        classes.append(
-            ClassImages(
-                name=name,
-                real_train=images[train if options.report else train[:0]],
-                real_holdout=images[unseen if options.report else unseen[:0]],
-                fake=np.stack(shown) if shown else np.empty((0, *images.shape[1:]), np.uint8),
-                real=counts[name],
-                synthetic=made,
-                rejected=keep.rejected if keep else 0,
-                requested=need[name],
-            )
-        )
-    return classes, names
 
 
 def _report_input(
     restored: Restored,
     data: TrainingSet,
-    classes: list[ClassImages],
+    filled: Filled,
     result: dict[str, Any],
     real: list[export.RealFile],
-    names: list[str],
     options: AugmentOptions,
 ) -> ReportInput:
-    filled = {c.name for c in classes if c.synthetic}
+    made = {c.name for c in filled.classes if c.synthetic}
     train = set(data.split_rows.tolist())
     notes, warnings = assignment_notes(result["assignment"])
-    real_files = [options.out / f.target for f in real if f.label in filled and f.row in train]
+    real_files = [options.out / f.target for f in real if f.label in made and f.row in train]
     return ReportInput(
         title=f"Balanced {data.folder.root.name}",
         method=restored.method.title,
         run=restored.run.name,
         data=str(data.folder.root),
-        classes=tuple(classes),
+        classes=tuple(filled.classes),
         ir_before=result["imbalance_rate_before"],
         ir_after=result["imbalance_rate_after"],
         complete=result["complete"],
@@ -262,10 +231,11 @@ def _report_input(
         shortcuts=[
             *([] if restored.finished else [f"The training was not finished: {restored.progress}."]),
             *warnings,
-            *form_shortcuts(real_files, [options.out / n for n in names]),
+            *form_shortcuts(real_files, [options.out / n for n in filled.names]),
         ],
         balancegan_version=__version__,
         notes=[*notes, *result["notes"], *data.store.notes],
+        distribution=(result["assignment"] or {}).get("distribution"),
     )
 
 

@@ -23,6 +23,7 @@ from balancegan.options import (
     PretrainSteps,
     RunArgument,
     Runs,
+    Sampler,
     Seed,
     Set,
     Strict,
@@ -194,6 +195,7 @@ def augment(
     out: Annotated[Path, typer.Option("--out", help="New folder for the result.")] = Path("balanced"),
     real: Annotated[str, option("--real", help="copy, hardlink, symlink, convert or none.")] = "copy",
     filter: Annotated[str, option("--filter", help="none, or copies: drop near-copies.")] = "copies",
+    sampler: Sampler = "auto",
     out_size: Annotated[str, option("--out-size", help="model, or native: the real images' size.")] = "model",
     format: Annotated[str, option("--format", help="png, jpeg, or match: the real images' format.")] = "png",
     seed: Annotated[int, option("--seed", help="Seed of all random choices.", min=0, max=MOST_AUGMENT_SEED)] = 0,
@@ -226,6 +228,7 @@ def augment(
         data=data,
         real=real,
         filter=filter,
+        sampler=sampler,
         out_size=out_size,
         format=format,
         seed=seed,
@@ -246,6 +249,7 @@ def sample(
     classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
     n: Annotated[int, option("--n", help="Images per class.", min=1)] = 16,
     seeds: Annotated[str | None, option("--seeds", help="Which seeds, e.g. 0-15 or 3,7,20-29.")] = None,
+    sampler: Sampler = "auto",
     out: Annotated[
         Path | None,
         typer.Option("--out", help="A new .png for a grid, or a new folder. [default: in the run]"),
@@ -262,7 +266,8 @@ def sample(
     where = resolve_device(device)
     prepare(where)
     wanted = parse_seeds(seeds) if seeds else None
-    document = look(find_run(run, runs), parse_names(classes), wanted, n, out, device=where, note=console.note)
+    names = parse_names(classes)
+    document = look(find_run(run, runs), names, wanted, n, out, device=where, note=console.note, sampler=sampler)
     console.result(document, show_sample)
 
 

@@ -21,7 +21,8 @@ import yaml
 from balancegan.errors import UsageError
 
 ENV_PREFIX = "BALANCEGAN_"
-SAMPLING = ("natural", "sqrt", "balanced")
+SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
+"""A class is drawn with a probability in proportion to this power of its count."""
 FITS = ("stretch", "crop", "pad")
 
 

@@ -14,7 +14,7 @@ from balancegan.files import disk_errors, refuse_source, write_atomic
 from balancegan.grid import png_bytes, save_grid, to_pil
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
-from balancegan.sample import Sampler
+from balancegan.sample import first_images, make_samplers
 
 
 def look(
@@ -26,11 +26,13 @@ def look(
     *,
     device: torch.device,
     note: Callable[[str], None],
+    sampler: str = "auto",
 ) -> dict[str, Any]:
     """Sample the given classes (all if empty); returns the command's JSON document.
 
     The first `n` images of each class, or those of the given `seeds`; where the method makes no class on request, those
-    of the seeds that belong to it.
+    of the seeds that belong to it, found by `sampler`: `auto` looks among all and, for the first n, goes on with walks
+    towards classes that hardly ever come.
 
     `out` ending in .png is a new grid with one row per class, any other `out` a new folder with one PNG per image; by
     default a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
@@ -49,9 +51,9 @@ def look(
             raise UsageError(f"{out} exists already", "choose a new file or folder with --out")
     names = restored.class_names
     chosen = [name for name in names if not classes or name in classes]
-    sampler = Sampler(restored.method, device)
+    samplers = make_samplers(restored.method, device, sampler)
     found = {
-        name: sampler.first(label, n) if seeds is None else sampler.of_seeds(label, seeds)
+        name: first_images(samplers, label, n) if seeds is None else samplers[0].of_seeds(label, seeds)
         for label, name in enumerate(names)
         if name in chosen
     }

@@ -55,6 +55,13 @@ GroupBy = Annotated[
     option("--group-by", help="Regex on paths; images with equal matches stay on one side, e.g. 'patient(\\d+)'."),
 ]
 Fit = Annotated[str | None, option("--fit", help="How images become square: stretch, crop or pad. [default: stretch]")]
+Sampler = Annotated[
+    str,
+    option(
+        "--sampler",
+        help="Where a generator knows no classes: rejection, langevin, or auto: langevin for what rejection lacks.",
+    ),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
 MOST_AUGMENT_SEED = 900_000_000_000

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from balancegan import langevin
 from balancegan.device import memory_errors
-from balancegan.errors import CheckpointError
+from balancegan.errors import CheckpointError, UsageError
 from balancegan.methods.base import Method
 from balancegan.metrics.memorisation import copy_threshold, crowded_threshold, nearest, pixel_features
 from balancegan.pixels import to_uint8
 
 CHUNK = 64
-RECENT_CHUNKS = 100  # acceptance is watched over this many chunks
-LOWEST_ACCEPTANCE = 0.005  # below it a class is given up
-TRIES_PER_IMAGE = 100  # and never more than this
+SEED_STRIDE = 10_000_000  # `augment --seed s` draws its images' seeds from s times this number on
 GRID_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a class is waited for: given up when the share of samples taken, over the latest chunks, is too low."""
+
+    chunks: int  # over which the share is watched
+    lowest: float  # share
+    tries: int  # per image, and never more samples than this
 
 
 def latents(method: Method, seeds: Sequence[int]) -> Tensor:
@@ -33,8 +43,12 @@ class Sampler:
 
     Floating-point results can depend on a batch's size and on the position in it; so both depend on the seed alone.
     A method that is not conditional makes the same image of a seed whatever the class; then the class of an image is
-    what the method assigns to it.
+    what the method assigns to it, and the images of a class are found among all (rejection sampling).
     """
+
+    name = "rejection"
+    first_seed = 0  # in `augment`
+    patience = Patience(chunks=100, lowest=0.005, tries=100)
 
     def __init__(self, method: Method, device: torch.device) -> None:
         if not method.ready:
@@ -44,7 +58,7 @@ class Sampler:
         self.method = method.to(device).to(memory_format=torch.channels_last).eval()
         self.device = device
         self.shape = (method.data.channels, method.data.image_size, method.data.image_size)
-        self._assigned: dict[int, np.ndarray] = {}  # chunk -> the classes of its images, -1 for none
+        self._assigned: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # chunk -> likeliest classes, sure ones
 
     def chunk(self, label: int, index: int) -> np.ndarray:
         """Images of seeds index·CHUNK … (index+1)·CHUNK - 1 of one class: uint8 (CHUNK, C, S, S)."""
@@ -54,22 +68,25 @@ class Sampler:
         """A chunk, and which of its images are of the class: uint8 (CHUNK, C, S, S) and bool (CHUNK,)."""
         if self.method.conditional:
             return self.chunk(label, index), np.ones(CHUNK, bool)
-        if index in self._assigned and not (self._assigned[index] == label).any():
+        if index in self._assigned and not self._members(label, index).any():
             return np.empty((CHUNK, *self.shape), np.uint8), np.zeros(CHUNK, bool)
         x = self._generate(label, index)
-        self._assigned[index] = self.method.assign(x).cpu().numpy()
-        return to_uint8(x).contiguous().cpu().numpy(), self._assigned[index] == label
+        self._assigned[index] = self._assign(x)
+        return to_uint8(x).contiguous().cpu().numpy(), self._members(label, index)
 
-    @property
-    def looked(self) -> int:
-        """Samples whose class was assigned so far."""
-        return CHUNK * len(self._assigned)
+    def likeliest(self, index: int) -> np.ndarray:
+        """The class that is likeliest for each image of a chunk (CHUNK,), for a method that assigns classes."""
+        if index not in self._assigned:
+            self._assigned[index] = self._assign(self._generate(0, index))
+        return self._assigned[index][0]
 
-    def shares(self) -> list[float]:
-        """Of those, the share assigned to each class."""
-        labels = np.concatenate([np.empty(0, np.int64), *self._assigned.values()])
-        counts = np.bincount(labels[labels >= 0], minlength=self.method.data.num_classes)
-        return (counts / max(1, len(labels))).tolist()
+    def _members(self, label: int, index: int) -> np.ndarray:
+        likeliest, sure = self._assigned[index]
+        return (likeliest == label) & sure
+
+    def _assign(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        likeliest, sure = self.method.assign(x)
+        return likeliest.cpu().numpy(), sure.cpu().numpy()
 
     def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
         """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
@@ -83,24 +100,64 @@ class Sampler:
         images = [chunks[seed // CHUNK][0][seed % CHUNK][None] for seed in mine]
         return mine, np.concatenate([np.empty((0, *self.shape), np.uint8), *images])
 
-    def first(self, label: int, n: int) -> tuple[list[int], np.ndarray]:
-        """Seeds and images uint8 (m, C, S, S) of a class's first n images; m < n where it hardly ever comes."""
-        seeds, images = [], [np.empty((0, *self.shape), np.uint8)]
-        for seed, image in accepted_images(self, label, n, None):
-            seeds.append(seed)
-            images.append(image[None])
-        return seeds, np.concatenate(images)
-
     def _generate(self, label: int, index: int) -> Tensor:
         """The same as floats in [-1, 1] on the device."""
-        z = latents(self.method, range(index * CHUNK, (index + 1) * CHUNK)).to(self.device)
         c = torch.full((CHUNK,), label, device=self.device)
         # Benchmarked kernels and TF32 could differ from one process to the next; here equal bytes count.
         with (
             memory_errors(self.device, "use --device cpu"),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            return self.method.sample(z, c)
+            return self.method.sample(self._latents(c, range(index * CHUNK, (index + 1) * CHUNK)), c)
+
+    def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Where the images of a chunk come from (CHUNK, latent_dim)."""
+        return latents(self.method, seeds).to(self.device)
+
+
+class LangevinSampler(Sampler):
+    """Walks from every latent towards the class before it is looked at; then as rejection sampling.
+
+    For the classes that hardly ever come by themselves; an image costs hundreds of times as much.
+    """
+
+    name = "langevin"
+    first_seed = SEED_STRIDE // 2  # so that a seed names one image of a class
+    patience = Patience(chunks=8, lowest=0.05, tries=20)
+
+    def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """As before; what a chunk's images are depends on the class here."""
+        x = self._generate(label, index)
+        likeliest, sure = self._assign(x)
+        return to_uint8(x).contiguous().cpu().numpy(), (likeliest == label) & sure
+
+    def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
+        """After the walk. A seed gives the latent that it gives without, and then the noise of the walk."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        z = torch.cat([self.method.latent(1, generator=g) for g in generators])
+        noise = torch.stack([torch.randn(langevin.STEPS, z.shape[1], generator=g) for g in generators], dim=1)
+        energy = partial(self.method.energy, c=c, weight=langevin.CLASS_WEIGHT)
+        return langevin.walk(z.to(self.device), energy, noise.to(self.device), support=self.method.support)
+
+
+SAMPLERS: dict[str, tuple[type[Sampler], ...]] = {
+    "auto": (Sampler, LangevinSampler),
+    "rejection": (Sampler,),
+    "langevin": (LangevinSampler,),
+}
+
+
+def make_samplers(method: Method, device: torch.device, choice: str = "auto") -> tuple[Sampler, ...]:
+    """What images of a class are taken from, each where those before gave it up.
+
+    A method that makes the class that it is asked for needs one alone. Raises `UsageError` for another choice than
+    `auto` there, or one that does not exist.
+    """
+    if choice not in SAMPLERS:
+        raise UsageError(f"--sampler {choice} is not known", f"choose one of {', '.join(SAMPLERS)}")
+    if method.conditional and choice != "auto":
+        raise UsageError(f"{method.title} makes the class that it is asked for: --sampler has no use", "leave it out")
+    return tuple(kind(method, device) for kind in (SAMPLERS[choice] if not method.conditional else (Sampler,)))
 
 
 def grid_images(method: Method, device: torch.device, columns: int = GRID_COLUMNS) -> list[np.ndarray]:
@@ -128,7 +185,6 @@ class CopyFilter:
 
     reference: np.ndarray
     total: int = 0
-    rejected: int = 0  # counted by `accepted_images`, which knows how many samples were looked at
     _accepted: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -149,31 +205,66 @@ class CopyFilter:
         return keep
 
 
+@dataclass
+class Tally:
+    """What became of the samples of one class."""
+
+    samples: int = 0  # looked at
+    assigned: int = 0  # of them, those of the class
+    accepted: int = 0  # of those, the ones that were taken
+
+    @property
+    def rejected(self) -> int:
+        """Samples of the class that the filter refused."""
+        return self.assigned - self.accepted
+
+
 def accepted_images(
-    sampler: Sampler, label: int, need: int, keep: CopyFilter | None, first_seed: int = 0
+    sampler: Sampler,
+    label: int,
+    need: int,
+    keep: CopyFilter | None,
+    first_seed: int = 0,
+    tally: Tally | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield up to `need` pairs of seed and image uint8 (C, S, S), in the order of seeds from `first_seed` on.
 
-    Images that the method assigns to other classes are passed over. Ends early when fewer than `LOWEST_ACCEPTANCE` of
-    the latest samples were taken, or after `TRIES_PER_IMAGE` samples per image: such a class is delivered short rather
-    than with copies or with images of other classes.
+    Images that the method assigns to other classes are passed over. Ends early when the sampler's patience does: such
+    a class is delivered short rather than with copies or with images of other classes. What comes after the last image
+    that was needed does not count in the `tally`.
     """
-    found, first = 0, first_seed // CHUNK
-    recent: deque[int] = deque(maxlen=RECENT_CHUNKS)  # accepted per chunk
-    index = first
-    while found < need and (index - first) * CHUNK < TRIES_PER_IMAGE * need + RECENT_CHUNKS * CHUNK:
-        if len(recent) == RECENT_CHUNKS and sum(recent) < LOWEST_ACCEPTANCE * RECENT_CHUNKS * CHUNK:
-            break
+    tally = tally or Tally()
+    patience, first = sampler.patience, first_seed // CHUNK
+    recent: deque[int] = deque(maxlen=patience.chunks)  # accepted per chunk
+    for index in range(first, first + math.ceil(patience.tries * need / CHUNK) + patience.chunks if need else first):
+        if len(recent) == patience.chunks and sum(recent) < patience.lowest * patience.chunks * CHUNK:
+            return
         images, belongs = sampler.of_class(label, index)
         mask = belongs.copy()
         if keep and belongs.any():
             mask[belongs] = keep(images[belongs])
-        chosen = np.flatnonzero(mask)[: need - found]
-        if keep:  # what comes after the last image that was needed counts neither way
-            end = chosen[-1] if found + len(chosen) == need else len(mask)
-            keep.rejected += int((belongs & ~mask)[:end].sum())
+        chosen = np.flatnonzero(mask)[: need - tally.accepted]
+        done = tally.accepted + len(chosen) == need
+        end = int(chosen[-1]) + 1 if done else CHUNK
+        tally.samples += end
+        tally.assigned += int(belongs[:end].sum())
+        tally.accepted += len(chosen)
         for i in chosen:
             yield index * CHUNK + int(i), images[i]
-            found += 1
+        if done:
+            return
         recent.append(len(chosen))
-        index += 1
+
+
+def first_images(samplers: Sequence[Sampler], label: int, n: int) -> tuple[list[int], np.ndarray]:
+    """Seeds and images uint8 (m, C, S, S) of a class's first n images, by the samplers in turn.
+
+    m < n where even the last one gives up.
+    """
+    seeds: list[int] = []
+    images = [np.empty((0, *samplers[0].shape), np.uint8)]
+    for sampler in samplers:
+        for seed, image in accepted_images(sampler, label, n - len(seeds), None):
+            seeds.append(seed)
+            images.append(image[None])
+    return seeds, np.concatenate(images)

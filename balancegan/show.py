@@ -99,9 +99,10 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
     console.print(f"imbalance rate {doc['imbalance_rate_before']:.4g} -> {doc['imbalance_rate_after']:.4g}")
     if not doc["complete"]:
         names = ", ".join(shown(n) for n in doc["short"])
-        console.print(
-            f"[yellow]incomplete: {names} could not be filled without copies.[/] Train longer, or use --filter none."
-        )
+        why, do = "without copies", "Train longer, or use --filter none."
+        if doc["assignment"]:
+            why, do = "with images of the class that are no copies", "Train longer, or choose a conditional method."
+        console.print(f"[yellow]incomplete: {names} could not be filled {why}.[/] {do}")
     findings = doc.get("findings", [])
     for finding in findings:
         if finding["level"] == "warning" or console.verbose:
@@ -149,9 +150,25 @@ def show_compare(console: Console, doc: dict[str, Any]) -> None:
             if (more := len(part["columns"]) - 2 - SHOWN_CLASSES) > 0:
                 console.print(f"[dim]{more} more classes on the page[/]")
             console.print("")
+        if block["distribution"]:
+            console.print(f"[bold]Share of samples over share in training[/], {where}")
+            console.print(_distribution(block["distribution"]))
+            console.print("")
     for finding in doc["findings"]:
         console.print(f"• {finding['level']}: {shown(finding['text'])}")
     console.print(f"page: [bold]{shown(doc['page'])}[/]")
+
+
+def _distribution(doc: dict[str, Any]) -> Any:
+    """Damage GAN's Table 4."""
+    classes = [shown(name) for name in doc["classes"][:SHOWN_CLASSES]]
+    titles = [*classes, "mean", "mean distance from 1"]
+    rows = table("method", *titles, right=tuple(titles))
+    for row in doc["rows"]:
+        values = [*row["values"][: len(classes)], row["mean"], row["mean_deviation"]]
+        name = shown(row["method"]) if row["kind"] == "synthetic" else "[dim]  its evaluator on real images[/]"
+        rows.add_row(name, *(_mean_std({**value, "best": False}, 1) for value in values))
+    return rows
 
 
 def _comparison_table(part: dict[str, Any], measure: str) -> Any:

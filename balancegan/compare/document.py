@@ -10,6 +10,7 @@ import numpy as np
 
 from balancegan import __version__
 from balancegan import device as devices
+from balancegan.compare.distribution import distribution_table
 from balancegan.compare.matrix import Cell
 from balancegan.compare.measure import MEASURES, Ruler
 from balancegan.compare.records import read_images, read_record, write_record
@@ -93,6 +94,7 @@ def make_document(
             "measures": table(
                 cells, ir=block["ir"], methods=request.methods, classes=data.class_names, majority=majority, pair=pair
             ),
+            "distribution": distribution_table(results, request.methods, block["ir"] or 0.0),
         }
         for block in document["train_counts"]
     ]

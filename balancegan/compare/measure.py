@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_featu
 from balancegan.metrics.ssim import mean_ssim
 from balancegan.progress import Progress
 from balancegan.report.findings import MIN_HALF, MIN_REFERENCE
-from balancegan.sample import Sampler
+from balancegan.sample import Sampler, first_images
 
 Json = dict[str, Any]
 
@@ -93,7 +94,7 @@ class Ruler:
             "extractor": self.kind.name,
             "weights": sha256(self._weights or own),
             "images": self.images,
-            "measures": list(MEASURES),
+            "measures": [*MEASURES, "distribution"],
             "split": split.hexdigest(),
         }
 
@@ -133,15 +134,15 @@ class Ruler:
             rows.append(row)
         return rows
 
-    def measure(self, sampler: Sampler, train_rows: np.ndarray) -> tuple[list[Json], np.ndarray]:
+    def measure(self, samplers: Sequence[Sampler], train_rows: np.ndarray) -> tuple[list[Json], np.ndarray]:
         """One row per class, and a few images of each for the figure: uint8 (K, SHOWN, C, S, S).
 
-        `train_rows` are the rows of the store that the sampler's method was trained on.
+        `train_rows` are the rows of the store that the samplers' method was trained on.
         """
         rows, shown = [], []
         for label, reference in enumerate(self.references):
-            _, fake = sampler.first(label, max(self.images, SHOWN))
-            blank = np.full((SHOWN, *sampler.shape), 255, np.uint8)  # where a class was never produced
+            _, fake = first_images(samplers, label, max(self.images, SHOWN))
+            blank = np.full((SHOWN, *samplers[0].shape), 255, np.uint8)  # where a class was never produced
             shown.append(np.concatenate([fake, blank])[:SHOWN])
             fake = fake[: self.images]
             mine = train_rows[self._data.labels[train_rows] == label]

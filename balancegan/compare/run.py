@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from balancegan.assigned import distribution_json
 from balancegan.compare.document import make_document, sample_sheets
 from balancegan.compare.matrix import Board, Cell, Matrix
 from balancegan.compare.measure import Ruler
@@ -33,7 +34,7 @@ from balancegan.launch import Plan, configure, launch
 from balancegan.report.comparison import write_comparison
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
-from balancegan.sample import Sampler
+from balancegan.sample import make_samplers
 
 Json = dict[str, Any]
 
@@ -217,8 +218,12 @@ class _Worker:
         if run.read_json("dataset.json")["fingerprint"] != self.data.store.fingerprint:
             raise DatasetError(f"{self.data.folder.root} changed during the comparison", "call it again")
         restored = restore(run, self.plans[cell].device)
-        rows, shown = self.ruler.measure(Sampler(restored.method, restored.device), self.thinned[cell.ir].train_rows)
+        samplers, data = make_samplers(restored.method, restored.device), self.thinned[cell.ir]
+        rows, shown = self.ruler.measure(samplers, data.train_rows)
         write_images(self.folder, cell, shown)
+        assigns = not restored.method.conditional
+        distribution = distribution_json(restored, data, samplers[0], self.board) if assigns else None
         parameters = {name: count_parameters(m) for name, m in restored.method.named_children() if name != "G_ema"}
         kept = {name: trained[name] for name in ("run", "steps", "seconds", "images_per_second", "signum")}
-        return {"status": "done", "reason": None, "exit_code": 0, **kept, "parameters": parameters, "rows": rows}
+        made = {"parameters": parameters, "rows": rows, "distribution": distribution}
+        return {"status": "done", "reason": None, "exit_code": 0, **kept, **made}

@@ -69,12 +69,15 @@ def _over_seeds(cells: Sequence[Json], measure: str, names: set[str]) -> Json:
     for cell in cells:
         if cell["class"] in names and cell[measure] is not None:
             of_seed.setdefault(cell["seed"], []).append(cell[measure])
-    values = [statistics.fmean(v) for v in of_seed.values() if len(v) == len(names)]
+    return {**mean_std([statistics.fmean(v) for v in of_seed.values() if len(v) == len(names)]), "best": False}
+
+
+def mean_std(values: Sequence[float]) -> Json:
+    """Mean, sample deviation and number of values; None where there are too few."""
     return {
         "mean": statistics.fmean(values) if values else None,
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": len(values),
-        "best": False,
     }
 
 

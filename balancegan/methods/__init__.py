@@ -20,6 +20,7 @@ METHODS: dict[str, str] = {
     "sndcgan": "balancegan.methods.sndcgan:SNDCGAN",
     "contrad": "balancegan.methods.contrad:ContraD",
     "damage-gan": "balancegan.methods.damage_gan:DamageGAN",
+    "damage-gan-c": "balancegan.methods.damage_gan_c:DamageGANC",
 }
 
 PAPER_TABLE = ("dcgan", "bagan", "cwgan-gp", "bagan-gp", "sgbgan")

@@ -58,6 +58,7 @@ class Method(nn.Module):
     G: nn.Module
     D: nn.Module
     latent_dim: int
+    support: tuple[float, float] = (-float("inf"), float("inf"))  # of the prior, in every coordinate
 
     def __init__(self, cfg: MethodConfig) -> None:
         super().__init__()
@@ -123,12 +124,18 @@ class Method(nn.Module):
         """Whether images of a class can be sampled."""
         return True
 
-    def classify(self, x: Tensor) -> Tensor:
-        """The likeliest class of each image (N,), for methods that assign classes."""
+    def assign(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest class of each image (N,) and whether it is likely enough to count as one of it (N,) bool.
+
+        For methods that cannot be asked for a class, as is `energy`.
+        """
         raise NotImplementedError
 
-    def assign(self, x: Tensor) -> Tensor:
-        """The class of each generated image (N,), -1 for none: for methods that cannot be asked for a class."""
+    def energy(self, z: Tensor, c: Tensor, weight: float) -> Tensor:
+        """Low where a latent's image is real and of class c, differentiable in z: (N, latent_dim), (N,) -> (N,).
+
+        `weight` is that of the class against that of realism.
+        """
         raise NotImplementedError
 
     def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:

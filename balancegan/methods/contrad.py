@@ -98,14 +98,16 @@ class ContraD(UnconditionalGAN):
         """
         n = len(x)
         with torch.no_grad():
-            x_fake = self.generate(n, x.device).to(x.dtype)
+            c_fake = self.fake_labels(c)
+            x_fake = self.generate(c_fake).to(x.dtype)
         views = self.augment(torch.cat([x, x, x_fake]))
         with parametrize.cached():
             real1, real2, fake = self.D.features(views).split(n)
             first = self.contrasted_view(views[:n], real1)
             view1, view2 = (self.D.project_real(features) for features in (first, real2))
             other1, other2, others = (self.D.project_fake(features) for features in (real1, real2, fake))
-            logits_real, logits_fake = self.D.logit(torch.cat([real1, fake]).detach()).split(n)
+            detached, labels = torch.cat([real1, fake]).detach(), torch.cat([c, c_fake])
+            logits_real, logits_fake = self.judged(detached, labels).split(n)
         temperature = self.cfg.temperature
         return {
             "nt_xent": losses.nt_xent(view1, view2, temperature),
@@ -114,10 +116,19 @@ class ContraD(UnconditionalGAN):
             "fake": losses.bce_as_fake(logits_fake),
         }
 
+    def fake_labels(self, c: Tensor) -> Tensor:
+        """Labels (N,) of generated images beside real ones with labels c; here they have no effect."""
+        return c
+
+    def judged(self, features: Tensor, c: Tensor) -> Tensor:
+        """Logits (N,) that the adversarial loss of the discriminator sees."""
+        return self.D.logit(features, c)
+
     def contrasted_view(self, view: Tensor, features: Tensor) -> Tensor:
         """Features of the first view of the real images as SimCLR's contrast sees them, here those of the trunk."""
         return features
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating, through the augmentation."""
-        return {"fake": losses.bce_as_real(self.D(self.augment(self.generate(len(x), x.device))))}
+        c_fake = self.fake_labels(c)
+        return {"fake": losses.bce_as_real(self.D(self.augment(self.generate(c_fake)), c_fake))}

@@ -37,10 +37,10 @@ class SNDCGAN(UnconditionalGAN):
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Real against generated images."""
         with torch.no_grad():
-            x_fake = self.generate(len(x), x.device).to(x.dtype)
+            x_fake = self.generate(c).to(x.dtype)
         logits_real, logits_fake = self.D(torch.cat([x, x_fake])).split(len(x))
         return {"real": losses.bce_as_real(logits_real), "fake": losses.bce_as_fake(logits_fake)}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating."""
-        return {"fake": losses.bce_as_real(self.D(self.generate(len(x), x.device)))}
+        return {"fake": losses.bce_as_real(self.D(self.generate(c)))}

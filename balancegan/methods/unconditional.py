@@ -10,6 +10,7 @@ This module holds no method.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +97,7 @@ class UnconditionalGAN(Method):
 
     conditional = False
     image_sizes = (16, 32, 64, 128)
+    support = (-1.0, 1.0)
     cfg: UnconditionalConfig
     D: TrunkDiscriminator
 
@@ -103,9 +105,13 @@ class UnconditionalGAN(Method):
         """Generator `G`, discriminator `D` and `evaluator`."""
         cfg = self.cfg
         self.latent_dim = cfg.latent_dim
-        self.G = SNDCGANGenerator(data.channels, data.image_size, cfg.width, cfg.latent_dim)
+        self.G = SNDCGANGenerator(data.channels, data.image_size, cfg.width, cfg.latent_dim, self.norm(data))
         self.D = self.discriminator(self.trunk(data))
         self.evaluator = LinearEvaluator(int(self.D.trunk.features), data.num_classes)  # type: ignore[arg-type]
+
+    def norm(self, data: DataSpec) -> Callable[[int], nn.Module]:
+        """The generator's normalisation."""
+        return nn.BatchNorm2d
 
     def discriminator(self, trunk: nn.Module) -> TrunkDiscriminator:
         """D(x): a logit on the trunk's features."""
@@ -117,11 +123,12 @@ class UnconditionalGAN(Method):
 
     def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:
         """Draw z (n, latent_dim) from U(-1, 1)."""
-        return torch.rand(n, self.latent_dim, device=device, generator=generator) * 2 - 1
+        low, high = self.support
+        return torch.rand(n, self.latent_dim, device=device, generator=generator) * (high - low) + low
 
-    def generate(self, n: int, device: torch.device) -> Tensor:
-        """n images from fresh latents."""
-        return self.G(self.latent(n, device=device))
+    def generate(self, c: Tensor) -> Tensor:
+        """As many images as labels (N,), from fresh latents; the labels matter to a conditional generator alone."""
+        return self.G(self.latent(len(c), device=c.device), c)
 
     @torch.no_grad()
     def end_training(self, batches: Batches) -> None:
@@ -142,23 +149,21 @@ class UnconditionalGAN(Method):
         """Whether the evaluator was fitted."""
         return bool(self.evaluator.fitted)
 
-    def classify(self, x: Tensor) -> Tensor:
-        """The class that the evaluator finds likeliest (N,)."""
-        return self.log_probabilities(x).argmax(1)
-
-    def assign(self, x: Tensor) -> Tensor:
-        """The class of every image (N,), -1 where the evaluator is not sure enough of any."""
-        probability, label = self.log_probabilities(x).exp().max(1)
-        return torch.where(probability > self.cfg.accept_above, label, -1)
-
     @torch.no_grad()
-    def log_probabilities(self, x: Tensor) -> Tensor:
-        """The evaluator's log p(c|x), (N, K)."""
+    def assign(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the evaluator finds likeliest, and whether its probability is above `accept_above`."""
         was_training = self.D.training
         self.D.eval()
-        found = self.evaluator(self.D.features(x))
+        log_p, label = self.evaluator(self.D.features(x)).max(1)
         self.D.train(was_training)
-        return found
+        return label, log_p.exp() > self.cfg.accept_above
+
+    def energy(self, z: Tensor, c: Tensor, weight: float) -> Tensor:
+        """-(D(G(z)) + weight·log p(c|G(z))), with the averaged generator where there is one (`langevin.py`)."""
+        x = (self.G if self.G_ema is None else self.G_ema)(z, c)
+        features = self.D.features(x)
+        log_p = self.evaluator(features).gather(1, c[:, None]).squeeze(1)
+        return -(self.D.logit(features, c) + weight * log_p)
 
 
 def _take(counts: list[int], label: int) -> bool:

@@ -1,4 +1,4 @@
-"""Layers of the SGBGAN paper (doi 10.1007/s00138-023-01506-y): self-attention, GLU convolution, label embeddings."""
+"""Layers: those of the SGBGAN paper (doi 10.1007/s00138-023-01506-y) and label-conditional batch norm."""
 
 from __future__ import annotations
 
@@ -70,3 +70,21 @@ class DenseLabelEmbedding(nn.Module):
     def forward(self, c: Tensor) -> Tensor:
         """One row of factors per label."""
         return F.leaky_relu(self.dense(self.embedding(c)), 0.2)
+
+
+class ConditionalBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose gain and bias are looked up by label (de Vries et al. 2017, arXiv 1707.00683, §4.1).
+
+    Shapes: x (N, C, H, W), c (N,) int64 -> (N, C, H, W).
+    """
+
+    def __init__(self, num_classes: int, features: int) -> None:
+        super().__init__(features, affine=False)
+        self.gain = nn.Embedding(num_classes, features)
+        self.shift = nn.Embedding(num_classes, features)
+        nn.init.normal_(self.gain.weight, 1.0, 0.02)  # not quite alike, so that the classes can part
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]
+        """Normalise over the batch, whatever the labels; then scale and shift by label."""
+        return torch.addcmul(self.shift(c)[..., None, None], self.gain(c)[..., None, None], super().forward(x))

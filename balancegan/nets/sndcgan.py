@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from balancegan.nets.layers import ConditionalBatchNorm2d
+
 SLOPE = 0.1
 PROJECTION = 128
 
@@ -24,23 +26,34 @@ Convolution = Callable[..., nn.Conv2d]
 class SNDCGANGenerator(nn.Module):
     """Dense to an eighth of the side, three transposed convolutions, 3x3 convolution, tanh.
 
-    Batch norm and ReLU after every layer but the last. Unconditional: the label is taken and not looked at, so that all
-    generators are called alike. Shapes: z (N, latent_dim), c (N,) -> images (N, channels, S, S) in [-1, 1].
+    Batch norm and ReLU after every layer but the last. `norm` makes the normalisation of so many channels; with
+    `ConditionalBatchNorm2d` the images depend on the label, otherwise it is not looked at. Shapes: z (N, latent_dim),
+    c (N,) -> images (N, channels, S, S) in [-1, 1].
     """
 
-    def __init__(self, channels: int, image_size: int, width: int = 64, latent_dim: int = 128) -> None:
+    def __init__(
+        self,
+        channels: int,
+        image_size: int,
+        width: int = 64,
+        latent_dim: int = 128,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    ) -> None:
         super().__init__()
         self.side = image_size // 8
         self.top = 8 * width
         self.dense = nn.Linear(latent_dim, self.top * self.side**2, bias=False)
-        layers: list[nn.Module] = [nn.BatchNorm2d(self.top), nn.ReLU()]
+        layers: list[nn.Module] = [norm(self.top), nn.ReLU()]
         for inside, outside in ((8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)):
-            layers += [nn.ConvTranspose2d(inside, outside, 4, 2, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(inside, outside, 4, 2, 1, bias=False), norm(outside), nn.ReLU()]
         self.up = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Images."""
-        return torch.tanh(self.up(self.dense(z).view(len(z), self.top, self.side, self.side)))
+        h = self.dense(z).view(len(z), self.top, self.side, self.side)
+        for layer in self.up:
+            h = layer(h, c) if isinstance(layer, ConditionalBatchNorm2d) else layer(h)
+        return torch.tanh(h)
 
 
 class SNDCGANTrunk(nn.Sequential):
@@ -73,13 +86,13 @@ class TrunkDiscriminator(nn.Module):
         """What the heads see: (N, channels, S, S) -> (N, F)."""
         return self.trunk(x)
 
-    def logit(self, features: Tensor) -> Tensor:
-        """Logit of 'real': (N, F) -> (N,)."""
+    def logit(self, features: Tensor, c: Tensor | None = None) -> Tensor:
+        """Logit of 'real': features (N, F), labels that this head does not look at -> (N,)."""
         return self.logit_head(features).squeeze(1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Logits of images (N,)."""
-        return self.logit(self.features(x))
+        return self.logit(self.features(x), c)
 
 
 class ContrastiveDiscriminator(TrunkDiscriminator):
@@ -97,6 +110,23 @@ class ContrastiveDiscriminator(TrunkDiscriminator):
     def project_fake(self, features: Tensor) -> Tensor:
         """For the contrast of generated images against real ones."""
         return self.fake_head(features)
+
+
+class ProjectionDiscriminator(ContrastiveDiscriminator):
+    """The logit head has a projection term (Miyato & Koyama, ICLR 2018, arXiv 1802.05637): its hidden layer times e(c).
+
+    The hidden layer, not the features, because those are not trained by the adversarial loss and know no classes.
+    """
+
+    def __init__(self, trunk: nn.Module, num_classes: int, hidden: int = 512) -> None:
+        super().__init__(trunk, hidden)
+        self.class_embedding = normalised(nn.Embedding(num_classes, hidden))
+
+    def logit(self, features: Tensor, c: Tensor | None = None) -> Tensor:
+        """Logit of 'real and of class c': features (N, F), labels (N,) -> (N,)."""
+        dense, activation, last = self.logit_head
+        h = activation(dense(features))
+        return last(h).squeeze(1) + (h * self.class_embedding(c)).sum(1)
 
 
 def _size(trunk: nn.Module) -> int:

@@ -71,6 +71,7 @@ class ReportInput:
     shortcuts: list[str] = field(default_factory=list)
     balancegan_version: str = ""
     notes: list[str] = field(default_factory=list)
+    distribution: Json | None = None  # `assigned.distribution_json`, for a method that assigns classes
 
 
 def compute_report(
@@ -124,6 +125,7 @@ def compute_report(
         "notes": list(inp.notes),
         "settings": inp.settings,
         "history": inp.history,
+        "distribution": inp.distribution,
     }
     document["findings"] = findings(document)
     return _finite(document)

@@ -6,16 +6,14 @@ import torch
 from helpers import make_method, train_tiny
 
 from balancegan import losses
-from balancegan.assigned import assignment_json, assignment_notes
-from balancegan.data.training_set import reopen_training_set
 from balancegan.device import resolve_device
 from balancegan.methods.unconditional import LinearEvaluator
 from balancegan.nets.sndcgan import prunable
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
-from balancegan.sample import CHUNK, Sampler, accepted_images
+from balancegan.sample import CHUNK, Patience, Sampler, accepted_images, first_images
 
-CONTRASTIVE = ("contrad", "damage-gan")
+CONTRASTIVE = ("contrad", "damage-gan")  # and their conditional sibling: test_damage_gan_c.py
 NARROW = {"width": 8, "d_width": 8}
 
 
@@ -153,9 +151,14 @@ def trained(tmp_path_factory):
     return restore(run, resolve_device("cpu"))
 
 
+def everything(label, x):
+    """Every image is surely of one class."""
+    return torch.full((len(x),), label), torch.ones(len(x), dtype=torch.bool)
+
+
 def test_images_of_a_class_are_those_that_the_evaluator_assigns_to_it(trained):
     sampler = Sampler(trained.method, trained.device)
-    label = int(trained.method.assign(_floats(sampler.chunk(0, 0))).mode().values.clamp(min=0))
+    label = int(trained.method.assign(_floats(sampler.chunk(0, 0)))[0].mode().values)
     images, mine = sampler.of_class(label, 0)
     assert (sampler.chunk(0, 0) == sampler.chunk(1, 0)).all()  # whatever the class, a seed is one image
     probability = trained.method.evaluator(trained.method.D.eval().features(_floats(images))).exp()[:, label]
@@ -168,11 +171,11 @@ def test_images_of_a_class_are_those_that_the_evaluator_assigns_to_it(trained):
 
 def test_a_class_that_is_never_produced_is_given_up(trained, monkeypatch):
     sampler = Sampler(trained.method, trained.device)
-    monkeypatch.setattr(trained.method, "assign", lambda x: torch.zeros(len(x), dtype=torch.int64))
-    monkeypatch.setattr("balancegan.sample.RECENT_CHUNKS", 3)
-    seeds, images = sampler.first(2, 4)
+    monkeypatch.setattr(trained.method, "assign", lambda x: everything(0, x))
+    monkeypatch.setattr(Sampler, "patience", Patience(3, 0.005, 100))
+    seeds, images = first_images([sampler], 2, 4)
     assert seeds == [] and images.shape == (0, 3, 16, 16)
-    seeds, images = sampler.first(0, 4)
+    seeds, images = first_images([sampler], 0, 4)
     assert seeds == [0, 1, 2, 3] and len(images) == 4
 
 
@@ -181,7 +184,7 @@ def test_every_chunk_is_generated_once_for_classes_that_are_not_in_it(trained, m
     made = []
     sample = trained.method.sample
     monkeypatch.setattr(trained.method, "sample", lambda z, c: made.append(1) or sample(z, c))
-    monkeypatch.setattr(trained.method, "assign", lambda x: torch.zeros(len(x), dtype=torch.int64))
+    monkeypatch.setattr(trained.method, "assign", lambda x: everything(0, x))
     sampler.of_class(1, 0)
     sampler.of_class(2, 0)
     assert len(made) == 1
@@ -192,34 +195,11 @@ def test_given_seeds_are_made_a_chunk_at_a_time_and_those_of_the_class_kept(trai
     made = []
     sample = trained.method.sample
     monkeypatch.setattr(trained.method, "sample", lambda z, c: made.append(1) or sample(z, c))
-    monkeypatch.setattr(trained.method, "assign", lambda x: torch.arange(len(x)) % 3)
+    monkeypatch.setattr(trained.method, "assign", lambda x: (torch.arange(len(x)) % 3, x.new_ones(len(x)) > 0))
     seeds, images = sampler.of_seeds(1, [4, 5, 7, CHUNK + 1, 3])
     assert seeds == [4, 7, CHUNK + 1] and len(made) == 2
     assert (images == sampler.images(1, seeds)).all()
     assert sampler.of_seeds(1, [0])[1].shape == (0, 3, 16, 16)
-
-
-def test_what_is_said_of_the_assignment(trained):
-    data = reopen_training_set(trained.run.read_json("dataset.json"), trained.method.cfg)
-    sampler = Sampler(trained.method, trained.device)
-    for index in range(3):
-        sampler.of_class(0, index)
-    document = assignment_json(trained, data, sampler)
-    held = data.holdout_rows
-    predicted = trained.method.classify(_floats(data.store.images[held])).numpy()
-    for label, name in enumerate(data.class_names):
-        mine = data.labels[held] == label
-        assert document["held_out_recall"][name] == pytest.approx((predicted[mine] == label).mean())
-    assert document["samples"] == 3 * CHUNK and sum(document["shares"].values()) <= 1
-    assigned = np.concatenate([trained.method.assign(sampler._generate(0, i)).numpy() for i in range(3)])
-    for label, (name, count) in enumerate(zip(data.class_names, data.class_counts, strict=True)):
-        share = (assigned == label).mean()
-        assert document["shares"][name] == pytest.approx(share)
-        assert document["share_over_training"][name] == pytest.approx(share / (count / sum(data.class_counts)))
-    poor = {**document, "held_out_recall": {"ant": 0.9, "bee": 0.2, "cat": None}}
-    notes, warnings = assignment_notes(poor)
-    assert "ant 90%, bee 20%" in " ".join(notes) and "cat" not in notes[1]
-    assert len(warnings) == 1 and warnings[0].startswith("bee: the evaluator recognises only 20%")
 
 
 def _floats(images):

@@ -1,3 +1,4 @@
+import copy
 import csv
 import io
 import json
@@ -65,6 +66,7 @@ def make_document(methods=METHODS, seeds=(0, 1), irs=(None,), classes=4, failed=
         {
             "ir": ir, "imbalance_rate": ir or 8.5,
             "measures": {m: make_table(cells, ir, m, methods, rows) for m in ("fid", "kid", "ssim")},
+            "distribution": None,
         }
         for ir in irs
     ]  # fmt: skip
@@ -218,6 +220,20 @@ def test_the_same_document_gives_the_same_files(written, tmp_path):
     document, _, paths, _ = written
     again = write_comparison(document, make_sheets(document), tmp_path)
     assert [p.read_bytes() for p in again] == [p.read_bytes() for p in paths]
+
+
+def test_which_classes_come(written, tmp_path):
+    document = copy.deepcopy(written[0])
+    names = [row["name"] for row in document["classes"]]
+    values = [{"mean": 0.5 + k, "std": 0.25, "n": 2} for k in range(len(names))]
+    row = {"method": "contrad", "mean": {"mean": 1.5, "std": None, "n": 1}, "mean_deviation": values[0]}
+    rows = [{**row, "kind": kind, "values": values} for kind in ("synthetic", "real")]
+    counts = list(range(100, 100 + len(names)))
+    document["table"][0]["distribution"] = {"samples": 5120, "classes": names, "train_counts": counts, "rows": rows}
+    write_comparison(document, make_sheets(document), tmp_path)
+    page = (tmp_path / "compare.html").read_text()
+    assert "Which classes come" in page and "5,120 samples" in page and "its evaluator on real images" in page
+    assert "Which classes come" not in (written[2][0].parent / "compare.html").read_text()
 
 
 @pytest.mark.parametrize("measure", ["fid", "kid", "ssim"])

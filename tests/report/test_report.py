@@ -368,3 +368,20 @@ def test_many_rejected_samples_are_a_warning():
     document = {"classes": [row, {**row, "name": "dog", "rejected": 9}], "complete": True, "num_synthetic": 200}
     warnings = [f for f in _delivery(document) if f["level"] == "warning"]
     assert len(warnings) == 1 and warnings[0]["class"] == "cat" and "90.0%" in warnings[0]["text"]
+
+
+def test_the_distribution_over_the_classes_has_its_table(tmp_path):
+    found = {
+        "samples": 5120,
+        "classes": ["cat", "dog"],
+        "train_counts": [90, 10],
+        "shares": [0.75, 0.25],
+        "synthetic": {"ratios": [0.833, 2.5], "mean": 1.667, "mean_deviation": 0.833},
+        "real": {"ratios": [0.9, None], "mean": 0.9, "mean_deviation": 0.1},
+    }
+    write_report(report_input(one_class(), distribution=found), PixelMeans(), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "What the generator makes of each class" in page and "5,120 samples" in page
+    for value in ("75.0%", "0.83", "2.5", "1.67", "–"):
+        assert value in page, value
+    assert json.loads((tmp_path / "report.json").read_text())["distribution"] == found

@@ -1,0 +1,108 @@
+"""Fill the classes that are short with generated images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from balancegan.data.export import BalancedFolder
+from balancegan.data.training_set import TrainingSet
+from balancegan.progress import Progress
+from balancegan.report.compute import ClassImages
+from balancegan.restore import Restored
+from balancegan.sample import CopyFilter, Sampler, Tally, accepted_images
+
+
+@dataclass
+class Filled:
+    """What was made: the report's classes, the synthetic files' names, and what became of the samples."""
+
+    classes: list[ClassImages] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)  # class -> sampler -> counts
+
+
+class Filling:
+    """Takes images of each class from the samplers in turn, until there are enough or the last one gives up.
+
+    Args:
+        folder: where they go.
+        samplers: of the run's method.
+        restored: the run.
+        data: what it was trained on.
+        first_seed: where the images' seeds begin.
+        filter: `copies` refuses near-copies, `none` nothing.
+        note: told when a class is gone on with by the next sampler.
+    """
+
+    def __init__(
+        self,
+        folder: BalancedFolder,
+        samplers: Sequence[Sampler],
+        restored: Restored,
+        data: TrainingSet,
+        *,
+        first_seed: int,
+        filter: str,
+        note: Callable[[str], None],
+    ) -> None:
+        self.folder, self.samplers, self.restored, self.data = folder, samplers, restored, data
+        self.first_seed, self.filter, self.note = first_seed, filter, note
+
+    def fill(self, need: dict[str, int], *, shown: int, progress: Progress) -> Filled:
+        """Make as many images of each class as `need` says, and keep the first `shown` of each for the report."""
+        filled, total = Filled(), sum(need.values())
+        for label, name in enumerate(self.data.class_names):
+            images: list[np.ndarray] = []
+            made = 0
+            tallies = filled.tallies[name] = {}
+            for seed, image in self._images(label, need[name], tallies):
+                filled.names.append(self._write(image, label, seed))
+                made += 1
+                if made <= shown:
+                    images.append(image)
+                progress("generate", len(filled.names), total)
+            rejected = sum(tally.rejected for tally in tallies.values())
+            filled.classes.append(self._class_images(label, images, made, rejected, need[name], keep_real=shown > 0))
+        return filled
+
+    def _images(self, label: int, need: int, tallies: dict[str, Tally]) -> Iterator[tuple[int, np.ndarray]]:
+        """Seeds and images of one class; `tallies` is filled on the way."""
+        if not need:
+            return
+        train = self._rows(label, self.data.train_rows)
+        keep = CopyFilter(self.data.store.images[train], len(train) + need) if self.filter == "copies" else None
+        for sampler in self.samplers:
+            left = need - sum(tally.accepted for tally in tallies.values())
+            if not left:
+                return
+            if tallies:
+                self.note(f"{self.data.class_names[label]}: {left} of {need} are still missing; now by {sampler.name}")
+            tally = tallies[sampler.name] = Tally()
+            yield from accepted_images(sampler, label, left, keep, self.first_seed + sampler.first_seed, tally)
+
+    def _write(self, image: np.ndarray, label: int, seed: int) -> str:
+        run, checkpoint = self.restored.run, self.restored.checkpoint.sha256
+        return self.folder.add_synthetic(image, label, seed, run=run.name, number=run.number, checkpoint=checkpoint)
+
+    def _rows(self, label: int, rows: np.ndarray) -> np.ndarray:
+        return rows[self.data.labels[rows] == label]
+
+    def _class_images(
+        self, label: int, fake: list[np.ndarray], synthetic: int, rejected: int, requested: int, *, keep_real: bool
+    ) -> ClassImages:
+        """One class as the report sees it; without its real images where there will be no report."""
+        images, name = self.data.store.images, self.data.class_names[label]
+        train, unseen = (self._rows(label, rows) for rows in (self.data.train_rows, self.data.unseen_rows))
+        return ClassImages(
+            name=name,
+            real_train=images[train if keep_real else train[:0]],
+            real_holdout=images[unseen if keep_real else unseen[:0]],
+            fake=np.stack(fake) if fake else np.empty((0, *images.shape[1:]), np.uint8),
+            real=self.data.split_counts()[name],
+            synthetic=synthetic,
+            rejected=rejected,
+            requested=requested,
+        )
