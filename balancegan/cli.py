@@ -277,7 +277,7 @@ def compare(
     data: Data,
     methods: Annotated[str, option("--methods", help="Which methods, comma-separated.")] = ",".join(PAPER_TABLE),
     steps: Annotated[int | None, option("--steps", help="Generator updates of each. [default: the preset's]")] = None,
-    seeds: Annotated[str, option("--seeds", help="How many seeds, or which: 3, or 0,5,7.")] = "3",
+    seeds: Annotated[str, option("--seeds", help="How many seeds, or which: 3, or 0,5,7, or 5, for one.")] = "3",
     ir: Annotated[
         str | None, option("--ir", help="Thin the training part to these imbalance rates, e.g. 1,5,20,50,100.")
     ] = None,

@@ -59,12 +59,12 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_seed_count(text: str) -> tuple[int, ...]:
-    """`3` as (0, 1, 2); a list such as `0,5,7` or `0-4` as it is."""
+    """`3` as (0, 1, 2); a list such as `0,5,7` or `0-4` as it is, and one of a single seed with its comma: `5,`."""
     if re.fullmatch(r"\s*[0-9]+\s*", text):
         if int(text) > MOST_SEED_COUNT:
             raise UsageError(f"--seeds {text.strip()} would train each method as often", "write e.g. --seeds 3")
         return tuple(range(int(text)))
-    return tuple(dict.fromkeys(parse_seeds(text)))
+    return tuple(dict.fromkeys(parse_seeds(text.rstrip().removesuffix(","))))
 
 
 def parse_rates(text: str | None) -> tuple[float, ...]:

@@ -1,49 +1,47 @@
 """Every check that needs a GPU, most valuable first, in slices of under ten minutes.
 
-    python benchmarks/on_gpu.py --out DIR [--data FOLDER] [--data-tables FOLDER] [--only NAME[,NAME]] [--minutes 8]
+    python benchmarks/on_gpu.py --out DIR [--data FOLDER] [--data-tables FOLDER] [--data-cifar FOLDER]
+                                [--only NAME[,NAME]] [--minutes 8]
 
 Slices:
-  correct     one step on CUDA against the CPU (float32 and bf16), resume on CUDA, equal bytes from equal seeds
-  methods     every method: a few steps of each stage in bf16 with finite losses, images/s with the `paper` preset
-  throughput  images/s of `default` and `paper` at 64 px: float32 eager, bf16, bf16 without channels_last
-  train       a real training of the `default` preset on FOLDER for --minutes, then augment with its report
-  paper       the same with the `paper` preset
-  tables      two cells of SGBGAN's Table 3 within --minutes: Fashion-MNIST at imbalance rate 100, bagan-gp and sgbgan;
-              the folder with its train and test images is --data-tables, Inception's weights are --weights
+  correct       one step on CUDA against the CPU (float32 and bf16), resume on CUDA, equal bytes from equal seeds
+  methods       every method: a few steps of each stage in bf16 with finite losses, images/s with the `paper` preset
+  throughput    images/s of `default` and `paper` at 64 px: float32 eager, bf16, bf16 without channels_last
+  running-time  a step of Damage GAN over one of ContraD with the `paper` preset, and the discriminators' part in it
+  train         a real training of the `default` preset on FOLDER for --minutes, then augment with its report
+  paper         the same with the `paper` preset
+  tables        two cells of SGBGAN's Table 3 within --minutes: Fashion-MNIST at imbalance rate 100, bagan-gp and
+                sgbgan; the folder with its train and test images is --data-tables, Inception's weights are --weights
+  damage        two cells of Damage GAN's tables within --minutes: damage-gan and contrad on imbalanced CIFAR-10, after
+                --steps of the preset's 200,000; the folder with its train and test images is --data-cifar
 
 Each slice writes DIR/<slice>.json with the commit, the settings and the hardware; `train` and `paper` also copy their
-last sample grid; `tables` leaves its cells in DIR/results, for `sgbgan_tables.py --merge`, and unfinished trainings in
---work, where the next call goes on. Without --data the embedded digits are used at 16 px. A slice that fails is
-recorded as failed and the next one runs.
+last sample grid; `tables` and `damage` leave their cells in DIR/results, for the `--merge` of `sgbgan_tables.py` and
+`damage_gan_tables.py`, and unfinished trainings in --work, where the next call goes on. Without --data the embedded
+digits are used at 16 px. A slice that fails is recorded as failed and the next one runs.
 """
 
 import argparse
 import json
 import math
 import shutil
-import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
 
-import numpy as np
 import torch
+from common import COUNTS, Updates, batch, build, commit_here, random_images, read, seconds_of
 
 from balancegan import device as devices
 from balancegan.balance import AugmentOptions, augment
-from balancegan.batches import Batches
-from balancegan.config import resolve
 from balancegan.data.demo import write_digits
 from balancegan.launch import TrainRequest, launch
-from balancegan.methods import METHODS, load_method
-from balancegan.methods.base import DataSpec
+from balancegan.methods import METHODS
 from balancegan.rundir import RunDir
 from balancegan.sample import Sampler
-from balancegan.train import frozen
 
-CUDA = torch.device("cuda", 0)  # a CPU in its place runs the slices `methods` and `tables` too, to try them
-COUNTS = (5600, 197, 119, 58, 20)
+CUDA = torch.device("cuda", 0)  # with a CPU in its place, methods, running-time, tables and damage can be tried
 
 
 class Printer:
@@ -61,21 +59,6 @@ class Printer:
 
     def note(self, text):
         print(text, flush=True)
-
-
-def build(preset, device, name="sgbgan", **flags):
-    torch.manual_seed(0)
-    kind = load_method(name)
-    method = kind(resolve(kind.Config, kind.presets[preset], flags=flags, env={}))
-    method.setup(DataSpec(len(COUNTS), 3, method.cfg.image_size, COUNTS))
-    return method.to(device).to(memory_format=torch.channels_last)
-
-
-def batch(n, size, device):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.rand(n, 3, size, size, generator=generator) * 2 - 1
-    c = torch.randint(5, (n,), generator=generator)
-    return x.to(device).contiguous(memory_format=torch.channels_last), c.to(device)
 
 
 def gradients(method, x, c, amp):
@@ -118,78 +101,26 @@ def correct(args):
     return result
 
 
-class Updates:
-    """Updates of a method's networks on one batch, as the loop makes them, with the last loss of each kind."""
-
-    def __init__(self, method, amp):
-        self.method, self.amp, self.losses = method, amp, {}
-        self.x_c = batch(method.cfg.batch_size, method.cfg.image_size, CUDA)
-        parameters = {"d": method.d_parameters(), "g": method.g_parameters()}
-        if method.pretrains():
-            parameters["pretrain"] = method.pretrain_parameters()
-        cfg = method.cfg
-        rates = {"d": (cfg.lr_d, cfg.beta1), "g": (cfg.lr_g, cfg.beta1)}
-        rates["pretrain"] = (cfg.lr_pretrain, cfg.pretrain_beta1)
-        self.optimisers = {
-            name: torch.optim.Adam(list(p), lr=rates[name][0], betas=(rates[name][1], cfg.beta2), fused=True)
-            for name, p in parameters.items()
-        }
-
-    def update(self, name, loss):
-        with torch.autocast(CUDA.type, torch.bfloat16, enabled=self.amp):
-            total = torch.stack([t.float() for t in loss(*self.x_c).values()]).sum()
-        self.optimisers[name].zero_grad(set_to_none=True)
-        total.backward()
-        self.optimisers[name].step()
-        self.losses[name] = total.detach()
-
-    def pretrain(self):
-        self.update("pretrain", self.method.pretrain_loss)
-
-    def adversarial(self):
-        for _ in range(self.method.cfg.n_critic):
-            self.update("d", self.method.d_loss)
-        with frozen(self.method.d_parameters()):
-            self.update("g", self.method.g_loss)
-
-
-def synchronise():
-    if CUDA.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def rate(step, images, steps, warm_up=5):
     """Images per second of a step that sees so many."""
     for _ in range(warm_up):
         step()
-    synchronise()
-    start = time.monotonic()
-    for _ in range(steps):
-        step()
-    synchronise()
-    return images * steps / (time.monotonic() - start)
+    return images / seconds_of(step, steps, CUDA)
 
 
 def time_steps(method, amp, steps=20):
     """Images per second of discriminator and generator updates."""
-    return rate(Updates(method, amp).adversarial, method.cfg.batch_size * method.cfg.n_critic, steps)
-
-
-def random_images(method):
-    """A training set of noise, for what looks at all images between the stages."""
-    size, labels = method.cfg.image_size, np.repeat(np.arange(len(COUNTS)), 40)
-    images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, size, size), dtype=np.uint8)
-    return Batches(images, np.arange(len(labels)), labels, "natural", CUDA, method.cfg.batch_size)
+    return rate(Updates(method, CUDA, amp).adversarial, method.cfg.batch_size * method.cfg.n_critic, steps)
 
 
 def try_method(name, steps, flags):
     """One method from its first to its last stage: finite losses, finite images, and its speed."""
     method = build("paper", CUDA, name, **flags)
-    updates, size = Updates(method, amp=True), method.cfg.batch_size
+    updates, size = Updates(method, CUDA, amp=True), method.cfg.batch_size
     row = {"batch_size": size, "n_critic": method.cfg.n_critic, "image_size": method.cfg.image_size}
     if method.pretrains():
         row["pretrain_images_per_second"] = round(rate(updates.pretrain, size, steps), 1)
-    method.end_pretrain(random_images(method))
+    method.end_pretrain(random_images(method, CUDA))
     row["images_per_second"] = round(rate(updates.adversarial, size * method.cfg.n_critic, steps), 1)
     row["losses"] = {stage: float(loss) for stage, loss in updates.losses.items()}
     assert all(map(math.isfinite, row["losses"].values())), row
@@ -208,23 +139,53 @@ def methods(args, steps=20, **flags):
     return result
 
 
+def table_words(args, name):
+    """Command-line words for a script of a paper's tables: where, what is kept of it, and what is recorded."""
+    words = ["--seeds", 0, "--device", CUDA, "--results", args.out / "results"]
+    words += ["--work", args.work or args.out / f"{name}-work"]
+    for option in ("commit", "weights"):
+        if value := getattr(args, option):
+            words += [f"--{option}", value]
+    return words
+
+
 def tables(args):
     """Two cells of a published table, as far as the time goes."""
     import sgbgan_tables
 
     if not args.data_tables:
         return {"skipped": "no --data-tables"}
-    work, results = args.work or args.out / "tables-work", args.out / "results"
-    words = ["fashion-mnist", args.data_tables, "--ir", 100, "--methods", "bagan-gp,sgbgan", "--seeds", 0]
-    words += ["--device", CUDA, "--work", work, "--results", results, "--max-minutes", args.minutes]
-    for name in ("commit", "weights"):
-        if value := getattr(args, name):
-            words += [f"--{name}", value]
+    words = ["fashion-mnist", args.data_tables, "--ir", 100, "--methods", "bagan-gp,sgbgan"]
+    words += ["--max-minutes", args.minutes, *table_words(args, "tables")]
     status = sgbgan_tables.main([str(word) for word in words])
-    made = sgbgan_tables.read(sgbgan_tables.results_file(results, "fashion-mnist", False))
+    made = read(sgbgan_tables.results_file(args.out / "results", "fashion-mnist", False))
     keep = ("method", "ir", "seed", "seconds", "images_per_second")
     values = [{**{k: item[k] for k in keep}, **{m: summary(item[m]) for m in ("fid", "ssim")}} for item in made]
     return {"status": status, "cells": values}
+
+
+def damage(args):
+    """Two cells of Damage GAN's tables, as far as the time goes."""
+    import damage_gan_tables
+
+    if not args.data_cifar:
+        return {"skipped": "no --data-cifar"}
+    words = [args.data_cifar, "--sets", "imbalanced", "--methods", "damage-gan,contrad"]
+    words += ["--max-time", f"{60 * args.minutes:.1f}s", *table_words(args, "damage")]
+    words += ["--steps", args.steps] if args.steps else []
+    status = damage_gan_tables.main([str(word) for word in words])
+    made = read(damage_gan_tables.results_file(args.out / "results", False))
+    keep = ("set", "method", "seed", "steps", "seconds", "images_per_second", "fid")
+    return {"status": status, "cells": [{k: item[k] for k in keep} for item in made]}
+
+
+def running_time(args, preset="paper", **settings):
+    """Damage GAN's step over ContraD's."""
+    import running_time as times
+
+    result = times.measure([*times.PAIR, *times.OTHERS], preset, CUDA, **settings)
+    print(times.show(result), flush=True)
+    return result
 
 
 def summary(measure):
@@ -276,15 +237,12 @@ SLICES = {
     "correct": correct,
     "methods": methods,
     "throughput": throughput,
+    "running-time": running_time,
     "train": lambda args: real_training(args, "default"),
     "paper": lambda args: real_training(args, "paper"),
     "tables": tables,
+    "damage": damage,
 }
-
-
-def commit():
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
 
 
 def main():
@@ -292,8 +250,10 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--data-tables", type=Path, help="Fashion-MNIST with train and test folders, for `tables`")
-    parser.add_argument("--weights", type=Path, help="Inception weights for `tables`")
-    parser.add_argument("--work", type=Path, help="keeps unfinished trainings of `tables`; default OUT/tables-work")
+    parser.add_argument("--data-cifar", type=Path, help="CIFAR-10 with train and test folders, for `damage`")
+    parser.add_argument("--weights", type=Path, help="Inception weights for `tables` and `damage`")
+    parser.add_argument("--work", type=Path, help="keeps unfinished trainings of both; default OUT/<slice>-work")
+    parser.add_argument("--steps", type=int, help="of the trainings of `damage`")
     parser.add_argument("--commit", help="what to record where this is no git checkout")
     parser.add_argument("--only", default="correct,throughput,train")
     parser.add_argument("--minutes", type=float, default=5)
@@ -305,7 +265,7 @@ def main():
     failed = False
     for name in args.only.split(","):
         start = time.monotonic()
-        record = {"slice": name, "commit": args.commit or commit(), **devices.describe(CUDA)}
+        record = {"slice": name, "commit": args.commit or commit_here(Path(__file__).name), **devices.describe(CUDA)}
         try:
             record["result"] = SLICES[name](args)
         except Exception:

@@ -17,33 +17,24 @@ machine wrote with `--results DIR`.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import platform
-import signal
-import statistics
-import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from balancegan.compare import run as comparison
-from balancegan.compare.matrix import RUNNING, Board
-from balancegan.compare.request import CompareRequest
-from balancegan.errors import BalanceGANError, DatasetError, DiskError, StoppedError, UsageError, WeightsMissingError
-from balancegan.files import write_json
-from balancegan.methods import PAPER_TABLE, load_method
+import common
+from common import OF_ALL_CELLS, Watch, grid_head, line, provenance, read, rounded, several, title
 
-HERE = Path(__file__).resolve().parent
+from balancegan.compare import run as comparison
+from balancegan.compare.request import CompareRequest
+from balancegan.errors import BalanceGANError, StoppedError
+from balancegan.methods import PAPER_TABLE
+
 DOI = "10.1007/s00138-023-01506-y"
 TITLES = {"fashion-mnist": "Fashion-MNIST", "cifar-10": "CIFAR-10", "cells": "Cells"}
 RATES = (5, 20, 50, 100)
 PUBLISHED_CELLS_RATE = 52.83
-OF_ALL_CELLS = (UsageError, DatasetError, DiskError, WeightsMissingError)
-EVERY = 20  # seconds between two lines of progress
 
 PAPER = {"image_size": 64}
 IMAGES = 1000
@@ -128,38 +119,6 @@ TABLE_4 = {
 # Making cells ---------------------------------------------------------------------------------------------------------
 
 
-class Watch(Board):
-    """Prints a line now and then, and ends the training when the time is over, as a signal from outside would."""
-
-    def __init__(self, label, deadline=math.inf):
-        self.label, self.deadline = label, deadline
-        self.worked = self.cut = False
-        self._said = 0.0
-
-    def matrix(self, matrix):
-        self.worked |= any(state.status == RUNNING for state in matrix.states.values())
-
-    def __call__(self, stage, done, total):
-        self._say(f"{stage} {done:,}" + (f" of {total:,}" if total else ""))
-
-    def step(self, stage, step, total):
-        if not self.cut and time.monotonic() >= self.deadline:
-            self.cut = True
-            signal.raise_signal(signal.SIGTERM)
-
-    def tick(self, row):
-        of = f"{row['stage']} step {row['stage_step']:,} of {row['stage_total']:,}"
-        self._say(f"{of}, {row['images_per_second']:.0f} images/s")
-
-    def note(self, text):
-        print(f"{self.label}: {text}", file=sys.stderr, flush=True)
-
-    def _say(self, text):
-        if time.monotonic() - self._said >= EVERY:
-            self._said = time.monotonic()
-            self.note(text)
-
-
 def request_for(args):
     """All the cells asked for as one comparison."""
     quick = args.quick
@@ -181,7 +140,7 @@ def request_for(args):
 def make(args):
     """Train and measure cell by cell, keep each as soon as it is there, and return the exit status."""
     whole, deadline = request_for(args), time.monotonic() + 60 * args.max_minutes
-    commit = args.commit or commit_here()
+    commit = args.commit or common.commit_here(Path(__file__).name)
     status, finished = 0, 0
     for cell in whole.cells:
         if time.monotonic() >= deadline:
@@ -215,8 +174,6 @@ def entry(document, args, commit):
     (method,), (seed,), (block,) = document["methods"], document["seeds"], document["table"]
     (made,), (counts,) = document["runs"], document["train_counts"]
     rows = {row["class"]: row for row in document["cells"]}
-    hardware = {**document["hardware"], "platform": f"{platform.system()} {platform.machine()}"}  # not the kernel
-    versions = {name: hardware.pop(name) for name in ("balancegan", "python", "torch", "cuda") if name in hardware}
     result = {
         "dataset": args.dataset,
         "quick": args.quick,
@@ -245,27 +202,8 @@ def entry(document, args, commit):
         "images_per_second": made["images_per_second"],
         "preset": document["preset"],
         "settings": document["settings"][method],
-        "commit": commit,
-        "hardware": hardware,
-        "versions": versions,
-        "date": datetime.now(UTC).date().isoformat(),
+        **provenance(document["hardware"], commit),
     }
-
-
-def rounded(value):
-    return None if value is None else float(f"{value:.6g}")
-
-
-def commit_here():
-    """The commit of this checkout; whether the code was changed since, but not whether results were."""
-
-    def git(*words):
-        done = subprocess.run(["git", "-C", str(HERE), *words], capture_output=True, text=True)
-        return done.stdout.strip()
-
-    head = git("rev-parse", "HEAD")
-    changed = git("status", "--porcelain", "--", "../balancegan", Path(__file__).name)
-    return (head + "+changes" * bool(changed)) or "unknown"
 
 
 # Keeping them ---------------------------------------------------------------------------------------------------------
@@ -275,19 +213,12 @@ def results_file(folder, dataset, quick):
     return folder / f"sgbgan-{dataset}{'-quick' * quick}.json"
 
 
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-
-
 def key(item):
     return item["dataset"], item["quick"], item["ir"] or 0, PAPER_TABLE.index(item["method"]), item["seed"]
 
 
 def merge(path, new):
-    """Add results; of two with one key the new one stays. In the order of the table, so that changes are small."""
-    merged = {key(item): item for item in [*read(path), *new]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, [merged[k] for k in sorted(merged)])
+    common.merge(path, new, key)
 
 
 def record(path, new, worked):
@@ -317,7 +248,7 @@ def show(dataset, entries, quick=False):
     used = [f"{mark} {text}." for mark, text in NOTES.items() if any(mark in line for line in lines)]
     if used:
         lines += ["", *used]
-    return "\n".join([WARNING, "", *lines, "", WARNING] if quick else lines)
+    return common.between(WARNING if quick else None, lines)
 
 
 def table_3(dataset, entries):
@@ -361,12 +292,8 @@ def summary(entries, measure, part):
     if measure == "fid" and any(item["extractor"]["comparable"] for item in entries):
         entries = [item for item in entries if item["extractor"]["comparable"]]  # one kind of features in a mean
     found = [value for item in entries if (value := value_of(item, measure, part)) is not None]
-    if not found:
-        return "–"
-    text = number(statistics.fmean(found), measure)
-    if len(found) > 1:
-        text += f" ± {number(statistics.stdev(found), measure)}"
-    return text + (mark(entries) if measure == "fid" else "")
+    text = common.averaged(found, lambda value: number(value, measure))
+    return text + (mark(entries) if found and measure == "fid" else "")
 
 
 def value_of(item, measure, part):
@@ -386,62 +313,22 @@ def number(value, measure):
     return f"{value:.2f}" if measure == "fid" else f"{value:#.3g}"
 
 
-def title(method):
-    return load_method(method).title
-
-
-def line(*values):
-    return "| " + " | ".join(values) + " |"
-
-
-def grid_head(*names):
-    return [line(*names), "|" + "---|" * len(names)]
-
-
 # Command line ---------------------------------------------------------------------------------------------------------
 
 
-def several(kind, allowed=None):
-    """A parser of comma-separated values without repetition."""
-
-    def parse(text):
-        values = list(dict.fromkeys(kind(word) for word in text.split(",")))
-        if allowed and (unknown := [v for v in values if v not in allowed]):
-            raise argparse.ArgumentTypeError(f"{unknown[0]} is not in the table: {', '.join(map(str, allowed))}")
-        return values
-
-    return parse
-
-
 def parse(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.table_parser(__doc__, PAPER_TABLE, "sgbgan-tables-work")
     parser.add_argument("dataset", nargs="?", choices=TITLES)
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--ir", type=several(int, RATES), help="default all four; cells have their own")
-    parser.add_argument("--methods", type=several(str, PAPER_TABLE), default=list(PAPER_TABLE))
-    parser.add_argument("--seeds", type=several(int), default=[0])
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--weights", type=Path, help="Inception weights, without which FIDs do not compare")
-    parser.add_argument("--work", type=Path, default=Path("sgbgan-tables-work"))
-    parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--max-minutes", type=float, default=math.inf)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--print", action="store_true", dest="only_print")
-    parser.add_argument("--merge", type=Path, metavar="DIR", help="take over another machine's results")
-    parser.add_argument("--commit", help="what to record where this is no git checkout")
-    args = parser.parse_args(argv)
-    if args.merge and not args.merge.is_dir():
-        parser.error(f"there is no folder {args.merge}")
-    if not args.only_print and not args.merge:
-        check(parser, args)
-    return args
+    return common.parsed(parser, argv, check)
 
 
 def check(parser, args):
     if args.folder is None:
         parser.error("give a data set and its folder, or --print")
-    if missing := [split for split in ("train", "test") if not (args.folder / split).is_dir()]:
-        parser.error(f"{args.folder} has no folder {missing[0]}")
+    common.check_splits(parser, args.folder)
     if args.dataset == "cells" and args.ir:
         parser.error("cells are measured at their own imbalance rate: leave --ir out")
     args.ir = args.ir or list(RATES)
@@ -464,8 +351,7 @@ def main(argv=None):
     try:
         status = make(args)
     except BalanceGANError as error:
-        print(f"{error.message}: {error.hint}", file=sys.stderr)
-        return error.exit_code
+        return common.failure(error)
     print(show(args.dataset, read(results_file(args.results, args.dataset, args.quick)), args.quick))
     return status
 

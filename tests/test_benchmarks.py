@@ -1,19 +1,25 @@
-"""The benchmark scripts on tiny folders: one cell is made, kept, replaced and shown beside the published numbers."""
+"""The benchmark scripts on tiny folders: cells are made, kept, replaced and shown beside the published numbers."""
 
 import importlib.util
 import json
+import re
 import sys
 import types
+import typing
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import write_images
 
 from balancegan.compare import measure, run
-from balancegan.errors import TrainingDivergedError
+from balancegan.errors import TrainingDivergedError, WeightsMissingError
+from balancegan.methods import load_method
 from balancegan.metrics.features import OwnExtractor
+from balancegan.metrics.fid import frechet_distance
+from balancegan.sample import Patience, Sampler
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TINY = {"image_size": 16, "width": 16, "batch_size": 4, "pretrain_steps": 1, "steps": 2, "n_critic": 1}
@@ -29,7 +35,17 @@ def load(name):
 
 
 @pytest.fixture
-def tables(monkeypatch):
+def scripts(monkeypatch):
+    """The scripts find what they share."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.delitem(sys.modules, "common", raising=False)
+    import common
+
+    return common
+
+
+@pytest.fixture
+def tables(scripts, monkeypatch):
     module = load("sgbgan_tables")
     monkeypatch.setattr(module, "PAPER", TINY)
     monkeypatch.setattr(module, "QUICK", TINY)
@@ -118,12 +134,13 @@ def test_cells_keep_their_rate_and_stand_apart_from_the_published_types(call, ca
     assert "FID a (20)" in shown and "| SGBGAN | 103.80 | 122.38 | 205.68 | 137.96 | 0.738 |" in shown
 
 
-def test_no_cell_begins_after_the_time_and_a_running_one_goes_on_later(call, tables, tmp_path, capsys):
+def test_no_cell_begins_after_the_time_and_a_running_one_goes_on_later(call, tables, scripts, tmp_path, capsys):
     status, path = call(*ONE, "--max-minutes", "0")
     assert status == 0 and not path.exists() and not (tmp_path / "work").exists()
     clock = iter([0.0, 0.0])  # the time is over when the first step is made
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "time", types.SimpleNamespace(monotonic=lambda: next(clock, 99.0)))
+        for module in (tables, scripts):
+            patch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: next(clock, 99.0)))
         status, path = call(*ONE, "--max-minutes", "1")
     assert status == 0 and not path.exists() and "at step 1 of 2" in capsys.readouterr().err
     status, path = call(*ONE)
@@ -192,14 +209,362 @@ def test_what_is_not_in_the_tables_is_refused(tables, folder, words):
     assert stopped.value.code == 2
 
 
+# Damage GAN -----------------------------------------------------------------------------------------------------------
+
+SMALL = {"image_size": 16, "width": 4, "d_width": 4, "latent_dim": 4, "batch_size": 4, "steps": 2, "warmup_steps": 0}
+TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+COUNTS = {
+    "full": dict.fromkeys(TEN, 9),
+    "partial": dict.fromkeys(TEN, 3),
+    "imbalanced": dict(zip(TEN, (3, 4, 2, 3, 5, 2, 9, 4, 7, 2), strict=True)),
+}
+
+
+class Inception:
+    """Stands in for it: twelve features, and four logits of them."""
+
+    name, comparable, has_head = "inception", True, True
+
+    def __init__(self, weights, **options):
+        self.weights = weights
+
+    def __call__(self, images):
+        return images.reshape(len(images), -1)[:, ::64].astype(np.float32)
+
+    def classify(self, features):
+        return features[:, :4] / 50
+
+
+@pytest.fixture
+def damage(scripts, monkeypatch):
+    module = load("damage_gan_tables")
+    monkeypatch.setattr(module, "COUNTS", COUNTS)
+    monkeypatch.setattr(module, "QUICK", SMALL)
+    monkeypatch.setattr(module, "QUICK_SHARE", 1)
+    monkeypatch.setattr(module, "QUICK_TEST", 3)
+    monkeypatch.setattr(module, "SUBSET", 20)
+    monkeypatch.setattr(module, "DRAWS", 3)
+    monkeypatch.setattr(module.OwnExtractor, "fit", partial(OwnExtractor.fit, steps=3))
+    monkeypatch.setattr(module, "InceptionExtractor", Inception)
+    monkeypatch.setattr(Sampler, "patience", Patience(2, 0.005, 1))
+    for method in module.METHODS:
+        kind = load_method(method)
+        monkeypatch.setattr(kind, "presets", {**kind.presets, "paper": {**kind.presets["paper"], **SMALL}})
+    return module
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """Ten classes of nine, and three of each to compare with."""
+    root = tmp_path_factory.mktemp("private") / "cifar"
+    write_images(root / "train", COUNTS["full"])
+    write_images(root / "test", dict.fromkeys(TEN, 3), seed=1)
+    return root
+
+
+@pytest.fixture
+def make(damage, cifar, tmp_path):
+    """The command with its folders, returning the exit status and the results."""
+    (tmp_path / "weights.pth").write_bytes(b"some weights")
+
+    def called(*words):
+        where = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results"), "--device", "cpu"]
+        weights = [] if "--quick" in words else ["--weights", str(tmp_path / "weights.pth")]
+        status = damage.main([str(cifar), *where, *weights, "--images", "64", "--class-images", "20", *words])
+        path = tmp_path / "results" / f"damage-gan-cifar-10{'-quick' * ('--quick' in words)}.json"
+        return status, damage.read(path)
+
+    return called
+
+
+CELL = ("--sets", "imbalanced", "--methods", "damage-gan")
+
+
+def test_all_cells_of_damage_gan_are_made_and_shown(make, tmp_path, cifar, capsys):
+    status, found = make("--quick", "--sets", "imbalanced")
+    out = capsys.readouterr().out.strip().splitlines()
+    assert status == 0 and out[0] == out[-1] and out[0].startswith("NOT COMPARABLE")
+    assert [item["method"] for item in found] == ["sndcgan", "contrad", "damage-gan"]
+    item = found[-1]
+    assert item["set"] == "imbalanced" and item["train_counts"] == COUNTS["imbalanced"]
+    assert {name: fid["n_real"] for name, fid in item["fid"].items()} == {"full": 90, "test": 30, "training": 41}
+    assert item["n_fake"] == 64 and item["inception_score"]["mean"] is None and item["inception_score"]["reason"]
+    assert ["classes" in item for item in found] == [False, True, True]
+    ratios = item["distribution"]["ratios"]
+    assert sum(ratios[name] * n / 41 for name, n in COUNTS["imbalanced"].items()) == pytest.approx(1, rel=1e-4)
+    text = json.dumps(found)
+    assert not any(str(place) in text for place in (tmp_path, cifar, Path.home(), Path.cwd()))
+    assert any(f"| imbalanced (41) | Damage GAN | {item['fid']['full']['fid']:.2f} (28.45) |" in line for line in out)
+    assert "| partial (30) | ContraD | – (16.72) | – | – | – (7.92) | – (0.21) |" in out
+
+
+def test_a_measured_cell_is_only_read(make, damage, monkeypatch, tmp_path):
+    status, found = make(*CELL, "--commit", "first")
+    (item,) = found
+    assert status == 0 and item["commit"] == "first" and item["steps"] == 2 and item["extractor"]["comparable"]
+    assert item["inception_score"]["mean"] > 1 and item["inception_score"]["splits"] == 10
+    monkeypatch.setattr(damage, "launch", None)
+    monkeypatch.setattr(Inception, "__call__", None)
+    assert make(*CELL, "--commit", "second") == (0, found)
+    (tmp_path / "results" / "damage-gan-cifar-10.json").unlink()
+    assert make(*CELL, "--commit", "second", "--max-time", "0s") == (0, found)
+
+
+def test_other_steps_and_other_weights_make_a_cell_anew(make, damage, tmp_path, capsys):
+    make(*CELL)
+    status, found = make(*CELL, "--steps", "3")
+    assert status == 0 and [item["steps"] for item in found] == [3, 2]
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("###")][-2:] == [
+        f"### After {n} steps: ours (published in arXiv 2312.04862, theirs after 200,000)" for n in (3, 2)
+    ]
+    (tmp_path / "weights.pth").write_bytes(b"other weights")  # two steps cannot be had of a run that has made three
+    status, again = make(*CELL)
+    assert status == 2 and again == found and "give --steps 3" in capsys.readouterr().err
+    assert make(*CELL, "--steps", "3", "--commit", "new")[1][0]["commit"] == "new"
+    assert len(list((tmp_path / "work" / "runs").glob("0*"))) == 1
+
+
+def test_slices_of_a_training_add_up(make, damage, tmp_path, capsys):
+    assert make(*CELL, "--max-time", "0s") == (0, [])
+    clock = iter([0.0])  # next to nothing is left when the training begins
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(damage, "time", types.SimpleNamespace(monotonic=lambda: next(clock, 4.999999)))
+        assert make(*CELL, "--max-time", "5s") == (0, [])
+    assert "the time is over after 1 of 2 steps" in capsys.readouterr().err
+    status, found = make(*CELL)
+    assert status == 0 and len(found) == 1
+    (log,) = (tmp_path / "work" / "runs").glob("*/log.txt")
+    assert "continuing" in log.read_text()
+
+
+def test_without_weights_nothing_is_trained(damage, cifar, tmp_path, capsys):
+    words = [str(cifar), "--work", str(tmp_path / "work"), "--results", str(tmp_path), "--device", "cpu"]
+    assert damage.main(words) == WeightsMissingError.exit_code
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1 and not (tmp_path / "work" / "runs").exists()
+
+
+def test_a_training_of_damage_gan_that_fails_leaves_the_others(make, damage, monkeypatch):
+    launch = damage.launch
+
+    def launched(training, *rest):
+        if training.method == "damage-gan":
+            raise TrainingDivergedError("it diverged")
+        return launch(training, *rest)
+
+    monkeypatch.setattr(damage, "launch", launched)
+    status, found = make("--sets", "imbalanced", "--methods", "damage-gan,sndcgan")
+    assert status == TrainingDivergedError.exit_code and [item["method"] for item in found] == ["sndcgan"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("FOLDER", "--sets", "half"),
+        ("FOLDER", "--methods", "sgbgan"),
+        ("FOLDER", "--max-time", "soon"),
+        ("FOLDER", "--steps", "0"),
+        ("FOLDER", "--images", "5"),
+        ("FOLDER/train",),
+    ],
+)
+def test_what_is_not_in_damage_gans_tables_is_refused(damage, cifar, words):
+    with pytest.raises(SystemExit) as stopped:
+        damage.main([word.replace("FOLDER", str(cifar)) for word in words])
+    assert stopped.value.code == 2
+
+
+def test_another_data_set_is_refused(damage, folder, tmp_path, capsys):
+    (tmp_path / "weights.pth").write_bytes(b"some weights")
+    words = ["--work", str(tmp_path), "--device", "cpu", "--weights", str(tmp_path / "weights.pth")]
+    assert damage.main([str(folder), *words]) == 2
+    assert "is not CIFAR-10" in capsys.readouterr().err
+
+
+def test_features_of_the_real_images_are_kept_and_of_a_set_picked_out(make, damage, cifar, tmp_path):
+    make(*CELL)
+    kept = sorted((tmp_path / "work" / "features").glob("*.npy"))
+    assert [path.name.split("-")[0] for path in kept] == ["test", "train"]
+    args = damage.parse([str(cifar), "--work", str(tmp_path / "work"), "--weights", str(tmp_path / "weights.pth")])
+    args.device = "cpu"
+    worker = damage.Worker(args, 0.0)
+    place = damage.folder_of("imbalanced", args, worker.full, worker.watch)
+    _, data = worker._open(damage.Cell("imbalanced", "damage-gan", 0), place)
+    own = Inception(None)(data.store.images[data.train_rows])
+    np.testing.assert_array_equal(worker.ruler._features_of("training", data), own)
+    rows = worker.full.train_rows
+    images = worker.full.store.images[rows[np.isin(worker.full.labels[rows], [6, 8])]]
+    np.testing.assert_array_equal(worker.ruler._features_of("major", None), Inception(None)(images))
+
+
+@pytest.mark.parametrize("n", [5, 9, 200])
+def test_condensed_features_have_the_same_distance(scripts, n):
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(n, 8)) @ rng.normal(size=(8, 8)) + 3, rng.normal(size=(50, 8))
+    few = scripts.condensed(real)
+    assert len(few) == min(n, 9)
+    expected = frechet_distance(feats_real=real, feats_fake=fake)
+    assert frechet_distance(feats_real=few, feats_fake=fake) == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_allclose(np.cov(few, rowvar=False), np.cov(real, rowvar=False), atol=1e-12)
+
+
+class FixedRuler:
+    """Distances from a table instead of features: {(images, reference): FID}."""
+
+    FIDS: typing.ClassVar = {
+        (320, "training"): 30.0,
+        (20, "training"): 240.0,
+        (60, "major"): 45.0,
+        (20, "major"): 200.0,
+    }
+
+    def features(self, images):
+        return images
+
+    def reference(self, name):
+        return 10_000, name
+
+    def fid(self, features, reference):
+        return {"fid": self.FIDS[len(features), reference[1]], "n_real": reference[0]}
+
+
+def test_scaled_distances_of_groups_of_classes(damage, monkeypatch):
+    made = {"frog": 40, "ship": 30, "dog": 50, "truck": 9}
+    monkeypatch.setattr(damage, "first_images", lambda samplers, label, n: ([], np.zeros((made[TEN[label]], 1))))
+    data = types.SimpleNamespace(class_names=TEN)
+    found = damage.by_group(FixedRuler(), None, data, np.zeros((320, 1)), (11_165, "training"), 40)
+    assert found["scale"]["factor"] == 0.125  # 30 / 240
+    major, minor = found["major"], found["minor"]
+    assert major["accepted"] == {"frog": 40, "ship": 30} and (major["n_fake"], major["n_real"]) == (60, 10_000)
+    assert major["fid"] == 45.0 and major["scaled"] == 25.0 and major["reason"] is None  # 200 / 8
+    assert minor["n_fake"] == 18 and minor["fid"] is None and minor["scaled"] is None
+    assert "9 images of truck were found" in minor["reason"]
+
+
+def of_damage(name="imbalanced", method="damage-gan", fid=20.0, **changes):
+    head = {"set": name, "quick": False, "method": method, "seed": 0, "steps": 200_000, "n_fake": 10_000}
+    fids = {"full": {"fid": fid, "n_real": 50_000}, "test": {"fid": fid + 1, "n_real": 10_000}}
+    values = {
+        "fid": {**fids, "training": {"fid": fid - 1, "n_real": 11_165}},
+        "inception_score": {"mean": 8.0, "std": 0.2, "reason": None},
+        "distribution": {"ratios": dict.fromkeys(TEN, 1.1), "mean": 1.1, "mean_deviation": 0.1},
+        "train_counts": {"frog": 11_165},
+        "extractor": {"comparable": True},
+    }
+    return {**head, **values, **changes}
+
+
+def test_damage_gans_tables_stand_beside_the_published(damage):
+    classes = {
+        "scale": {"factor": 0.0625},
+        "major": {"fid": 40.0, "scaled": 31.0, "n_fake": 2000, "n_real": 10_000, "reason": None},
+        "minor": {"fid": None, "scaled": None, "n_fake": 80, "n_real": 10_000, "reason": "too few"},
+    }
+    entries = [of_damage("full", fid=10.0), of_damage(classes=classes), of_damage(seed=1, fid=22.0)]
+    lines = damage.show(entries).splitlines()
+    assert lines[0] == "### After 200,000 steps: ours (published in arXiv 2312.04862)"
+    row = "| imbalanced (11,165) | Damage GAN | 21.00 ± 1.41 (28.45) | 22.00 ± 1.41 | 20.00 ± 1.41 |"
+    assert row + " 8.00 ± 0.00 (7.95) | 0.20 ± 0.00 (0.15) |" in lines
+    assert any("10,000 generated images" in line for line in lines)
+    assert any("the full training set (50,000) | FID to the test images (10,000)" in line for line in lines)
+    assert "| Damage GAN | +110% (+158%) | +11.00 (+17.41) |" in lines
+    assert "| SNDCGAN | – (+117%) | – (+29.68) |" in lines
+    published = next(line for line in lines if line.startswith("| partial (30) | ContraD | – (0.96)"))
+    assert published.endswith("| – (1.02) | – (1.00) | – (0.12) |")
+    ours = "| Damage GAN | 21.00 ± 1.41 (28.45) | 31.00 (31.15) | – (31.15) | 40.00 (2,000 / 10,000) | – |"
+    assert f"{ours} 0.0625 (about 1/16) |" in lines and "Damage GAN, minor: too few." in lines
+
+
+def test_tables_show_the_published_numbers_before_there_is_any_result(damage, tmp_path, capsys):
+    assert damage.main(["--print", "--results", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "| full (90) | SNDCGAN | – (25.47) | – | – | – (7.40) | – (0.19) |" in shown
+    assert damage.worsened(10.0, 25.0) == ("+150%", "+15.00") and damage.worsened(10.0, 9.999) == ("+0%", "+0.00")
+
+
+def test_damage_gans_results_of_another_machine_are_merged(damage, tmp_path, capsys):
+    there, here = tmp_path / "there", tmp_path / "here"
+    name = "damage-gan-cifar-10.json"
+    damage.merge(here / name, [of_damage(commit="old"), of_damage("full", commit="old")])
+    damage.merge(there / name, [of_damage(commit="new"), of_damage(steps=1000, commit="new")])
+    assert damage.main(["--merge", str(there), "--results", str(here)]) == 0
+    merged = [(i["steps"], i["set"], i["commit"]) for i in damage.read(here / name)]
+    assert merged == [(200_000, "full", "old"), (200_000, "imbalanced", "new"), (1000, "imbalanced", "new")]
+    assert "### After 1,000 steps" in capsys.readouterr().out and not (here / name.replace("10", "10-quick")).exists()
+
+
+def test_running_time_prints_the_ratio(scripts, capsys):
+    times = load("running_time")
+    words = (
+        "--preset tiny --device cpu --image-size 16 --batch-size 4 --rounds 2 --steps 1 --methods damage-gan,contrad"
+    )
+    assert times.main(words.split()) == 0
+    out = capsys.readouterr().out
+    last = out.strip().splitlines()[-1]
+    assert re.search(r"^Damage GAN / ContraD: \d+\.\d\d a step, \d+\.\d\d with renewals every 11,165 images", last), out
+    assert "| ContraD | 4 | 16 |" in out
+    with pytest.raises(SystemExit):
+        times.main(["--methods", "contrad"])
+
+
+def test_running_times_are_medians_over_rounds(scripts, monkeypatch):
+    times = load("running_time")
+    monkeypatch.setattr(times, "build", lambda *args, **flags: FixedMethod())
+    monkeypatch.setattr(times, "random_images", lambda *args: None)
+    monkeypatch.setattr(
+        times, "Updates", lambda *args, amp: types.SimpleNamespace(adversarial=0, discriminator=1, generator=2)
+    )
+    warm_up = [1.0] * 8
+    a, b = ([[3.0, 2.0, 1.0, 8.0], [30.0, 2.0, 2.0, 8.0], [3.2, 2.0, 1.0, 8.0]], [[2.0, 1.0, 1.0, 0.0]] * 3)
+    calls = iter([*warm_up, *(value for pair in zip(a, b, strict=True) for one in pair for value in one)])
+    monkeypatch.setattr(times, "seconds_of", lambda *args: next(calls))
+    found = times.measure(["damage-gan", "contrad"], "paper", torch.device("cpu"), rounds=3, epoch=100)
+    assert found["ratio"] == {"median": 1.6, "range": [1.5, 15.0]}
+    assert found["ratio_with_epoch"]["median"] == 2.0  # (3.2 + 8 * 10 / 100) / 2
+    assert found["methods"]["damage-gan"]["step_ms"] == 3200 and found["methods"]["damage-gan"]["d_share"] == 0.667
+    assert "published: 2" in times.show(found)
+
+
+class FixedMethod:
+    cfg = types.SimpleNamespace(batch_size=10, n_critic=1, image_size=32)
+
+    def end_pretrain(self, batches):
+        pass
+
+    def on_epoch(self):
+        pass
+
+
+# All of it on a GPU ---------------------------------------------------------------------------------------------------
+
+
 def test_every_method_passes_through_its_stages_on_the_gpu_script(tables, folder, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setitem(sys.modules, "sgbgan_tables", tables)
     script = load("on_gpu")
     script.CUDA = torch.device("cpu")
     rows = script.methods(None, steps=1, **{k: TINY[k] for k in ("image_size", "width", "batch_size", "n_critic")})
     assert set(rows) == set(script.METHODS) and "pretrain" in rows["sgbgan"]["losses"]
-    args = types.SimpleNamespace(data_tables=folder, out=tmp_path, work=None, minutes=5, weights=None, commit="abc")
+    args = types.SimpleNamespace(data_tables=folder, out=tmp_path, work=None, minutes=5.0, weights=None, commit="abc")
     monkeypatch.setattr(tables, "RATES", (5, 100))
     result = script.tables(args)
     assert result["status"] == 0 and [c["method"] for c in result["cells"]] == ["bagan-gp", "sgbgan"]
+
+
+def test_damage_gans_slices_of_the_gpu_script(damage, cifar, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "damage_gan_tables", damage)
+    monkeypatch.setattr(damage, "IMAGES", 64)
+    script = load("on_gpu")
+    script.CUDA = torch.device("cpu")
+    (tmp_path / "weights.pth").write_bytes(b"some weights")
+    args = types.SimpleNamespace(data_cifar=cifar, out=tmp_path, work=None, minutes=5.0, commit="abc", steps=1)
+    args.weights = tmp_path / "weights.pth"
+    result = script.damage(args)
+    assert result["status"] == 0 and [(c["method"], c["steps"]) for c in result["cells"]] == [
+        ("contrad", 1),
+        ("damage-gan", 1),
+    ]
+    small = {"image_size": 16, "batch_size": 4, "width": 4, "d_width": 4}
+    found = script.running_time(args, preset="tiny", rounds=1, steps=1, **small)
+    assert found["ratio"]["median"] > 0 and len(found["methods"]) == 4
+    args.data_cifar = None
+    assert "skipped" in script.damage(args)

@@ -94,6 +94,7 @@ class InceptionExtractor:
         state.setdefault("fc.weight", torch.zeros(1008, 2048))
         state.setdefault("fc.bias", torch.zeros(1008))
         self.has_head = bool(state["fc.weight"].any())
+        self._head = state["fc.weight"].numpy()  # (1008, 2048)
         self._network = _inception(state, weights).to(device)
         self._device, self._batch_size, self._progress = device, batch_size, progress
 
@@ -108,6 +109,18 @@ class InceptionExtractor:
                 features[start : start + len(x)] = self._network(x)[0].float().cpu().numpy()
                 self._progress("inception features", start + len(x), len(images))
         return features
+
+    def classify(self, features: Features) -> Features:
+        """Logits from features that this extractor made: float32 (N, 2048) -> (N, 1008).
+
+        Without the layer's bias, as the Inception Score is defined in the TensorFlow original and torch-fidelity.
+
+        Raises:
+            WeightsMissingError: the weights file has no classifier layer (`has_head`).
+        """
+        if not self.has_head:
+            raise WeightsMissingError("these Inception weights have no classifier layer", _GET_WEIGHTS)
+        return features @ self._head.T
 
 
 class OwnExtractor:

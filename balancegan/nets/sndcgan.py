@@ -80,7 +80,7 @@ class TrunkDiscriminator(nn.Module):
     def __init__(self, trunk: nn.Module, hidden: int = 512) -> None:
         super().__init__()
         self.trunk = trunk
-        self.logit_head = _mlp(_size(trunk), hidden, 1, spectral=True)
+        self.logit_head = _mlp(_size(trunk), hidden, 1)
 
     def features(self, x: Tensor) -> Tensor:
         """What the heads see: (N, channels, S, S) -> (N, F)."""
@@ -138,9 +138,8 @@ def normalised(layer: nn.Module) -> nn.Module:
     return spectral_norm(layer)
 
 
-def _mlp(inside: int, hidden: int, outside: int, *, spectral: bool = False) -> nn.Sequential:
-    layers = nn.Linear(inside, hidden), nn.Linear(hidden, outside)
-    first, last = (normalised(layer) if spectral else layer for layer in layers)
+def _mlp(inside: int, hidden: int, outside: int) -> nn.Sequential:
+    first, last = normalised(nn.Linear(inside, hidden)), normalised(nn.Linear(hidden, outside))
     return nn.Sequential(first, nn.LeakyReLU(SLOPE), last)
 
 

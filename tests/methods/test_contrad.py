@@ -84,7 +84,7 @@ def test_damage_gan_differs_from_contrad_in_the_first_view_alone():
 
 
 def test_masks_are_made_at_the_start_and_every_epoch():
-    method = make_method("damage-gan", **NARROW)
+    method = make_method("damage-gan", **NARROW, prune_frac=0.9)
     assert all((layer.mask == 1).all() for layer in prunable(method.D))
     method.end_pretrain(None)
     first = [layer.mask.clone() for layer in prunable(method.D)]

@@ -1,0 +1,291 @@
+"""What the benchmark scripts share; it does nothing by itself.
+
+Results that accumulate in JSON files and know where they come from, tables in markdown, the command-line options of the
+scripts that make a paper's tables, and updates of a method's networks as the training loop makes them, to be timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from balancegan.batches import Batches
+from balancegan.compare.matrix import RUNNING, Board
+from balancegan.config import resolve
+from balancegan.errors import DatasetError, DiskError, UsageError, WeightsMissingError
+from balancegan.files import write_json
+from balancegan.methods import load_method
+from balancegan.methods.base import DataSpec
+from balancegan.train import frozen
+
+HERE = Path(__file__).resolve().parent
+EVERY = 20  # seconds between two lines of progress
+OF_ALL_CELLS = (UsageError, DatasetError, DiskError, WeightsMissingError)  # what no other cell would escape
+COUNTS = (5600, 197, 119, 58, 20)  # training images per class of the networks that are timed
+
+
+# Making cells ---------------------------------------------------------------------------------------------------------
+
+
+class Watch(Board):
+    """Prints a line now and then, and ends the training when the time is over, as a signal from outside would."""
+
+    def __init__(self, label, deadline=math.inf):
+        self.label, self.deadline = label, deadline
+        self.worked = self.cut = False
+        self._said = 0.0
+
+    def matrix(self, matrix):
+        self.worked |= any(state.status == RUNNING for state in matrix.states.values())
+
+    def __call__(self, stage, done, total):
+        self._say(f"{stage} {done:,}" + (f" of {total:,}" if total else ""))
+
+    def step(self, stage, step, total):
+        if not self.cut and time.monotonic() >= self.deadline:
+            self.cut = True
+            signal.raise_signal(signal.SIGTERM)
+
+    def tick(self, row):
+        of = f"{row['stage']} step {row['stage_step']:,} of {row['stage_total']:,}"
+        self._say(f"{of}, {row['images_per_second']:.0f} images/s")
+
+    def note(self, text):
+        print(f"{self.label}: {text}", file=sys.stderr, flush=True)
+
+    def _say(self, text):
+        if time.monotonic() - self._said >= EVERY:
+            self._said = time.monotonic()
+            self.note(text)
+
+
+def commit_here(script):
+    """The commit of this checkout; whether the code was changed since, but not whether results were."""
+
+    def git(*words):
+        done = subprocess.run(["git", "-C", str(HERE), *words], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    head = git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "--", "../balancegan", Path(__file__).name, script)
+    return (head + "+changes" * bool(changed)) or "unknown"
+
+
+def provenance(described, commit):
+    """Where a result comes from, given `device.describe`'s dict: commit, hardware, versions, date."""
+    hardware = {**described, "platform": f"{platform.system()} {platform.machine()}"}  # not the kernel
+    versions = {name: hardware.pop(name) for name in ("balancegan", "python", "torch", "cuda") if name in hardware}
+    return {"commit": commit, "hardware": hardware, "versions": versions, "date": datetime.now(UTC).date().isoformat()}
+
+
+def rounded(value):
+    return None if value is None else float(f"{value:.6g}")
+
+
+def condensed(features):
+    """d + 1 rows with the mean and the covariance of (N, d) features, which is all that a FID looks at.
+
+    With Σ = RᵀR and a d x (d+1) matrix H of orthonormal rows that sum to zero, the rows of √d·HᵀR have mean 0 and
+    covariance RᵀHHᵀR = Σ. A reference that many sets are compared with is decomposed only once that way.
+    """
+    n, d = features.shape
+    if n <= d + 1:
+        return features
+    features = features.astype(np.float64)
+    mean = features.mean(axis=0)
+    root = np.linalg.qr((features - mean) / math.sqrt(n - 1), mode="r")
+    return mean + math.sqrt(d) * contrasts(d).T @ root
+
+
+def contrasts(d):
+    """Helmert's: orthonormal rows (d, d+1), each orthogonal to the constant."""
+    k = np.arange(1, d + 1)[:, None]
+    columns = np.arange(d + 1)[None]
+    return np.where(columns < k, 1.0, np.where(columns == k, -k, 0.0)) / np.sqrt(k * (k + 1))
+
+
+# Keeping them ---------------------------------------------------------------------------------------------------------
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def merge(path, new, key):
+    """Add results; of two with one key the new one stays. In the order of the keys, so that changes are small."""
+    merged = {key(item): item for item in [*read(path), *new]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, [merged[k] for k in sorted(merged)])
+
+
+# Showing them ---------------------------------------------------------------------------------------------------------
+
+
+def averaged(values, form):
+    """Mean and, of several values, the sample deviation, each written by `form`; – of none."""
+    if not values:
+        return "–"
+    spread = f" ± {form(statistics.stdev(values))}" if len(values) > 1 else ""
+    return form(statistics.fmean(values)) + spread
+
+
+def two_digits(value):
+    return f"{value:.2f}"
+
+
+def title(method):
+    return load_method(method).title
+
+
+def line(*values):
+    return "| " + " | ".join(values) + " |"
+
+
+def grid_head(*names):
+    return [line(*names), "|" + "---|" * len(names)]
+
+
+def between(warning, lines):
+    """Lines as text, with a warning that cannot be overlooked where there is one."""
+    return "\n".join([warning, "", *lines, "", warning] if warning else lines)
+
+
+# Command line ---------------------------------------------------------------------------------------------------------
+
+
+def several(kind, allowed=None):
+    """A parser of comma-separated values without repetition."""
+
+    def parse(text):
+        values = list(dict.fromkeys(kind(word) for word in text.split(",")))
+        if allowed and (unknown := [v for v in values if v not in allowed]):
+            raise argparse.ArgumentTypeError(f"{unknown[0]} is not in the table: {', '.join(map(str, allowed))}")
+        return values
+
+    return parse
+
+
+def table_parser(doc, methods, work):
+    """A parser with the options that every script of a paper's tables has."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", type=several(str, tuple(methods)), default=list(methods))
+    parser.add_argument("--seeds", type=several(int), default=[0])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--weights", type=Path, help="Inception weights, without which FIDs do not compare")
+    parser.add_argument("--work", type=Path, default=Path(work))
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--print", action="store_true", dest="only_print")
+    parser.add_argument("--merge", type=Path, metavar="DIR", help="take over another machine's results")
+    parser.add_argument("--commit", help="what to record where this is no git checkout")
+    return parser
+
+
+def parsed(parser, argv, check):
+    """The arguments, after `check(parser, args)` where something is to be made."""
+    args = parser.parse_args(argv)
+    if args.merge and not args.merge.is_dir():
+        parser.error(f"there is no folder {args.merge}")
+    if not args.only_print and not args.merge:
+        check(parser, args)
+    return args
+
+
+def check_splits(parser, folder):
+    if missing := [split for split in ("train", "test") if not (folder / split).is_dir()]:
+        parser.error(f"{folder} has no folder {missing[0]}")
+
+
+def failure(error):
+    """Say in one line what no cell can do without; the exit status."""
+    print(f"{error.message}: {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+# Updates to be timed --------------------------------------------------------------------------------------------------
+
+
+def build(preset, device, name="sgbgan", **flags):
+    torch.manual_seed(0)
+    kind = load_method(name)
+    method = kind(resolve(kind.Config, kind.presets[preset], flags=flags, env={}))
+    method.setup(DataSpec(len(COUNTS), 3, method.cfg.image_size, COUNTS))
+    return method.to(device).to(memory_format=torch.channels_last)
+
+
+def batch(n, size, device):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(n, 3, size, size, generator=generator) * 2 - 1
+    c = torch.randint(len(COUNTS), (n,), generator=generator)
+    return x.to(device).contiguous(memory_format=torch.channels_last), c.to(device)
+
+
+def random_images(method, device):
+    """A training set of noise, for what looks at all images between the stages."""
+    size, labels = method.cfg.image_size, np.repeat(np.arange(len(COUNTS)), 40)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, size, size), dtype=np.uint8)
+    return Batches(images, np.arange(len(labels)), labels, "natural", device, method.cfg.batch_size)
+
+
+class Updates:
+    """Updates of a method's networks on one batch, as the loop makes them, with the last loss of each kind."""
+
+    def __init__(self, method, device, amp):
+        self.method, self.device, self.amp, self.losses = method, device, amp, {}
+        self.x_c = batch(method.cfg.batch_size, method.cfg.image_size, device)
+        parameters = {"d": method.d_parameters(), "g": method.g_parameters()}
+        if method.pretrains():
+            parameters["pretrain"] = method.pretrain_parameters()
+        cfg = method.cfg
+        rates = {"d": (cfg.lr_d, cfg.beta1), "g": (cfg.lr_g, cfg.beta1)}
+        rates["pretrain"] = (cfg.lr_pretrain, cfg.pretrain_beta1)
+        self.optimisers = {
+            name: torch.optim.Adam(list(p), lr=rates[name][0], betas=(rates[name][1], cfg.beta2), fused=True)
+            for name, p in parameters.items()
+        }
+
+    def update(self, name, loss):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            total = torch.stack([t.float() for t in loss(*self.x_c).values()]).sum()
+        self.optimisers[name].zero_grad(set_to_none=True)
+        total.backward()
+        self.optimisers[name].step()
+        self.losses[name] = total.detach()
+
+    def pretrain(self):
+        self.update("pretrain", self.method.pretrain_loss)
+
+    def discriminator(self):
+        for _ in range(self.method.cfg.n_critic):
+            self.update("d", self.method.d_loss)
+
+    def generator(self):
+        with frozen(self.method.d_parameters()):
+            self.update("g", self.method.g_loss)
+
+    def adversarial(self):
+        self.discriminator()
+        self.generator()
+
+
+def seconds_of(step, times, device):
+    """Mean seconds of a call, with everything that it started on the device."""
+    wait = getattr(torch, device.type).synchronize
+    wait()
+    start = time.monotonic()
+    for _ in range(times):
+        step()
+    wait()
+    return (time.monotonic() - start) / times
