@@ -6,9 +6,10 @@ optimal discriminator, the latents' density exp(-E(z)) on the prior's support wi
 and λ = 1 makes G(z) real images of class c. Langevin steps z ← z - ε/2·∇E(z) + √ε·n, n ~ N(0, 1), walk through it.
 
 ContraD's released script takes ε = 0.01, λ = 1 and 1,000 steps, noise damped to a tenth, and walks through a little
-pixel noise too. Here noise is at full strength and there are 100 steps: nearly without noise the walk climbs to where
-the evaluator is surest, and on the cells that were alike, garish images. A step costs about two training passes of
-generator and discriminator, so few steps matter.
+pixel noise too. Here noise is at full strength, since nearly without it, or with λ = 5, the walk climbs to where the
+evaluator is surest, which on the cells were alike, garish images. And there are 50 steps: a step costs as much as
+several samples. Of walks towards the trophozoites of a Damage GAN trained on the cells for 1,000 steps, 22%, 47% and
+45% ended in the class after 25, 50 and 100 steps, of 64 samples as they came one was of it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-STEPS = 100
+STEPS = 50
 STEP_SIZE = 0.01  # ε
 CLASS_WEIGHT = 1.0  # λ
 

@@ -118,7 +118,9 @@ class Sampler:
 class LangevinSampler(Sampler):
     """Walks from every latent towards the class before it is looked at; then as rejection sampling.
 
-    For the classes that hardly ever come by themselves; an image costs hundreds of times as much.
+    For the classes that hardly ever come by themselves: a sample costs some 80 times as much (Damage GAN, `tiny`, CPU).
+    With every second walk taken that is what an image costs by rejection where one sample in 200 is, which is where
+    `Sampler` gives up.
     """
 
     name = "langevin"

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from balancegan import __version__
 from balancegan.cli import app
 from balancegan.errors import UsageError
-from balancegan.parse import parse_counts, parse_seeds, parse_time
+from balancegan.parse import parse_counts, parse_seed_count, parse_seeds, parse_time
 
 SMALL = [
     *("--preset", "tiny", "--image-size", "16", "--steps", "4", "--pretrain-steps", "2", "--batch-size", "8"),
@@ -233,6 +233,7 @@ def test_parsers():
     assert [parse_time(t) for t in ("90s", "60m", "1h30m", "45", "1.5h")] == [90, 3600, 5400, 45, 5400]
     assert parse_counts("a=1, b c=2,") == {"a": 1, "b c": 2} and parse_counts(None) == {}
     assert parse_seeds("0-2,7") == [0, 1, 2, 7]
+    assert [parse_seed_count(text) for text in ("3", "5,", "0,7", "1-2")] == [(0, 1, 2), (5,), (0, 7), (1, 2)]
     assert parse_counts('"x,y=3",z=4') == {"x,y": 3, "z": 4}
     for bad in ("a", "a=", "a=²", "a=1,a=2", "a=-1"):
         with pytest.raises(UsageError):

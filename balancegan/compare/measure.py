@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from balancegan import langevin
 from balancegan.compare.request import CompareRequest
 from balancegan.data.training_set import TrainingSet
 from balancegan.device import memory_errors
@@ -95,6 +96,7 @@ class Ruler:
             "weights": sha256(self._weights or own),
             "images": self.images,
             "measures": [*MEASURES, "distribution"],
+            "langevin": [langevin.STEPS, langevin.STEP_SIZE, langevin.CLASS_WEIGHT],
             "split": split.hexdigest(),
         }
 

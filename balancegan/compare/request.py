@@ -54,7 +54,9 @@ class CompareRequest:
                 "name the baseline earlier in --methods",
             )
         if not self.seeds:
-            raise UsageError("no seed was given", "write e.g. --seeds 3 for three of them, or --seeds 0, for seed 0 alone")
+            raise UsageError(
+                "no seed was given", "write e.g. --seeds 3 for three of them, or --seeds 0, for seed 0 alone"
+            )
         if bad := [ir for ir in self.irs if not ir >= 1]:
             raise UsageError(f"--ir cannot be {bad[0]:g}", "it is majority / minority: 1 or more")
         if self.extractor not in EXTRACTORS:

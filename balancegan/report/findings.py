@@ -46,7 +46,8 @@ def _delivery(document: Json) -> list[Json]:
             "warning",
             row["name"],
             f"{row['synthetic']:,} of {row['requested']:,} synthetic images were delivered: "
-            f"{row['rejected']:,} samples were rejected and the tries ran out.",
+            + (f"{row['rejected']:,} samples were rejected" if row["rejected"] else "too few of this class came")
+            + " and the tries ran out.",
         )
         for row in short
     ]
