@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from balancegan.config import class_weights
 from balancegan.data.training_set import TrainingSet
 from balancegan.pixels import to_float
 from balancegan.progress import Progress, silent
@@ -17,7 +19,7 @@ from balancegan.sample import CHUNK, Sampler, Tally
 Json = dict[str, Any]
 
 SAMPLES = 5120  # for the shares of the classes: one of 0.3% comes out to about a quarter
-POOR = 0.5  # of the held-out images recognised; a reader is warned below
+POOR = 0.5  # recognised, or rightly assigned; a reader is warned below
 _BATCH = 256
 
 
@@ -48,59 +50,95 @@ def over_training(shares: Sequence[float], counts: Sequence[int]) -> Json:
     }
 
 
+@dataclass(frozen=True)
+class Confusion:
+    """Held-out images by their class (rows) and by the class that the method assigns: counts (K, K)."""
+
+    likeliest: np.ndarray
+    taken: np.ndarray  # of them, those likely enough to be taken
+
+    @property
+    def held(self) -> np.ndarray:
+        """Images per class (K,)."""
+        return self.likeliest.sum(1)
+
+    def recall(self) -> list[float | None]:
+        """The share of each class's images for which it is the likeliest; None where none are held out."""
+        return [float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(self.likeliest)]
+
+    def precision(self, mix: Sequence[float]) -> list[float | None]:
+        """Of what would be taken for a class, the share that is of it, if classes came by `mix`.
+
+        Held-out images stand for generated ones. None for classes without any, and where nothing would be taken.
+        """
+        came = self._mixed(mix)[:, None] * self.taken / np.maximum(self.held, 1)[:, None]
+        sums = came.sum(0)
+        known = (self.held > 0) & (sums > 0)
+        return [float(came[k, k] / sums[k]) if known[k] else None for k in range(len(sums))]
+
+    def shares(self, mix: Sequence[float]) -> list[float]:
+        """The share for which each class would be the likeliest, if classes came by `mix`."""
+        return (self._mixed(mix) @ (self.likeliest / np.maximum(self.held, 1)[:, None])).tolist()
+
+    def _mixed(self, mix: Sequence[float]) -> np.ndarray:
+        """Frequencies (K,) without the classes of which nothing is known."""
+        known = np.where(self.held > 0, np.array(mix, np.float64), 0.0)
+        return known / max(known.sum(), 1e-300)
+
+
 @torch.no_grad()
-def confusion(restored: Restored, data: TrainingSet) -> np.ndarray:
-    """Held-out images by class and by the class that the method finds likeliest: counts (K, K)."""
-    rows, found = data.unseen_rows, np.zeros((len(data.class_names),) * 2, np.int64)
+def confusion(restored: Restored, data: TrainingSet) -> Confusion:
+    """What the method makes of the images that it never saw."""
+    rows, classes = data.unseen_rows, len(data.class_names)
+    likeliest, taken = np.zeros((classes, classes), np.int64), np.zeros((classes, classes), np.int64)
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
         images = torch.from_numpy(np.ascontiguousarray(data.store.images[batch]))
-        likeliest, _ = restored.method.assign(to_float(images.to(restored.device)))
-        np.add.at(found, (data.labels[batch], likeliest.cpu().numpy()), 1)
-    return found
+        label, sure = (t.cpu().numpy() for t in restored.method.assign(to_float(images.to(restored.device))))
+        np.add.at(likeliest, (data.labels[batch], label), 1)
+        np.add.at(taken, (data.labels[batch][sure], label[sure]), 1)
+    return Confusion(likeliest, taken)
 
 
-def real_shares(confused: np.ndarray, counts: Sequence[int]) -> tuple[list[float], list[int]]:
-    """What the shares would be if the generator were perfect, and the counts to divide them by.
-
-    Held-out images stand for each class, mixed as in training; classes without any are left out (count 0). Where these
-    shares are far from those in training, it is the evaluator that is off, not the generator.
-    """
-    held = confused.sum(1)
-    mix = np.where(held > 0, np.array(counts), 0)
-    shares = (mix / max(1, mix.sum())) @ (confused / np.maximum(held, 1)[:, None])
-    return shares.tolist(), mix.tolist()
+def drawn_mix(restored: Restored, data: TrainingSet) -> list[float]:
+    """How often the training drew each class, which is how often a perfect generator makes it; not normalised."""
+    return class_weights(data.class_counts, restored.method.cfg.sampling)
 
 
-def assignment_json(restored: Restored, data: TrainingSet, tallies: Mapping[str, Mapping[str, Tally]]) -> Json | None:
-    """What scripts get to know about the assignment; None for a method that is asked for its classes.
+def assignment_json(
+    restored: Restored, data: TrainingSet, confused: Confusion, tallies: Mapping[str, Mapping[str, Tally]]
+) -> Json:
+    """What scripts get to know about the assignment, for a method that is not asked for its classes.
 
     `tallies`: of each class that was asked for, by sampler.
     """
-    if restored.method.conditional:
-        return None
-    confused = confusion(restored, data)
-    recall = {
-        name: float(row[label] / row.sum()) if row.sum() else None
-        for label, (name, row) in enumerate(zip(data.class_names, confused, strict=True))
-    }
     acceptance = {
         name: {how: {"samples": t.samples, "assigned": t.assigned, "accepted": t.accepted} for how, t in of.items()}
         for name, of in tallies.items()
     }
-    return {"held_out_recall": recall, "acceptance": acceptance}
+    return {
+        "held_out_recall": dict(zip(data.class_names, confused.recall(), strict=True)),
+        "expected_precision": dict(zip(data.class_names, confused.precision(drawn_mix(restored, data)), strict=True)),
+        "acceptance": acceptance,
+    }
 
 
-def distribution_json(restored: Restored, data: TrainingSet, sampler: Sampler, progress: Progress = silent) -> Json:
-    """Table 4's row for a method: what it generates of each class, and what the evaluator makes of real images."""
-    shares = class_shares(sampler, progress=progress)
+def distribution_json(restored: Restored, data: TrainingSet, confused: Confusion, progress: Progress = silent) -> Json:
+    """Table 4's row for a method, beside what the same evaluator would make of a perfect generator's images.
+
+    That one makes classes as often as the training drew them, each as varied as its held-out images; classes without
+    any are left out. Where it is far from the share in training, it is the drawing or the evaluator that is.
+    """
+    shares = class_shares(Sampler(restored.method, restored.device), progress=progress)
+    known = [n if held else 0 for n, held in zip(data.class_counts, confused.held, strict=True)]
     return {
         "samples": SAMPLES,
+        "sampling": restored.method.cfg.sampling,
         "classes": list(data.class_names),
         "train_counts": list(data.class_counts),
         "shares": shares,
         "synthetic": over_training(shares, data.class_counts),
-        "real": over_training(*real_shares(confusion(restored, data), data.class_counts)),
+        "perfect": over_training(confused.shares(drawn_mix(restored, data)), known),
     }
 
 
@@ -108,26 +146,40 @@ def assignment_notes(document: Json | None) -> tuple[list[str], list[str]]:
     """Notes and warnings of `assignment_json` for the report."""
     if document is None:
         return [], []
-    recall = {name: value for name, value in document["held_out_recall"].items() if value is not None}
+    recall, precision = document["held_out_recall"], document["expected_precision"]
     notes = ["The generator knows no classes; a linear evaluator on the discriminator's features assigns them."]
-    if recall:
-        shown = ", ".join(f"{name} {value:.0%}" for name, value in recall.items())
-        notes.append(f"Of the held-out images it recognises: {shown}.")
+    if known := {name: value for name, value in recall.items() if value is not None}:
+        notes.append(f"Of the held-out images it recognises: {_listed(known)}.")
+    if blind := ", ".join(name for name, value in recall.items() if value is None):
+        notes.append(f"Whether it recognises {blind} is not known: no image is held out.")
+    if expected := {name: value for name, value in precision.items() if value is not None}:
+        notes.append(
+            f"If the classes came as the training drew them, of what it takes for a class this much would be of it: "
+            f"{_listed(expected)}."
+        )
     notes += [_acceptance(name, of) for name, of in document["acceptance"].items() if of]
-    warnings = [
-        f"{name}: the evaluator recognises only {value:.0%} of its held-out images; what it assigns to this class may "
-        "be of another."
-        for name, value in recall.items()
-        if value < POOR
-    ]
-    for name, of in document["acceptance"].items():
-        if of and not any(t["assigned"] for t in of.values()):
+    asked = [name for name, of in document["acceptance"].items() if of]
+    warnings = []
+    for name in asked:
+        if recall[name] is not None and recall[name] < POOR:
+            warnings.append(f"{name}: the evaluator recognises only {recall[name]:.0%} of its held-out images.")
+        if precision[name] is not None and precision[name] < POOR:
+            warnings.append(
+                f"{name}: of the images assigned to it perhaps {precision[name]:.0%} show it, judged by how often the "
+                "evaluator takes held-out images of other classes for it. Look at them before you use them."
+            )
+        of = document["acceptance"][name]
+        if not any(t["assigned"] for t in of.values()):
             seen = sum(t["samples"] for t in of.values())
             warnings.append(f"{name}: none of {seen:,} samples was assigned to this class; the method never makes it.")
     return notes, warnings
 
 
 _HOW = {"rejection": "", "langevin": " after Langevin steps towards it"}
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.0%}" for name, value in values.items())
 
 
 def _acceptance(name: str, of: Json) -> str:

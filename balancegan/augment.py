@@ -42,8 +42,13 @@ class SimCLRAugment:
     flip_probability: float = 0.5
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Augmented images in [-1, 1]; random numbers come from torch's global generator of the device."""
-        return self.recolour(self.crop(x))
+        """Augmented images in [-1, 1]; random numbers come from torch's global generator of the device.
+
+        Not in half precision, also where autocast asks for it: in bf16 the crop's corners lie on a grid that shows, and
+        colours shift.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            return self.recolour(self.crop(x if x.dtype == torch.float64 else x.float()))
 
     def crop(self, x: Tensor) -> Tensor:
         """A random part of each image, resized to the whole (bilinear), and mirrored or not."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from balancegan import __version__
-from balancegan.assigned import assignment_json, assignment_notes, distribution_json
+from balancegan.assigned import assignment_json, assignment_notes, confusion, distribution_json
 from balancegan.data import export
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.training_set import TrainingSet, reopen_training_set
@@ -134,9 +134,7 @@ def augment(
         filled = make.fill(need, shown=REPORT_IMAGES if options.report else 0, progress=progress)
         folder.write_metadata()
         result = _result(restored, options, filled.classes, notes)
-        assignment = result["assignment"] = assignment_json(restored, data, filled.tallies)
-        if assignment and options.report:  # it takes thousands of samples
-            assignment["distribution"] = distribution_json(restored, data, samplers[0], progress)
+        result["assignment"] = _assignment(restored, data, filled, with_shares=options.report, progress=progress)
         if options.report:
             inp = _report_input(restored, data, filled, result, real, options)
             extractor = choose_extractor(data, weights, device, progress)
@@ -148,6 +146,17 @@ def augment(
             result["findings"] = document["findings"]
         folder.finish(result)
     return result
+
+
+def _assignment(
+    restored: Restored, data: TrainingSet, filled: Filled, *, with_shares: bool, progress: Progress
+) -> dict[str, Any] | None:
+    """How classes were assigned; None for a method that is asked for them. The shares take thousands of samples."""
+    if restored.method.conditional:
+        return None
+    confused = confusion(restored, data)
+    found = assignment_json(restored, data, confused, filled.tallies)
+    return {**found, "distribution": distribution_json(restored, data, confused, progress) if with_shares else None}
 
 
 def _say_nothing(_: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from balancegan.config import SAMPLING
+from balancegan.config import class_weights
 from balancegan.pixels import to_float
 
 CPU_SHARE = 0.3  # of the machine's memory that may hold the images; larger sets are read from the memory map
@@ -19,7 +19,7 @@ GPU_SHARE = 0.4
 class Batches:
     """Draws batches of real images with replacement: first a class, then one of its images.
 
-    The probability of a class is its count to the power of `SAMPLING[sampling]`, normalised. Costs O(batch)
+    The probability of a class is in proportion to its count to the power of `SAMPLING[sampling]`. Costs O(batch)
     whatever the number of images, needs no host synchronisation, and depends on nothing but torch's seeded generators.
 
     `images`: (N, C, S, S) uint8, array or memory map; `rows`: the training rows; `labels`: their classes (len(rows),).
@@ -38,7 +38,7 @@ class Batches:
             self._resident = torch.from_numpy(np.ascontiguousarray(images[rows])).to(device)
         # Random numbers are drawn where the images are looked up.
         self._at = device if self._resident is not None else torch.device("cpu")
-        weights = np.where(counts > 0, np.maximum(counts, 1) ** SAMPLING[sampling], 0.0)
+        weights = class_weights(counts.tolist(), sampling)
         self._weights = torch.tensor(weights, dtype=torch.float32, device=self._at)
         self._counts = torch.tensor(counts, device=self._at)
         self._starts = torch.tensor(np.concatenate([[0], np.cumsum(counts)[:-1]]), device=self._at)

@@ -11,7 +11,7 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -24,6 +24,11 @@ ENV_PREFIX = "BALANCEGAN_"
 SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
 """A class is drawn with a probability in proportion to this power of its count."""
 FITS = ("stretch", "crop", "pad")
+
+
+def class_weights(counts: Sequence[int], sampling: str) -> list[float]:
+    """How often each class is drawn, not normalised; a class without images never."""
+    return [float(n) ** SAMPLING[sampling] if n else 0.0 for n in counts]
 
 
 @dataclass(frozen=True, kw_only=True)

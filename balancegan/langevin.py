@@ -3,7 +3,9 @@
 Che et al.: "Your GAN is Secretly an Energy-based Model and You Should Use Discriminator Driven Latent Sampling",
 NeurIPS 2020, arXiv 2003.06060; with a class term in Jeong & Shin, ICLR 2021, arXiv 2103.09742 (cDDLS). Where D is the
 optimal discriminator, the latents' density exp(-E(z)) on the prior's support with E(z) = -(D(G(z)) + λ·log p(c|G(z)))
-and λ = 1 makes G(z) real images of class c. Langevin steps z ← z - ε/2·∇E(z) + √ε·n, n ~ N(0, 1), walk through it.
+and λ = 1 makes G(z) real images of class c, p(c|x) being the posterior for classes as frequent as D saw them. (Here D
+saw augmented images, and no D is optimal: hence what a walk ends in is looked at like any sample.) Langevin steps z ←
+z - ε/2·∇E(z) + √ε·n, n ~ N(0, 1), walk through it.
 
 ContraD's released script takes ε = 0.01, λ = 1 and 1,000 steps, noise damped to a tenth, and walks through a little
 pixel noise too. Here noise is at full strength, since nearly without it, or with λ = 5, the walk climbs to where the

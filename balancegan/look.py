@@ -75,6 +75,7 @@ def look(
         "step": restored.checkpoint.step,
         "classes": chosen,
         "seeds": list(seeds or range(n)),
+        "found": {name: of_class for name, (of_class, _) in found.items()},
         "images": sum(map(len, rows)),
         "out": str(out.absolute()),
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from balancegan import langevin
 from balancegan.device import memory_errors
@@ -70,23 +72,26 @@ class Sampler:
             return self.chunk(label, index), np.ones(CHUNK, bool)
         if index in self._assigned and not self._members(label, index).any():
             return np.empty((CHUNK, *self.shape), np.uint8), np.zeros(CHUNK, bool)
-        x = self._generate(label, index)
-        self._assigned[index] = self._assign(x)
+        x = self._look(label, index)
         return to_uint8(x).contiguous().cpu().numpy(), self._members(label, index)
 
     def likeliest(self, index: int) -> np.ndarray:
         """The class that is likeliest for each image of a chunk (CHUNK,), for a method that assigns classes."""
         if index not in self._assigned:
-            self._assigned[index] = self._assign(self._generate(0, index))
+            self._look(0, index)
         return self._assigned[index][0]
+
+    def _look(self, label: int, index: int) -> Tensor:
+        """Generate a chunk and remember the classes of its images."""
+        x = self._generate(label, index)
+        with self._equal_bytes():
+            likeliest, sure = self.method.assign(x)
+        self._assigned[index] = likeliest.cpu().numpy(), sure.cpu().numpy()
+        return x
 
     def _members(self, label: int, index: int) -> np.ndarray:
         likeliest, sure = self._assigned[index]
         return (likeliest == label) & sure
-
-    def _assign(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        likeliest, sure = self.method.assign(x)
-        return likeliest.cpu().numpy(), sure.cpu().numpy()
 
     def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
         """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
@@ -103,12 +108,17 @@ class Sampler:
     def _generate(self, label: int, index: int) -> Tensor:
         """The same as floats in [-1, 1] on the device."""
         c = torch.full((CHUNK,), label, device=self.device)
-        # Benchmarked kernels and TF32 could differ from one process to the next; here equal bytes count.
+        with self._equal_bytes():
+            return self.method.sample(self._latents(c, range(index * CHUNK, (index + 1) * CHUNK)), c)
+
+    @contextmanager
+    def _equal_bytes(self) -> Iterator[None]:
+        """Without benchmarked kernels and TF32, which could differ from one process to the next."""
         with (
             memory_errors(self.device, "use --device cpu"),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            return self.method.sample(self._latents(c, range(index * CHUNK, (index + 1) * CHUNK)), c)
+            yield
 
     def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
         """Where the images of a chunk come from (CHUNK, latent_dim)."""
@@ -128,10 +138,9 @@ class LangevinSampler(Sampler):
     patience = Patience(chunks=8, lowest=0.05, tries=20)
 
     def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """As before; what a chunk's images are depends on the class here."""
-        x = self._generate(label, index)
-        likeliest, sure = self._assign(x)
-        return to_uint8(x).contiguous().cpu().numpy(), (likeliest == label) & sure
+        """As before; what a chunk's images are depends on the class here, so nothing is remembered."""
+        x = self._look(label, index)
+        return to_uint8(x).contiguous().cpu().numpy(), self._members(label, index)
 
     def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
         """After the walk. A seed gives the latent that it gives without, and then the noise of the walk."""
@@ -139,7 +148,8 @@ class LangevinSampler(Sampler):
         z = torch.cat([self.method.latent(1, generator=g) for g in generators])
         noise = torch.stack([torch.randn(langevin.STEPS, z.shape[1], generator=g) for g in generators], dim=1)
         energy = partial(self.method.energy, c=c, weight=langevin.CLASS_WEIGHT)
-        return langevin.walk(z.to(self.device), energy, noise.to(self.device), support=self.method.support)
+        with parametrize.cached():  # weights are normalised once, not at every step
+            return langevin.walk(z.to(self.device), energy, noise.to(self.device), support=self.method.support)
 
 
 SAMPLERS: dict[str, tuple[type[Sampler], ...]] = {
@@ -266,7 +276,7 @@ def first_images(samplers: Sequence[Sampler], label: int, n: int) -> tuple[list[
     seeds: list[int] = []
     images = [np.empty((0, *samplers[0].shape), np.uint8)]
     for sampler in samplers:
-        for seed, image in accepted_images(sampler, label, n - len(seeds), None):
+        for seed, image in accepted_images(sampler, label, n - len(seeds), None, sampler.first_seed):
             seeds.append(seed)
             images.append(image[None])
     return seeds, np.concatenate(images)

@@ -166,7 +166,7 @@ def _distribution(doc: dict[str, Any]) -> Any:
     rows = table("method", *titles, right=tuple(titles))
     for row in doc["rows"]:
         values = [*row["values"][: len(classes)], row["mean"], row["mean_deviation"]]
-        name = shown(row["method"]) if row["kind"] == "synthetic" else "[dim]  its evaluator on real images[/]"
+        name = shown(row["method"]) if row["kind"] == "synthetic" else "[dim]  a perfect generator[/]"
         rows.add_row(name, *(_mean_std({**value, "best": False}, 1) for value in values))
     return rows
 

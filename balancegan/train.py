@@ -340,6 +340,8 @@ class _Loop:
                     group["lr"] = self.rates[name]
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"checkpoint {checkpoint.path.name} does not fit this run ({error!r})") from None
+        if self.step < self.total:
+            self.method.on_resume()
         self.run.truncate_metrics(self.step)
         self.run.set_aside_after(self.step)
         self.broken.zero_()

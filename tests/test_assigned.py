@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 from helpers import make_method, train_tiny, write_images
+from safetensors.torch import load_file
 
 from balancegan.assigned import (
+    Confusion,
     assignment_json,
     assignment_notes,
     class_shares,
+    confusion,
     distribution_json,
     over_training,
-    real_shares,
 )
 from balancegan.balance import AugmentOptions, augment
 from balancegan.compare.distribution import distribution_table
@@ -32,23 +34,27 @@ def test_table_4_by_hand():
     assert over_training([], [])["mean"] is None
 
 
-def test_published_imbalanced_row_gives_the_published_mean():
-    """Damage GAN's Table 3 and 4 (arXiv 2312.04862): its ratios times the training shares are shares, about 1."""
-    counts = [348, 969, 125, 208, 1617, 75, 4500, 581, 2697, 45]
-    ratios = [1.16, 0.94, 2.85, 1.05, 0.75, 0.64, 0.85, 1.17, 0.85, 1.42]
-    shares = [r * n / sum(counts) for r, n in zip(ratios, counts, strict=True)]
-    assert sum(shares) == pytest.approx(0.89, abs=0.01)
-    assert over_training(shares, counts)["mean"] == pytest.approx(1.168)
+def confused(likeliest, taken=None):
+    return Confusion(np.array(likeliest), np.array(likeliest if taken is None else taken))
 
 
-def test_a_poor_evaluator_shows_in_the_real_images():
-    confused = np.array([[90, 10], [0, 10]])  # it takes a tenth of the large class for the small one
-    shares, mix = real_shares(confused, [900, 100])
-    assert shares == pytest.approx([0.81, 0.19]) and mix == [900, 100]
-    assert over_training(shares, mix)["ratios"] == pytest.approx([0.9, 1.9])
-    shares, mix = real_shares(np.array([[8, 2, 0], [0, 0, 0], [1, 0, 9]]), [50, 7, 50])
-    assert shares == pytest.approx([0.45, 0.1, 0.45]) and mix == [50, 0, 50]  # nothing is known of the second
-    assert over_training(shares, mix)["ratios"][1] is None
+def test_a_poor_evaluator_shows_in_a_perfect_generators_shares():
+    found = confused([[90, 10], [0, 10]])  # it takes a tenth of the large class for the small one
+    assert found.shares([900, 100]) == pytest.approx([0.81, 0.19])
+    assert found.recall() == pytest.approx([0.9, 1.0])
+    blind = confused([[8, 2, 0], [0, 0, 0], [1, 0, 9]])
+    assert blind.shares([50, 7, 50]) == pytest.approx([0.45, 0.1, 0.45])  # nothing is known of the second
+    assert blind.recall() == [0.8, None, 0.9]
+
+
+def test_a_few_mistakes_on_a_large_class_spoil_a_small_one():
+    """Bayes: 2% of 5,600 are more than 95% of 20."""
+    found = confused([[98, 2], [1, 19]])
+    assert found.precision([5600, 20])[1] == pytest.approx(0.95 * 20 / (0.95 * 20 + 0.02 * 5600))
+    assert found.precision([1, 1])[1] == pytest.approx(0.95 / 0.97)
+    unsure = confused([[98, 2], [1, 19]], taken=[[90, 0], [0, 10]])  # those two were below the threshold
+    assert unsure.precision([5600, 20]) == [1.0, 1.0]
+    assert confused([[5, 0], [0, 0]]).precision([9, 1]) == [1.0, None]
 
 
 def test_shares_count_every_sample(monkeypatch):
@@ -72,24 +78,29 @@ def test_the_document(trained):
     restored = restore(trained, CPU)
     data = reopen_training_set(trained.read_json("dataset.json"), restored.method.cfg)
     tallies = {"ant": {}, "bee": {"rejection": Tally(640, 3, 2), "langevin": Tally(128, 40, 30)}}
-    document = assignment_json(restored, data, tallies)
+    found = confusion(restored, data)
+    document = assignment_json(restored, data, found, tallies)
     held = data.holdout_rows
-    predicted = restored.method.assign(to_float(torch.from_numpy(data.store.images[held])))[0].numpy()
+    predicted, sure = (t.numpy() for t in restored.method.assign(to_float(torch.from_numpy(data.store.images[held]))))
     for label, name in enumerate(data.class_names):
         mine = data.labels[held] == label
         assert document["held_out_recall"][name] == pytest.approx((predicted[mine] == label).mean())
+        assert found.taken[label].sum() == sure[mine].sum()
+    roots = [count**0.5 for count in data.class_counts]  # sampling: sqrt
+    assert list(document["expected_precision"].values()) == found.precision(roots)
     assert document["acceptance"]["bee"]["langevin"] == {"samples": 128, "assigned": 40, "accepted": 30}
-    sampler = Sampler(restored.method, CPU)
-    found = distribution_json(restored, data, sampler)
-    assert found["shares"] == class_shares(sampler) and sum(found["shares"]) == pytest.approx(1)
-    assert found["train_counts"] == list(data.class_counts)
-    assert found["synthetic"] == over_training(found["shares"], data.class_counts)
+    shares = distribution_json(restored, data, found)
+    assert shares["shares"] == class_shares(Sampler(restored.method, CPU)) and sum(shares["shares"]) == pytest.approx(1)
+    assert shares["train_counts"] == list(data.class_counts) and shares["sampling"] == "sqrt"
+    assert shares["synthetic"] == over_training(shares["shares"], data.class_counts)
+    assert shares["perfect"] == over_training(found.shares(roots), data.class_counts)
 
 
 def test_sentences():
     none = {"samples": 6400, "assigned": 0, "accepted": 0}
     document = {
         "held_out_recall": {"ant": 0.9, "bee": 0.2, "cat": None},
+        "expected_precision": {"ant": 0.1, "bee": 0.3, "cat": None},
         "acceptance": {
             "ant": {},
             "bee": {"rejection": {**none, "assigned": 7, "accepted": 5}, "langevin": {**none, "samples": 512}},
@@ -98,10 +109,14 @@ def test_sentences():
     }
     notes, warnings = assignment_notes(document)
     assert "ant 90%, bee 20%" in notes[1] and "cat" not in notes[1]
-    assert notes[2].startswith("bee: of 6,400 samples 7 were of the class; of 512 samples after Langevin steps")
-    assert notes[2].endswith("5 were taken.")
+    assert notes[2].startswith("Whether it recognises cat is not known")
+    assert "ant 10%, bee 30%" in notes[3]
+    assert notes[4].startswith("bee: of 6,400 samples 7 were of the class; of 512 samples after Langevin steps")
+    assert notes[4].endswith("5 were taken.")
     assert warnings[0].startswith("bee: the evaluator recognises only 20%")
-    assert warnings[1].startswith("cat: none of 6,400 samples") and len(warnings) == 2
+    assert warnings[1].startswith("bee: of the images assigned to it perhaps 30%")
+    assert warnings[2].startswith("cat: none of 6,400 samples")
+    assert len(warnings) == 3  # nothing of the ant, which nobody asked for
     assert assignment_notes(None) == ([], [])
 
 
@@ -150,7 +165,7 @@ def test_over_seeds_in_a_comparison():
     def cell(mean, ratios):
         row = {"ratios": ratios, "mean": mean, "mean_deviation": 0.5}
         found = {"samples": 64, "classes": ["a", "b"], "train_counts": [9, 1], "synthetic": row}
-        return {"distribution": {**found, "real": {**row, "ratios": [1.0, None]}}}
+        return {"distribution": {**found, "perfect": {**row, "ratios": [1.0, None]}}}
 
     results = {
         Cell(0.0, 0, "contrad"): cell(1.0, [1.0, 2.0]),
@@ -160,8 +175,38 @@ def test_over_seeds_in_a_comparison():
         Cell(0.0, 2, "contrad"): {"status": "failed"},
     }
     found = distribution_table(results, ["sgbgan", "contrad"], 0.0)
-    synthetic, real = found["rows"]
-    assert (synthetic["method"], synthetic["kind"], real["kind"]) == ("contrad", "synthetic", "real")
+    synthetic, perfect = found["rows"]
+    assert (synthetic["method"], synthetic["kind"], perfect["kind"]) == ("contrad", "synthetic", "perfect")
     assert synthetic["values"][0] == {"mean": 2.0, "std": pytest.approx(2**0.5), "n": 2}
-    assert synthetic["mean"]["mean"] == 1.5 and real["values"][1] == {"mean": None, "std": None, "n": 0}
+    assert synthetic["mean"]["mean"] == 1.5 and perfect["values"][1] == {"mean": None, "std": None, "n": 0}
     assert distribution_table({Cell(0.0, 0, "sgbgan"): {}}, ["sgbgan"], 0.0) is None
+
+
+def test_the_shares_are_those_of_samples_as_they_come_whatever_fills_the_folder(trained, tmp_path, monkeypatch):
+    from functools import partial
+
+    from balancegan.metrics.features import OwnExtractor
+
+    monkeypatch.setattr("balancegan.balance.find_inception_weights", lambda explicit=None: None)
+    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=2))
+    monkeypatch.setattr("balancegan.langevin.STEPS", 1)
+    found = []
+    for sampler in ("rejection", "langevin"):
+        counts = {"ant": 25}
+        options = AugmentOptions(out=tmp_path / sampler, filter="none", counts=counts, sampler=sampler)
+        found.append(augment(trained, options, device=CPU)["assignment"]["distribution"])
+    assert found[0] == found[1] and found[0]["samples"] == 5120
+
+
+def test_a_training_that_goes_on_forgets_its_evaluator(tmp_path):
+    """What was fitted to features of an earlier step must not assign images of a later one."""
+    data = write_images(tmp_path / "discs", {"ant": 12, "bee": 8})
+    flags = {"method": "contrad", "width": 8, "d_width": 8, "save_every": 2, "keep_checkpoints": 9}
+    run = RunDir(train_tiny(data, tmp_path / "runs", steps=4, **flags)["run"])
+    assert restore(run, CPU).method.ready
+    train_tiny(data, tmp_path / "runs", steps=10, **flags)
+    ready = {}
+    for folder in sorted((run.path / "checkpoints").glob("step-*")):
+        state = load_file(folder / "weights.safetensors")
+        ready[int(folder.name[-6:])] = bool(state["evaluator.fitted"])
+    assert ready == {0: False, 2: False, 4: True, 6: False, 8: False, 10: True}

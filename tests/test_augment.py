@@ -95,3 +95,16 @@ def test_gradients_are_those_of_finite_differences(channels):
         return SimCLRAugment()(x)
 
     assert torch.autograd.gradcheck(augmented, x)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_half_precision_is_augmented_in_full(channels):
+    """Under autocast a generator gives bf16: matrices have no inverse there, and crops would be coarse."""
+    x = images(4, channels).bfloat16()
+    torch.manual_seed(0)
+    expected = SimCLRAugment()(x.float())
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = SimCLRAugment()(x)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)

@@ -7,7 +7,7 @@ from helpers import make_method
 
 from balancegan import langevin
 from balancegan.errors import UsageError
-from balancegan.sample import CHUNK, LangevinSampler, Sampler, latents, make_samplers
+from balancegan.sample import CHUNK, LangevinSampler, Patience, Sampler, first_images, latents, make_samplers
 
 CPU = torch.device("cpu")
 
@@ -58,7 +58,8 @@ def test_the_energy_is_that_of_the_paper(method):
     x = method.sample(z, c)
     features = method.D.features(x)
     p = torch.softmax((features - method.evaluator.shift) / method.evaluator.scale @ method.evaluator.weight.T, dim=1)
-    expected = [-(method.D(x)[i] + 3 * p[i, c[i]].log()) for i in range(6)]
+    p = p * method.log_frequency.exp()  # for classes as frequent as D saw them
+    expected = [-(method.D(x)[i] + 3 * (p[i, c[i]] / p[i].sum()).log()) for i in range(6)]
     torch.testing.assert_close(method.energy(z, c, 3.0), torch.stack(expected), atol=1e-5, rtol=1e-4)
 
 
@@ -79,8 +80,20 @@ def test_a_walk_is_known_by_class_and_seed_alone(method):
     seeds, of_seeds = walks.of_seeds(1, [3 * CHUNK + 5, 3 * CHUNK + 9])
     for seed, image in zip(seeds, of_seeds, strict=True):
         assert (image == images[seed % CHUNK]).all()
-    start = Sampler(method, CPU)._latents(torch.zeros(CHUNK, dtype=torch.int64), range(CHUNK))
+
+
+def test_a_walk_starts_where_the_seeds_sample_is(method, monkeypatch):
+    monkeypatch.setattr(langevin, "STEPS", 0)
+    start = LangevinSampler(method, CPU)._latents(torch.zeros(CHUNK, dtype=torch.int64), range(CHUNK))
     assert torch.equal(start, latents(method, range(CHUNK)))
+
+
+def test_images_found_in_two_ways_have_different_seeds(method, monkeypatch):
+    monkeypatch.setattr(Sampler, "patience", Patience(1, 1.0, 100))  # never content
+    monkeypatch.setattr(langevin, "STEPS", 1)
+    label = int(Sampler(method, CPU).likeliest(0)[0])
+    seeds, images = first_images(make_samplers(method, CPU), label, CHUNK)
+    assert len(set(seeds)) == len(seeds) == len(images) and max(seeds) >= 5_000_000 and min(seeds) < CHUNK
 
 
 def test_no_gradient_is_left_behind(method):

@@ -158,3 +158,12 @@ def test_supcon_pulls_fakes_together_and_away_from_real_views():
     step = fake.detach() - 0.01 * fake.grad
     far = losses.supcon_fake(-real, -real, fake.detach())
     assert losses.supcon_fake(real, real, step) < losses.supcon_fake(real, real, fake.detach()) and far < 0.1
+
+
+def test_contrasts_are_computed_in_full_precision_under_autocast():
+    generator = torch.Generator().manual_seed(0)
+    a, b, c = (torch.randn(6, 8, generator=generator) for _ in range(3))
+    expected = losses.nt_xent(a, b), losses.supcon_fake(a, b, c)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = losses.nt_xent(a, b), losses.supcon_fake(a, b, c)
+    assert found == expected and found[0].dtype == torch.float32

@@ -10,11 +10,11 @@ from balancegan.compare.table import mean_std
 
 Json = dict[str, Any]
 
-KINDS = ("synthetic", "real")
+KINDS = ("synthetic", "perfect")
 
 
 def distribution_table(results: dict[Cell, Json], methods: Sequence[str], ir: float) -> Json | None:
-    """Two rows per method that assigns classes: shares over training of what it makes, and of real images.
+    """Two rows per method that assigns classes: shares over training of what it makes, and of a perfect generator.
 
     Args:
         results: of all cells, as the worker left them; `distribution` is that of `assigned.distribution_json`.

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from balancegan.assigned import distribution_json
+from balancegan.assigned import confusion, distribution_json
 from balancegan.compare.document import make_document, sample_sheets
 from balancegan.compare.matrix import Board, Cell, Matrix
 from balancegan.compare.measure import Ruler
@@ -221,8 +221,9 @@ class _Worker:
         samplers, data = make_samplers(restored.method, restored.device), self.thinned[cell.ir]
         rows, shown = self.ruler.measure(samplers, data.train_rows)
         write_images(self.folder, cell, shown)
-        assigns = not restored.method.conditional
-        distribution = distribution_json(restored, data, samplers[0], self.board) if assigns else None
+        distribution = None
+        if not restored.method.conditional:
+            distribution = distribution_json(restored, data, confusion(restored, data), self.board)
         parameters = {name: count_parameters(m) for name, m in restored.method.named_children() if name != "G_ema"}
         kept = {name: trained[name] for name in ("run", "steps", "seconds", "images_per_second", "signum")}
         made = {"parameters": parameters, "rows": rows, "distribution": distribution}

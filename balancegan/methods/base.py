@@ -45,7 +45,8 @@ class Method(nn.Module):
 
     Life of an instance: `build` once; while `pretrain_steps` last, `pretrain_loss`, then `end_pretrain`; then for each
     step `n_critic` times `d_loss` and once `g_loss`; `on_epoch` after every pass over the data's size; `end_training`
-    whenever it ends. Random numbers are drawn from torch's global generators, which the loop seeds from (seed, step).
+    whenever it ends, and `on_resume` when it goes on. Random numbers are drawn from torch's global generators, which
+    the loop seeds from (seed, step).
     """
 
     Config: ClassVar[type[MethodConfig]]
@@ -118,6 +119,9 @@ class Method(nn.Module):
 
     def end_training(self, batches: Batches) -> None:
         """Called after the last step, and whenever a training is cut short in its adversarial stage."""
+
+    def on_resume(self) -> None:
+        """Called when training goes on from a checkpoint, which may have been saved after `end_training`."""
 
     @property
     def ready(self) -> bool:

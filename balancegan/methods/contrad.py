@@ -8,9 +8,10 @@ augmentation, trunk and head, with the non-saturating loss. Batch 512, Adam 2e-4
 rates warmed up over 3,000 steps, 200,000 steps; the trunk of the published runs on CIFAR-10 is the SN-ResNet-18.
 
 Where the paper leaves a choice: the adversarial loss looks at the first view of the real images; both networks'
-learning rates are warmed up; every layer of the discriminator has spectral norm, the heads' too, as in the released
-script. `tiny` is narrow, has SNDCGAN's trunk, which learns sooner, and a batch of 64, which gives the contrast fewer
-images to tell apart than it likes.
+learning rates are warmed up; every layer of the discriminator has spectral norm, the heads' too, and these have 1,024
+hidden units in `paper`, both as in the released script. Unlike there, weights start as torch starts them, and the
+generator's first batch norm is per channel, not per unit. `tiny` is narrow, has SNDCGAN's trunk, which learns sooner,
+and a batch of 64, which gives the contrast fewer images to tell apart than it likes.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class ContraD(UnconditionalGAN):
         "paper": {
             "image_size": 32,
             "trunk": "snresnet18",
+            "head_width": 1024,
             "batch_size": 512,
             "warmup_steps": 3000,
             "steps": 200_000,
@@ -89,7 +91,7 @@ class ContraD(UnconditionalGAN):
 
     def discriminator(self, trunk: nn.Module) -> ContrastiveDiscriminator:
         """With two projection heads."""
-        return ContrastiveDiscriminator(trunk)
+        return ContrastiveDiscriminator(trunk, self.cfg.head_width)
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Both contrasts for the trunk, and the adversarial loss for the logit head alone.

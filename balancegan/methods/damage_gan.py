@@ -14,9 +14,10 @@ network uses them, after spectral normalisation, since before it a layer's scale
 normalised weight, by the dense weight's singular value, so that what stays is not rescaled. (SDCLR has no spectral
 norm; the Damage GAN paper does not say.)
 
-A trunk without shortcuts does not stand that: of SNDCGAN's, at the start, 0.9 masks one whole layer, and in 150 steps
-on the cells (32 px) the contrast stayed at chance, where the SN-ResNet-18's went down. `tiny` has SNDCGAN's, with which
-a narrow network learns in fewer and cheaper steps, and prunes 0.3 of it.
+Entries of a normalised matrix are the smaller the larger it is, so one threshold takes the widest layers first: at the
+start, 0.9 masks one whole layer of SNDCGAN's trunk and three of the SN-ResNet-18's, where the shortcuts still carry the
+image. Without them, in 150 steps on the cells (32 px), the contrast stayed at chance. `tiny` has SNDCGAN's trunk, with
+which a narrow network learns in fewer and cheaper steps, and prunes 0.3 of it.
 
 The first view needs a pruned pass and a dense one. The augmentation, the normalised weights and the second view's dense
 pass are shared, in one backward pass, which gives the gradients of SDCLR's two (tested).

@@ -12,14 +12,13 @@ that the head learns the rest, which is what tells real images of a class from g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from balancegan.config import SAMPLING
-from balancegan.methods.base import DataSpec
+from balancegan.methods.base import Batches, DataSpec
 from balancegan.methods.damage_gan import DamageGAN
 from balancegan.nets.layers import ConditionalBatchNorm2d
 from balancegan.nets.sndcgan import ProjectionDiscriminator
@@ -31,13 +30,14 @@ class DamageGANC(DamageGAN):
     title = "Damage GAN, conditional"
     paper = "own variant of Anaissi et al. 2023, arXiv 2312.04862"
     conditional = True
-    prior: Tensor  # log(K·q_c), (K,)
 
-    def build(self, data: DataSpec) -> None:
-        """The networks, and the part of the logit that the labels alone decide."""
-        super().build(data)
-        frequency = torch.tensor(data.class_counts).clamp(min=1).float() ** SAMPLING[self.cfg.sampling]
-        self.register_buffer("prior", torch.log(data.num_classes * frequency / frequency.sum()), persistent=False)
+    def end_training(self, batches: Batches) -> None:
+        """Nothing: no class is assigned afterwards."""
+
+    @property
+    def ready(self) -> bool:
+        """Always."""
+        return True
 
     def norm(self, data: DataSpec) -> Callable[[int], nn.Module]:
         """By label."""
@@ -45,7 +45,7 @@ class DamageGANC(DamageGAN):
 
     def discriminator(self, trunk: nn.Module) -> ProjectionDiscriminator:
         """With a projection term."""
-        return ProjectionDiscriminator(trunk, self.data.num_classes)
+        return ProjectionDiscriminator(trunk, self.data.num_classes, self.cfg.head_width)
 
     def fake_labels(self, c: Tensor) -> Tensor:
         """All classes alike."""
@@ -53,4 +53,4 @@ class DamageGANC(DamageGAN):
 
     def judged(self, features: Tensor, c: Tensor) -> Tensor:
         """With the labels' own part."""
-        return super().judged(features, c) + self.prior[c]
+        return super().judged(features, c) + self.log_frequency[c] + math.log(self.data.num_classes)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from balancegan.config import MethodConfig
+from balancegan.config import MethodConfig, class_weights
 from balancegan.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Method
 from balancegan.nets.sndcgan import Convolution, SNDCGANGenerator, SNDCGANTrunk, TrunkDiscriminator
@@ -25,6 +26,7 @@ from balancegan.nets.snresnet import SNResNet18Trunk
 
 TRUNKS = {"sndcgan": SNDCGANTrunk, "snresnet18": SNResNet18Trunk}
 PER_CLASS = 1000  # training images at most to which the evaluator is fitted: more change it little
+MOST_FEATURES = 8192  # that it looks at: a trunk without pooling has up to 131,072
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class UnconditionalConfig(MethodConfig):
 
     latent_dim: int = 128
     width: int = 64  # channels of the widest map on the image's own grid, in the generator
+    head_width: int = 512  # hidden units of the discriminator's heads
     d_width: int = 64  # the same in the discriminator
     trunk: str = "sndcgan"  # or snresnet18
     accept_above: float = 0.5  # an image belongs to a class when the evaluator gives it more than this
@@ -41,7 +44,7 @@ class UnconditionalConfig(MethodConfig):
         super().__post_init__()
         if self.trunk not in TRUNKS:
             raise UsageError(f"trunk = {self.trunk!r} cannot work", f"give {' or '.join(TRUNKS)}")
-        for name in ("latent_dim", "width", "d_width"):
+        for name in ("latent_dim", "width", "d_width", "head_width"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)} cannot work", f"give {name} at least 1")
         if not 0 <= self.accept_above < 1:
@@ -100,6 +103,7 @@ class UnconditionalGAN(Method):
     support = (-1.0, 1.0)
     cfg: UnconditionalConfig
     D: TrunkDiscriminator
+    log_frequency: Tensor  # of each class in the real batches, (K,)
 
     def build(self, data: DataSpec) -> None:
         """Generator `G`, discriminator `D` and `evaluator`."""
@@ -107,7 +111,10 @@ class UnconditionalGAN(Method):
         self.latent_dim = cfg.latent_dim
         self.G = SNDCGANGenerator(data.channels, data.image_size, cfg.width, cfg.latent_dim, self.norm(data))
         self.D = self.discriminator(self.trunk(data))
-        self.evaluator = LinearEvaluator(int(self.D.trunk.features), data.num_classes)  # type: ignore[arg-type]
+        features = int(self.D.trunk.features)  # type: ignore[arg-type]
+        self.evaluator = LinearEvaluator(min(features, MOST_FEATURES), data.num_classes)
+        frequency = torch.tensor(class_weights(data.class_counts, cfg.sampling))
+        self.register_buffer("log_frequency", torch.log(frequency / frequency.sum()).clamp(min=-99), persistent=False)
 
     def norm(self, data: DataSpec) -> Callable[[int], nn.Module]:
         """The generator's normalisation."""
@@ -115,7 +122,7 @@ class UnconditionalGAN(Method):
 
     def discriminator(self, trunk: nn.Module) -> TrunkDiscriminator:
         """D(x): a logit on the trunk's features."""
-        return TrunkDiscriminator(trunk)
+        return TrunkDiscriminator(trunk, self.cfg.head_width)
 
     def trunk(self, data: DataSpec, convolution: Convolution = nn.Conv2d) -> nn.Module:
         """What makes features of images."""
@@ -132,17 +139,32 @@ class UnconditionalGAN(Method):
 
     @torch.no_grad()
     def end_training(self, batches: Batches) -> None:
-        """Fit the linear evaluator to the training images, at most `PER_CLASS` of each class."""
+        """Fit the linear evaluator to the training images, at most `PER_CLASS` random ones of each class."""
         was_training = self.D.training
         self.D.eval()
-        features, labels, counts = [], [], [0] * self.data.num_classes
+        rng = np.random.default_rng(0)  # the same images whenever it is fitted
+        chosen = [set(rng.permutation(n)[:PER_CLASS].tolist()) for n in self.data.class_counts]
+        seen = [0] * self.data.num_classes
+        features, labels = [], []
         for x, c in batches.once():
-            wanted = torch.tensor([_take(counts, label) for label in c.tolist()], device=x.device)
-            if wanted.any():
-                features.append(self.D.features(x[wanted]).float().cpu().numpy())
-                labels.append(c[wanted].cpu().numpy())
+            wanted = []
+            for label in c.tolist():
+                wanted.append(seen[label] in chosen[label])
+                seen[label] += 1
+            mask = torch.tensor(wanted, device=x.device)
+            if any(wanted):
+                features.append(self.evaluated(x[mask]).cpu().numpy())
+                labels.append(c[mask].cpu().numpy())
         self.D.train(was_training)
         self.evaluator.fit(np.concatenate(features), np.concatenate(labels))
+
+    def evaluated(self, x: Tensor) -> Tensor:
+        """What the evaluator sees of images: the trunk's features (N, F)."""
+        return _reduced(self.D.features(x))
+
+    def on_resume(self) -> None:
+        """The evaluator knows features that will be others after a step."""
+        self.evaluator.fitted.fill_(False)
 
     @property
     def ready(self) -> bool:
@@ -154,19 +176,22 @@ class UnconditionalGAN(Method):
         """What the evaluator finds likeliest, and whether its probability is above `accept_above`."""
         was_training = self.D.training
         self.D.eval()
-        log_p, label = self.evaluator(self.D.features(x)).max(1)
+        log_p, label = self.evaluator(self.evaluated(x)).max(1)
         self.D.train(was_training)
         return label, log_p.exp() > self.cfg.accept_above
 
     def energy(self, z: Tensor, c: Tensor, weight: float) -> Tensor:
-        """-(D(G(z)) + weight·log p(c|G(z))), with the averaged generator where there is one (`langevin.py`)."""
+        """-(D(G(z)) + weight·log p(c|G(z))), with the averaged generator where there is one (`langevin.py`).
+
+        The evaluator counts the classes alike; here p(c|x) is that for classes as frequent as the discriminator saw.
+        """
         x = (self.G if self.G_ema is None else self.G_ema)(z, c)
         features = self.D.features(x)
-        log_p = self.evaluator(features).gather(1, c[:, None]).squeeze(1)
-        return -(self.D.logit(features, c) + weight * log_p)
+        log_p = torch.log_softmax(self.evaluator(_reduced(features)) + self.log_frequency, dim=1)
+        return -(self.D.logit(features, c) + weight * log_p.gather(1, c[:, None]).squeeze(1))
 
 
-def _take(counts: list[int], label: int) -> bool:
-    """Count a label; whether it is still among the first `PER_CLASS` of its class."""
-    counts[label] += 1
-    return counts[label] <= PER_CLASS
+def _reduced(features: Tensor) -> Tensor:
+    """At most `MOST_FEATURES` (N, F'), neighbours of a map's rows being averaged where there are more."""
+    features = features.float()
+    return features if features.shape[1] <= MOST_FEATURES else F.adaptive_avg_pool1d(features, MOST_FEATURES)

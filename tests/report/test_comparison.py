@@ -227,12 +227,12 @@ def test_which_classes_come(written, tmp_path):
     names = [row["name"] for row in document["classes"]]
     values = [{"mean": 0.5 + k, "std": 0.25, "n": 2} for k in range(len(names))]
     row = {"method": "contrad", "mean": {"mean": 1.5, "std": None, "n": 1}, "mean_deviation": values[0]}
-    rows = [{**row, "kind": kind, "values": values} for kind in ("synthetic", "real")]
+    rows = [{**row, "kind": kind, "values": values} for kind in ("synthetic", "perfect")]
     counts = list(range(100, 100 + len(names)))
     document["table"][0]["distribution"] = {"samples": 5120, "classes": names, "train_counts": counts, "rows": rows}
     write_comparison(document, make_sheets(document), tmp_path)
     page = (tmp_path / "compare.html").read_text()
-    assert "Which classes come" in page and "5,120 samples" in page and "its evaluator on real images" in page
+    assert "Which classes come" in page and "5,120 samples" in page and "a perfect generator" in page
     assert "Which classes come" not in (written[2][0].parent / "compare.html").read_text()
 
 

@@ -377,7 +377,8 @@ def test_the_distribution_over_the_classes_has_its_table(tmp_path):
         "train_counts": [90, 10],
         "shares": [0.75, 0.25],
         "synthetic": {"ratios": [0.833, 2.5], "mean": 1.667, "mean_deviation": 0.833},
-        "real": {"ratios": [0.9, None], "mean": 0.9, "mean_deviation": 0.1},
+        "sampling": "sqrt",
+        "perfect": {"ratios": [0.9, None], "mean": 0.9, "mean_deviation": 0.1},
     }
     write_report(report_input(one_class(), distribution=found), PixelMeans(), tmp_path)
     page = (tmp_path / "report.html").read_text()
