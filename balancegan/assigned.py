@@ -24,15 +24,16 @@ _BATCH = 256
 
 
 def class_shares(sampler: Sampler, samples: int = SAMPLES, progress: Progress = silent) -> list[float]:
-    """Of the first samples, rounded up to whole chunks, the share for which each class is the likeliest.
+    """Of the first samples the share for which each class is the likeliest.
 
     For a method that assigns classes. Every sample counts, also where no class is likely enough for it to be taken.
     """
-    chunks, counts = -(-samples // CHUNK), np.zeros(sampler.method.data.num_classes)
-    for index in range(chunks):
-        counts += np.bincount(sampler.likeliest(index), minlength=len(counts))
-        progress("assign classes", index + 1, chunks)
-    return (counts / counts.sum()).tolist()
+    counts = np.zeros(sampler.method.data.num_classes)
+    for start in range(0, samples, CHUNK):
+        labels = sampler.likeliest(start // CHUNK)[: samples - start]
+        counts += np.bincount(labels, minlength=len(counts))
+        progress("assign classes", start + len(labels), samples)
+    return (counts / samples).tolist()
 
 
 def over_training(shares: Sequence[float], counts: Sequence[int]) -> Json:

@@ -101,7 +101,7 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
         names = ", ".join(shown(n) for n in doc["short"])
         why, do = "without copies", "Train longer, or use --filter none."
         if doc["assignment"]:
-            why, do = "with images of the class that are no copies", "Train longer, or choose a conditional method."
+            why, do = "with images of the class", "Train longer, or choose a conditional method."
         console.print(f"[yellow]incomplete: {names} could not be filled {why}.[/] {do}")
     findings = doc.get("findings", [])
     for finding in findings:

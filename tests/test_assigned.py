@@ -64,7 +64,10 @@ def test_shares_count_every_sample(monkeypatch):
         method, "assign", lambda x: (torch.arange(len(x)) % 2, torch.zeros(len(x), dtype=torch.bool))
     )  # never sure
     sampler = Sampler(method, CPU)
-    assert class_shares(sampler, CHUNK + 1) == [0.5, 0.5, 0.0] and len(sampler._assigned) == 2
+    assert class_shares(sampler, CHUNK) == [0.5, 0.5, 0.0]
+    half = CHUNK / 2
+    assert class_shares(sampler, CHUNK + 1) == [(half + 1) / (CHUNK + 1), half / (CHUNK + 1), 0.0]
+    assert len(sampler._assigned) == 2
 
 
 @pytest.fixture(scope="module")

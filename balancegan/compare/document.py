@@ -109,7 +109,7 @@ def _settings(plan: Plan) -> Json:
 
 def _cell_rows(cell: Cell, result: Json, class_names: tuple[str, ...]) -> list[Json]:
     """One row per class, also for a cell without a result."""
-    empty = dict.fromkeys((*MEASURES, "kid_std", "n_real", "n_fake", "reference"))
+    empty = dict.fromkeys((*MEASURES, "kid_std", "n_real", "n_fake", "n_walked", "reference"))
     rows = result["rows"] or [{"class": name, **empty, "reason": result["reason"]} for name in class_names]
     head = {"ir": cell.ir or None, "method": cell.method, "seed": cell.seed}
     return [{**head, **row, "status": result["status"]} for row in rows]

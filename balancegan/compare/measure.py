@@ -28,7 +28,7 @@ from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_featu
 from balancegan.metrics.ssim import mean_ssim
 from balancegan.progress import Progress
 from balancegan.report.findings import MIN_HALF, MIN_REFERENCE
-from balancegan.sample import Sampler, first_images
+from balancegan.sample import LangevinSampler, Sampler, first_images
 
 Json = dict[str, Any]
 
@@ -143,13 +143,14 @@ class Ruler:
         """
         rows, shown = [], []
         for label, reference in enumerate(self.references):
-            _, fake = first_images(samplers, label, max(self.images, SHOWN))
+            seeds, fake = first_images(samplers, label, max(self.images, SHOWN))
             blank = np.full((SHOWN, *samplers[0].shape), 255, np.uint8)  # where a class was never produced
             shown.append(np.concatenate([fake, blank])[:SHOWN])
             fake = fake[: self.images]
             mine = train_rows[self._data.labels[train_rows] == label]
-            row = {"class": reference.name, **self._compare(reference, fake), "copy_rate": self._copies(mine, fake)}
-            rows.append(row)
+            walked = sum(seed >= LangevinSampler.first_seed for seed in seeds[: self.images])
+            row = {"class": reference.name, **self._compare(reference, fake), "n_walked": walked}
+            rows.append({**row, "copy_rate": self._copies(mine, fake)})
             self._progress("measure", label + 1, len(self.references))
         return rows, np.stack(shown)
 

@@ -111,6 +111,7 @@ def findings(document: Json) -> list[Json]:
         found.append(("warning", f"{where} has no result: {run['reason']}"))
     found += [("note", text) for block in document["table"] for text in _verdicts(block)]
     found += [("warning", text) for block in document["table"] for text in _copies(block)]
+    found += [("note", text) for text in _walked(document)]
     if few := ", ".join(c["name"] for c in document["classes"] if c["reference"] == "train"):
         text = f"Fewer than ten images are held out of {few}: compared with training images, where copies score best."
         found.append(("warning", text))
@@ -149,6 +150,18 @@ def _copies(block: Json) -> list[str]:
         "good values of the other measures may be theirs."
         for method, rate in rates
         if rate is not None and rate > MANY_COPIES
+    ]
+
+
+def _walked(document: Json) -> list[str]:
+    """Classes that a method hardly makes by itself."""
+    walked: dict[str, set[str]] = {}
+    for cell in document["cells"]:
+        if cell.get("n_walked"):
+            walked.setdefault(cell["method"], set()).add(cell["class"])
+    return [
+        f"{method} hardly makes {', '.join(sorted(names))} by itself: images of it were walked to by Langevin steps."
+        for method, names in walked.items()
     ]
 
 

@@ -41,16 +41,7 @@ def findings(document: Json) -> list[Json]:
 
 def _delivery(document: Json) -> list[Json]:
     short = [row for row in document["classes"] if row["synthetic"] < row["requested"]]
-    found = [
-        _finding(
-            "warning",
-            row["name"],
-            f"{row['synthetic']:,} of {row['requested']:,} synthetic images were delivered: "
-            + (f"{row['rejected']:,} samples were rejected" if row["rejected"] else "too few of this class came")
-            + " and the tries ran out.",
-        )
-        for row in short
-    ]
+    found = [_finding("warning", row["name"], _shortfall(row)) for row in short]
     for row in document["classes"]:
         share = row["rejected"] / max(1, row["rejected"] + row["synthetic"])
         if row["synthetic"] and share > MANY_REJECTED:
@@ -65,6 +56,12 @@ def _delivery(document: Json) -> list[Json]:
         text = "Every class has the number of images asked for; their number says nothing about their quality."
         found.append(_finding("good", None, text))
     return found
+
+
+def _shortfall(row: Json) -> str:
+    many = row["rejected"] > row["synthetic"]
+    why = f"{row['rejected']:,} samples were rejected" if many else "too few of this class came"
+    return f"{row['synthetic']:,} of {row['requested']:,} synthetic images were delivered: {why} and the tries ran out."
 
 
 def _class_findings(row: Json) -> list[Json]:

@@ -83,6 +83,7 @@ def document(cells, **changes):
     seeds = sorted({c["seed"] for c in cells})
     return {
         "runs": [],
+        "cells": cells,
         "seeds": seeds,
         "classes": [{"name": "a", "reference": "holdout"}],
         "extractor": {"comparable": True, "note": "a note"},
@@ -108,6 +109,12 @@ def test_findings_name_methods_that_repeat_their_training_images():
     found = findings(document(CELLS))  # "copy rates" of old: 0.3 on average, of new: 0.1
     (warning,) = (f for f in found if f["level"] == "warning")
     assert warning["text"].startswith("old: 30% of its minority images") and "new" not in warning["text"]
+
+
+def test_findings_name_classes_that_had_to_be_walked_to():
+    walked = [{**c, "n_walked": 5 if (c["method"], c["class"]) == ("new", "b") else 0} for c in CELLS]
+    assert "new hardly makes b by itself" in texts(findings(document(walked)))
+    assert "hardly makes" not in texts(findings(document(CELLS)))
 
 
 def test_without_any_deviation_the_lower_mean_is_the_better():
