@@ -10,6 +10,7 @@ This module holds no method.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -78,11 +79,15 @@ class LinearEvaluator(nn.Module):
     @torch.no_grad()
     def fit(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Fit to features (N, F) of images with labels (N,); a class without images is never assigned."""
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
         scaler = StandardScaler().fit(features)
-        model = LogisticRegression(class_weight="balanced", max_iter=500).fit(scaler.transform(features), labels)
+        model = LogisticRegression(class_weight="balanced", max_iter=500)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # what it cannot do shows in its held-out recall
+            model.fit(scaler.transform(features), labels)
         weight, bias = model.coef_, model.intercept_
         if len(model.classes_) == 2:  # scikit-learn gives one row for two classes
             weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
