@@ -210,11 +210,13 @@ def augment(
     from balancegan.data.export import FORMATS, OUT_SIZES, REAL_MODES
     from balancegan.device import prepare, resolve_device
     from balancegan.rundir import find_run
+    from balancegan.sample import SAMPLERS
     from balancegan.show import show_augment
 
     for name, value, allowed in (
         ("--real", real, REAL_MODES),
         ("--filter", filter, FILTERS),
+        ("--sampler", sampler, SAMPLERS),
         ("--out-size", out_size, OUT_SIZES),
         ("--format", format, FORMATS),
     ):

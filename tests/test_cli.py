@@ -182,6 +182,8 @@ def test_methods():
         (["augment", "nope"], 2, "nope"),
         (["augment", "--target-ir", "0.5"], 2, "2"),
         (["augment", "--real", "steal"], 2, "hardlink"),
+        (["augment", "--sampler", "fast"], 2, "langevin"),
+        (["augment", "--sampler", "langevin"], 2, "leave it out"),
         (["augment", "--counts", "bee"], 2, "class=number"),
         (["sample"], 2, "balancegan train"),
         (["inspect", "DATA", "--duplicates", "some"], 2, "exact"),
@@ -193,7 +195,7 @@ def test_mistakes_get_a_line_and_the_right_exit_code(discs, args, code, words):
     write_images(Path("lonely"), {"only": 3})
     write_images(Path("shapes"), {"flat": 3})
     Path("shapes/flat").rename("flat")
-    if args[0] == "augment" and "--target-ir" in args:
+    if args[0] == "augment" and {"--target-ir", "langevin"} & set(args):
         call("train", discs, *SMALL)
     result = call(*[a.replace("DATA", str(discs)) for a in args], code=code)
     assert words.replace("DATA", str(discs)) in result.stderr.replace("\n", "")
