@@ -124,13 +124,21 @@ def assignment_json(
     }
 
 
-def distribution_json(restored: Restored, data: TrainingSet, confused: Confusion, progress: Progress = silent) -> Json:
+def distribution_json(
+    restored: Restored,
+    data: TrainingSet,
+    confused: Confusion,
+    samplers: Sequence[Sampler] = (),
+    progress: Progress = silent,
+) -> Json:
     """Table 4's row for a method, beside what the same evaluator would make of a perfect generator's images.
 
     That one makes classes as often as the training drew them, each as varied as its held-out images; classes without
-    any are left out. Where it is far from the share in training, it is the drawing or the evaluator that is.
+    any are left out. Where it is far from the share in training, it is the drawing or the evaluator that is. Samples
+    that one of the `samplers` has looked at are not made again.
     """
-    shares = class_shares(Sampler(restored.method, restored.device), progress=progress)
+    used = next((sampler for sampler in samplers if sampler.name == Sampler.name), None)
+    shares = class_shares(used or Sampler(restored.method, restored.device), progress=progress)
     known = [n if held else 0 for n, held in zip(data.class_counts, confused.held, strict=True)]
     return {
         "samples": SAMPLES,

@@ -134,7 +134,7 @@ def augment(
         filled = make.fill(need, shown=REPORT_IMAGES if options.report else 0, progress=progress)
         folder.write_metadata()
         result = _result(restored, options, filled.classes, notes)
-        result["assignment"] = _assignment(restored, data, filled, with_shares=options.report, progress=progress)
+        result["assignment"] = _assignment(restored, data, make, filled, with_shares=options.report, progress=progress)
         if options.report:
             inp = _report_input(restored, data, filled, result, real, options)
             extractor = choose_extractor(data, weights, device, progress)
@@ -149,14 +149,14 @@ def augment(
 
 
 def _assignment(
-    restored: Restored, data: TrainingSet, filled: Filled, *, with_shares: bool, progress: Progress
+    restored: Restored, data: TrainingSet, make: Filling, filled: Filled, *, with_shares: bool, progress: Progress
 ) -> dict[str, Any] | None:
     """How classes were assigned; None for a method that is asked for them. The shares take thousands of samples."""
     if restored.method.conditional:
         return None
     confused = confusion(restored, data)
-    found = assignment_json(restored, data, confused, filled.tallies)
-    return {**found, "distribution": distribution_json(restored, data, confused, progress) if with_shares else None}
+    shares = distribution_json(restored, data, confused, make.samplers, progress) if with_shares else None
+    return {**assignment_json(restored, data, confused, filled.tallies), "distribution": shares}
 
 
 def _say_nothing(_: str) -> None:

@@ -223,7 +223,7 @@ class _Worker:
         write_images(self.folder, cell, shown)
         distribution = None
         if not restored.method.conditional:
-            distribution = distribution_json(restored, data, confusion(restored, data), self.board)
+            distribution = distribution_json(restored, data, confusion(restored, data), samplers, self.board)
         parameters = {name: count_parameters(m) for name, m in restored.method.named_children() if name != "G_ema"}
         kept = {name: trained[name] for name in ("run", "steps", "seconds", "images_per_second", "signum")}
         made = {"parameters": parameters, "rows": rows, "distribution": distribution}
