@@ -18,7 +18,10 @@ from balancegan.data.inspect import imbalance_rate
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.fill import Filled, Filling
-from balancegan.metrics.features import Extractor, InceptionExtractor, OwnExtractor, find_inception_weights
+from balancegan.metrics.features import Extractor
+from balancegan.metrics.inception import InceptionExtractor
+from balancegan.metrics.own import OwnExtractor
+from balancegan.metrics.weights import find_inception_weights
 from balancegan.progress import Progress, silent
 from balancegan.report.compute import ClassImages, ReportInput
 from balancegan.report.shortcuts import form_shortcuts

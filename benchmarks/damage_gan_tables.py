@@ -42,9 +42,11 @@ from balancegan.data.training_set import open_training_set
 from balancegan.errors import BalanceGANError, StoppedError, UsageError, WeightsMissingError
 from balancegan.files import disk_errors, sha256, write_atomic
 from balancegan.launch import TrainRequest, configure, launch
-from balancegan.metrics.features import InceptionExtractor, OwnExtractor, find_inception_weights
 from balancegan.metrics.fid import frechet_distance
+from balancegan.metrics.inception import InceptionExtractor
 from balancegan.metrics.inception_score import SPLITS, inception_score
+from balancegan.metrics.own import OwnExtractor
+from balancegan.metrics.weights import find_inception_weights
 from balancegan.parse import parse_time
 from balancegan.restore import restore
 from balancegan.rundir import RunDir

@@ -188,7 +188,7 @@ def test_over_seeds_in_a_comparison():
 def test_the_shares_are_those_of_samples_as_they_come_whatever_fills_the_folder(trained, tmp_path, monkeypatch):
     from functools import partial
 
-    from balancegan.metrics.features import OwnExtractor
+    from balancegan.metrics.own import OwnExtractor
 
     monkeypatch.setattr("balancegan.balance.find_inception_weights", lambda explicit=None: None)
     monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=2))

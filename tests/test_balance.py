@@ -16,7 +16,7 @@ from torchvision.datasets import ImageFolder
 from balancegan.balance import AugmentOptions, augment, targets
 from balancegan.errors import DatasetError, DiskError, UsageError
 from balancegan.methods import METHODS, load_method
-from balancegan.metrics.features import OwnExtractor
+from balancegan.metrics.own import OwnExtractor
 from balancegan.rundir import RunDir
 
 CPU = torch.device("cpu")

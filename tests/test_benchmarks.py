@@ -17,8 +17,8 @@ from helpers import write_images
 from balancegan.compare import measure, run
 from balancegan.errors import TrainingDivergedError, WeightsMissingError
 from balancegan.methods import load_method
-from balancegan.metrics.features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
+from balancegan.metrics.own import OwnExtractor
 from balancegan.sample import Patience, Sampler
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"

@@ -21,11 +21,14 @@ from balancegan.data.training_set import TrainingSet
 from balancegan.device import memory_errors
 from balancegan.errors import CheckpointError, WeightsMissingError
 from balancegan.files import sha256
-from balancegan.metrics.features import Extractor, InceptionExtractor, OwnExtractor, find_inception_weights
+from balancegan.metrics.features import Extractor
 from balancegan.metrics.fid import fid_floor, frechet_distance
+from balancegan.metrics.inception import InceptionExtractor
 from balancegan.metrics.kid import kernel_distance
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
+from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.ssim import mean_ssim
+from balancegan.metrics.weights import find_inception_weights
 from balancegan.progress import Progress
 from balancegan.report.findings import MIN_HALF, MIN_REFERENCE
 from balancegan.sample import LangevinSampler, Sampler, first_images

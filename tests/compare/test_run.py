@@ -31,9 +31,9 @@ from balancegan.errors import (
     WeightsMissingError,
 )
 from balancegan.launch import launch
-from balancegan.metrics.features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
+from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.ssim import mean_ssim
 from balancegan.restore import restore
 from balancegan.rundir import RunDir

@@ -7,14 +7,9 @@ import pytest
 import torch
 
 from balancegan.errors import CheckpointError, UsageError, WeightsMissingError
-from balancegan.metrics.features import (
-    WEIGHTS_NAMES,
-    WEIGHTS_VARIABLE,
-    InceptionExtractor,
-    OwnExtractor,
-    _inception,
-    find_inception_weights,
-)
+from balancegan.metrics.inception import InceptionExtractor, _inception
+from balancegan.metrics.own import OwnExtractor
+from balancegan.metrics.weights import WEIGHTS_NAMES, WEIGHTS_VARIABLE, find_inception_weights
 
 REAL_WEIGHTS = os.environ.get(WEIGHTS_VARIABLE)
 

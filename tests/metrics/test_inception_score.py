@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from balancegan.errors import WeightsMissingError
-from balancegan.metrics.features import InceptionExtractor, _inception
+from balancegan.metrics.inception import InceptionExtractor, _inception
 from balancegan.metrics.inception_score import inception_score
 
 

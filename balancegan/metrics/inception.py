@@ -1,0 +1,102 @@
+"""The Inception network on which FID is defined, from a weights file on this machine.
+
+Its numbers compare with published ones as far as the sample sizes allow.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from balancegan.errors import CheckpointError, UsageError, WeightsMissingError
+from balancegan.metrics.features import Features, Images
+from balancegan.metrics.weights import GET_WEIGHTS, existing, read_state
+from balancegan.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import torch
+
+
+class InceptionExtractor:
+    """2048 features of the Inception network on which FID is defined, as torch-fidelity computes them.
+
+    The network and its TensorFlow-1-like bilinear resize to 299 pixels are torch-fidelity's; grey images are
+    repeated to three channels. `has_head` tells whether the file holds the classifier layer that an Inception Score
+    needs: some files leave it out or fill it with zeros, which does not touch the features.
+    """
+
+    name = "inception"
+    comparable = True
+    dim = 2048
+
+    def __init__(
+        self, weights: Path, *, device: str = "cpu", batch_size: int = 32, progress: Progress = silent
+    ) -> None:
+        """Build the network from a `.pth` or `.safetensors` file, without running code from that file.
+
+        Raises:
+            WeightsMissingError: no such file.
+            CheckpointError: the file is damaged, holds something else than tensors, or is another network.
+        """
+        import torch
+
+        state = read_state(existing(weights, "The weights file"))
+        state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        # The score layer plays no part in the features; files without it are common and useful.
+        state.setdefault("fc.weight", torch.zeros(1008, 2048))
+        state.setdefault("fc.bias", torch.zeros(1008))
+        self.has_head = bool(state["fc.weight"].any())
+        self._head = state["fc.weight"].numpy()  # (1008, 2048)
+        self._network = _inception(state, weights).to(device)
+        self._device, self._batch_size, self._progress = device, batch_size, progress
+
+    def __call__(self, images: Images) -> Features:
+        """uint8 (N, C, H, W), C = 1 or 3 -> float32 (N, 2048)."""
+        import torch
+
+        features = np.empty((len(images), self.dim), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(images), self._batch_size):
+                x = torch.from_numpy(_three_channels(images[start : start + self._batch_size])).to(self._device)
+                features[start : start + len(x)] = self._network(x)[0].float().cpu().numpy()
+                self._progress("inception features", start + len(x), len(images))
+        return features
+
+    def classify(self, features: Features) -> Features:
+        """Logits from features that this extractor made: float32 (N, 2048) -> (N, 1008).
+
+        Without the layer's bias, as the Inception Score is defined in the TensorFlow original and torch-fidelity.
+
+        Raises:
+            WeightsMissingError: the weights file has no classifier layer (`has_head`).
+        """
+        if not self.has_head:
+            raise WeightsMissingError("these Inception weights have no classifier layer", GET_WEIGHTS)
+        return features @ self._head.T
+
+
+def _inception(state: dict[str, torch.Tensor], path: Path) -> torch.nn.Module:
+    """torch-fidelity's network with these tensors.
+
+    Its constructor reads a pickle with `weights_only=False`, from whatever `torch.load` accepts. It is given a
+    buffer in memory that was written here, from tensors that were read safely: it never sees the user's file.
+    """
+    import torch
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    try:
+        return FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=buffer)
+    except RuntimeError as error:  # load_state_dict: missing or unexpected names, other shapes
+        raise CheckpointError(f"{path} holds a network other than FID's Inception", GET_WEIGHTS) from error
+
+
+def _three_channels(images: Images) -> Images:
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise UsageError(f"Inception takes grey or RGB images, not an array of shape {images.shape}")
+    return np.ascontiguousarray(np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images)
