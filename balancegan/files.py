@@ -25,17 +25,33 @@ def _umask() -> int:
 UMASK = _umask()
 
 
+def cache_root(cache_dir: Path | None = None) -> Path:
+    """Folder of everything that can be made again: `cache_dir`, else $BALANCEGAN_CACHE_DIR, else the user's cache."""
+    if cache_dir is None:
+        cache_dir = Path(os.environ.get("BALANCEGAN_CACHE_DIR") or _user_cache())
+    return cache_dir.expanduser().absolute()
+
+
+def _user_cache() -> str:
+    import platformdirs
+
+    return platformdirs.user_cache_dir("balancegan", appauthor=False)
+
+
 @contextlib.contextmanager
-def disk_errors(doing: str) -> Iterator[None]:
-    """Turn an `OSError` while `doing` something into a `DiskError` that says what to do."""
+def disk_errors(doing: str, place: str = "--out") -> Iterator[None]:
+    """Turn an `OSError` while `doing` something into a `DiskError` that says what to do.
+
+    `place` is the option or variable by which the user chooses another place.
+    """
     try:
         yield
     except OSError as error:
         hints = {
             errno.ENOSPC: "free some space, or choose another disk",
             errno.EDQUOT: "your quota is used up: free some space, or choose another disk",
-            errno.EROFS: "this file system is read-only: choose another place (--out)",
-            errno.EACCES: "check the permissions, or choose another place (--out)",
+            errno.EROFS: f"this file system is read-only: choose another place ({place})",
+            errno.EACCES: f"check the permissions, or choose another place ({place})",
         }
         where = f" ({error.filename})" if error.filename else ""
         hint = hints.get(error.errno or 0, "nothing of yours was changed; choose another place")

@@ -19,16 +19,15 @@ from balancegan import langevin
 from balancegan.compare.request import CompareRequest
 from balancegan.data.training_set import TrainingSet
 from balancegan.device import memory_errors
-from balancegan.errors import CheckpointError, WeightsMissingError
+from balancegan.errors import CheckpointError
 from balancegan.files import sha256
+from balancegan.metrics.choose import EXTRACTORS, choose
 from balancegan.metrics.features import Extractor
 from balancegan.metrics.fid import fid_floor, frechet_distance
-from balancegan.metrics.inception import InceptionExtractor
 from balancegan.metrics.kid import kernel_distance
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.ssim import mean_ssim
-from balancegan.metrics.weights import find_inception_weights
 from balancegan.progress import Progress
 from balancegan.report.findings import MIN_HALF, MIN_REFERENCE
 from balancegan.sample import LangevinSampler, Sampler, first_images
@@ -80,23 +79,21 @@ class Ruler:
         Raises `WeightsMissingError` when Inception is asked for and has no weights here.
         """
         self._data, self._device, self._progress = data, device, progress
-        self._weights = None if request.extractor == "own" else find_inception_weights(request.weights)
-        if request.extractor == "inception" and self._weights is None:
-            raise WeightsMissingError("there are no Inception weights on this machine", "name a file with --weights")
-        slow = self._weights is not None and device.type == "cpu"
-        self.kind: type[Extractor] = InceptionExtractor if self._weights else OwnExtractor
+        self._choice = choose(request.extractor, request.weights)
+        slow = self._choice.slow_on_cpu and device.type == "cpu"
+        self.kind: type[Extractor] = EXTRACTORS[self._choice.name]
         self.images = request.images or (ON_CPU if slow else IMAGES)
         self.references = references(data, ON_CPU if slow else REFERENCE_IMAGES)
         split = hashlib.blake2b(data.store.fingerprint.encode() + data.train_rows.tobytes(), digest_size=8)
-        own = folder / f"extractor-{split.hexdigest()}.safetensors"
-        self._extractor: Extractor | None = None if self._weights else self._own(own)
-        self._features: dict[str, np.ndarray] = {}
+        self._file = folder / f"extractor-{split.hexdigest()}.safetensors"
+        # The classifier is trained at once: its file is part of the key. Other networks are opened when needed.
+        self._extractor: Extractor | None = None if self._choice.weights else self._open()
         self._trained: dict[bytes, tuple[np.ndarray, float]] = {}  # of training images: pixels, copy threshold
         for reference in self.references:
             split.update(reference.rows.tobytes())
         self.key = {
             "extractor": self.kind.name,
-            "weights": sha256(self._weights or own),
+            "weights": sha256(self._choice.weights or self._file),
             "images": self.images,
             "measures": [*MEASURES, "distribution"],
             "langevin": [langevin.STEPS, langevin.STEP_SIZE, langevin.CLASS_WEIGHT],
@@ -105,18 +102,20 @@ class Ruler:
 
     @property
     def extractor(self) -> Extractor:
-        """The network behind FID and KID. Raises `CheckpointError` for a file that holds no Inception."""
+        """The network behind FID and KID. Raises `CheckpointError` for a file that holds another one."""
         if self._extractor is None:
-            assert self._weights
-            with memory_errors(self._device):
-                self._extractor = InceptionExtractor(self._weights, device=str(self._device), progress=self._progress)
+            self._extractor = self._open()
         return self._extractor
 
-    def _own(self, path: Path) -> OwnExtractor:
+    def _open(self) -> Extractor:
+        with memory_errors(self._device):
+            return self._choice.open(self._own, device=str(self._device), progress=self._progress)
+
+    def _own(self) -> OwnExtractor:
         """The small classifier of this data set, from its file or, where that is missing or damaged, trained."""
         with contextlib.suppress(CheckpointError):
-            if path.is_file():
-                return OwnExtractor.load(path, device=str(self._device))
+            if self._file.is_file():
+                return OwnExtractor.load(self._file, device=str(self._device))
         rows = self._data.train_rows
         extractor = OwnExtractor.fit(
             self._data.store.images[rows],
@@ -125,7 +124,7 @@ class Ruler:
             device=str(self._device),
             progress=self._progress,
         )
-        extractor.save(path)
+        extractor.save(self._file)
         return extractor
 
     def describe(self) -> list[Json]:
@@ -135,7 +134,7 @@ class Ruler:
             row: Json = {"name": reference.name, "n_holdout": reference.n_holdout, "reference": reference.kind}
             row |= {"n_reference": len(reference.images), "fid_floor": None, "fid_floor_size": None}
             if len(reference.images) >= 2 * MIN_HALF:
-                row["fid_floor"], row["fid_floor_size"] = fid_floor(self._real(reference), seed=0)
+                row["fid_floor"], row["fid_floor_size"] = fid_floor(self.extractor(reference.images), seed=0)
             rows.append(row)
         return rows
 
@@ -170,7 +169,7 @@ class Ruler:
                 "reason": f"too few images for FID and KID: {len(reference.images)} real, {len(fake)} generated"
             }
         with memory_errors(self._device):
-            real, features = self._real(reference), self.extractor(fake)
+            real, features = self.extractor(reference.images), self.extractor(fake)
         row["fid"] = frechet_distance(feats_real=real, feats_fake=features)
         row["kid"], row["kid_std"], _ = kernel_distance(feats_real=real, feats_fake=features)
         return row
@@ -185,8 +184,3 @@ class Ruler:
             self._trained[key] = features, copy_threshold(features)
         features, threshold = self._trained[key]
         return float((nearest(pixel_features(fake), features)[0] < threshold).mean())
-
-    def _real(self, reference: Reference) -> np.ndarray:
-        if reference.name not in self._features:
-            self._features[reference.name] = self.extractor(reference.images)
-        return self._features[reference.name]

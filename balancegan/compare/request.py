@@ -11,8 +11,7 @@ from balancegan.compare.matrix import Cell
 from balancegan.errors import UsageError
 from balancegan.launch import TrainRequest
 from balancegan.methods import PAPER_TABLE, load_method
-
-EXTRACTORS = ("auto", "inception", "own")
+from balancegan.metrics.choose import CHOICES
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class CompareRequest:
     """One `compare` command.
 
     `flags` are configuration fields as in `TrainRequest`; `settings` (from --set) may name a field that only some of
-    the methods have. `images`: samples per class, None for 1,000 (250 where Inception runs on a CPU).
+    the methods have. `images`: samples per class, None for 1,000 (250 where a large network runs on a CPU).
     """
 
     data: Path
@@ -59,8 +58,8 @@ class CompareRequest:
             )
         if bad := [ir for ir in self.irs if not ir >= 1]:
             raise UsageError(f"--ir cannot be {bad[0]:g}", "it is majority / minority: 1 or more")
-        if self.extractor not in EXTRACTORS:
-            raise UsageError(f"--extractor {self.extractor} is not known", f"choose one of {', '.join(EXTRACTORS)}")
+        if self.extractor not in CHOICES:
+            raise UsageError(f"--extractor {self.extractor} is not known", f"choose one of {', '.join(CHOICES)}")
         if self.images is not None and self.images < 2:
             raise UsageError(f"--images {self.images} cannot be measured", "sample at least 2 images per class")
         for name, option in (("seed", "--seeds"), ("train_ir", "--ir")):

@@ -1,14 +1,36 @@
-"""Feature extractors: images in, vectors out, for every metric that compares distributions."""
+"""Feature extractors: images in, vectors out, for every metric that compares distributions; and a cache around them."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import contextlib
+import hashlib
+import io
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.errors import UsageError, WeightsMissingError
+from balancegan.files import cache_root, write_atomic
+
+if TYPE_CHECKING:
+    import torch
+
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
+
+CACHE_BYTES = 1_000_000_000
+"""What all features on disk may take up together."""
+
+MEMORY_BYTES = 256_000_000
+"""What the features that one extractor remembers may take up: some twenty sets of 1,500 images."""
+
+_SCHEMA = 1
+"""Part of every entry's name: raise it when an extractor begins to give other features for the same images."""
+_CHECK_BYTES = 16
 
 
 class Extractor(Protocol):
@@ -16,7 +38,171 @@ class Extractor(Protocol):
 
     name: str
     comparable: bool  # do its numbers compare with numbers from other reports?
+    note: str  # with what, in a sentence for the report
     dim: int
+    persistent: bool  # will another process have the same network, so that its features are worth keeping on disk?
+    key: str  # hash of its weights, in hex: equal keys and images mean equal features
 
     def __call__(self, images: Images) -> Features:
         """uint8 (N, C, H, W) -> float32 (N, dim)."""
+
+
+class WithHead(Extractor, Protocol):
+    """An extractor that can also tell the classes on which the Inception Score is defined."""
+
+    has_head: bool  # do the weights in use hold the classifier?
+
+    def classify(self, features: Features) -> Features:
+        """Features that this extractor made, float32 (N, dim) -> logits float32 (N, K)."""
+
+
+def with_head(extractor: Extractor) -> TypeGuard[WithHead]:
+    """Can `extractor.classify` be called?"""
+    return bool(getattr(extractor, "has_head", False))
+
+
+class Cached:
+    """An extractor that runs once for every set of images: afterwards the set's features are looked up.
+
+    A set is known by its content, in its order. Features are kept in memory (the latest `MEMORY_BYTES`), and where
+    the extractor is `persistent` also in `<cache>/features/<name>-<key>/`, where other processes and later runs find
+    them. The disk is a help and never needed: a folder that cannot be written, a full disk or a damaged entry cost
+    time, nothing else. Together the entries stay below `limit` bytes; those that were not used for the longest time go
+    first.
+
+    Features made on a GPU and on a CPU differ in their last digits, and either stands for both here.
+    `wrapped` is the extractor itself, for what only its kind can do.
+    """
+
+    def __init__(self, wrapped: Extractor, *, cache_dir: Path | None = None, limit: int = CACHE_BYTES) -> None:
+        """Wrap an extractor.
+
+        Args:
+            wrapped: the extractor.
+            cache_dir: folder in place of $BALANCEGAN_CACHE_DIR or the user's cache.
+            limit: bytes that all entries on disk may take up, of this and all other extractors.
+        """
+        self.wrapped = wrapped
+        self.name, self.comparable, self.note = wrapped.name, wrapped.comparable, wrapped.note
+        self.dim, self.persistent, self.key = wrapped.dim, wrapped.persistent, wrapped.key
+        self._memory: OrderedDict[str, Features] = OrderedDict()  # the longest unused first
+        self._disk = None
+        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a user without a home folder
+            if wrapped.persistent:
+                self._disk = _Disk(cache_root(cache_dir) / "features", f"{wrapped.name}-{wrapped.key[:16]}", limit)
+
+    def __call__(self, images: Images) -> Features:
+        """uint8 (N, C, H, W) -> float32 (N, dim), read-only, since everybody who asks gets the same array."""
+        if not len(images):
+            return np.empty((0, self.dim), np.float32)
+        name = _content(images)
+        if name not in self._memory:
+            found = self._disk.read(name, (len(images), self.dim)) if self._disk else None
+            if found is None:
+                found = np.asarray(self.wrapped(images), np.float32)
+                if self._disk:
+                    self._disk.write(name, found)
+            found = found.view()
+            found.flags.writeable = False
+            self._memory[name] = found
+            while len(self._memory) > 1 and sum(kept.nbytes for kept in self._memory.values()) > MEMORY_BYTES:
+                self._memory.popitem(last=False)
+        self._memory.move_to_end(name)
+        return self._memory[name]
+
+    @property
+    def has_head(self) -> bool:
+        """The wrapped extractor's: can it `classify`?"""
+        return with_head(self.wrapped)
+
+    def classify(self, features: Features) -> Features:
+        """The wrapped extractor's logits; see `InceptionExtractor.classify`.
+
+        Raises:
+            WeightsMissingError: it has no classifier.
+        """
+        if not with_head(self.wrapped):
+            raise WeightsMissingError(f"the extractor {self.name} has no classifier here")
+        return self.wrapped.classify(features)
+
+
+class _Disk:
+    """Arrays by name in `root/folder`: .npy files with their hash at the end, which readers of .npy ignore."""
+
+    def __init__(self, root: Path, folder: str, limit: int) -> None:
+        self._root, self._folder, self._limit = root, root / folder, limit
+
+    def read(self, name: str, shape: tuple[int, int]) -> Features | None:
+        """The array, or None where there is none of this shape or its file is damaged."""
+        path = self._folder / f"{name}.npy"
+        try:
+            content = path.read_bytes()
+            body, check = content[:-_CHECK_BYTES], content[-_CHECK_BYTES:]
+            if _check(body) != check:
+                return None
+            found = np.load(io.BytesIO(body), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        if found.shape != shape or found.dtype != np.float32:
+            return None
+        with contextlib.suppress(OSError):
+            path.touch()  # used now: access times are switched off on many systems
+        return found
+
+    def write(self, name: str, features: Features) -> None:
+        """Keep the array, if it can be kept."""
+        buffer = io.BytesIO()
+        np.save(buffer, features, allow_pickle=False)
+        body = buffer.getvalue()
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(len(body) + _CHECK_BYTES)
+            if len(body) + _CHECK_BYTES <= self._limit:
+                write_atomic(self._folder / f"{name}.npy", body + _check(body))
+
+    def _make_room(self, size: int) -> None:
+        """Delete the longest unused entries, also what writers that died left behind, until `size` bytes more fit."""
+        entries = []
+        for path in self._root.glob("*/*"):
+            with contextlib.suppress(OSError):  # another process may delete at the same time
+                stat = path.stat()
+                entries.append((stat.st_mtime_ns, path, stat.st_size))
+        total = sum(entry[2] for entry in entries)
+        for _, path, freed in sorted(entries):
+            if total + size <= self._limit:
+                return
+            with contextlib.suppress(OSError):
+                path.unlink()
+                total -= freed
+
+
+def state_key(state: Mapping[str, torch.Tensor], *more: object) -> str:
+    """SHA-256 over a network's tensors with their names and forms, and over `more` that its features depend on."""
+    digest = hashlib.sha256(repr(more).encode())
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def three_channels(images: Images, network: str) -> Images:
+    """Grey images repeated to three channels, colour images as they are, in one block of memory.
+
+    Raises:
+        UsageError: neither grey nor RGB; `network` says who cannot take them.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise UsageError(f"{network} takes grey or RGB images, not an array of shape {images.shape}")
+    return np.ascontiguousarray(np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images)
+
+
+def _content(images: Images) -> str:
+    digest = hashlib.blake2b(f"{_SCHEMA} {images.dtype} {images.shape}\n".encode(), digest_size=20)
+    for start in range(0, len(images), 256):  # a part at a time: a selection from a memory map need not be copied whole
+        digest.update(np.ascontiguousarray(images[start : start + 256]).tobytes())
+    return digest.hexdigest()
+
+
+def _check(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_CHECK_BYTES).digest()

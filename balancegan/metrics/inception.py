@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from balancegan.errors import CheckpointError, UsageError, WeightsMissingError
-from balancegan.metrics.features import Features, Images
-from balancegan.metrics.weights import GET_WEIGHTS, existing, read_state
+from balancegan.errors import CheckpointError, WeightsMissingError
+from balancegan.files import sha256
+from balancegan.metrics.features import Features, Images, three_channels
+from balancegan.metrics.weights import existing, get_weights, read_state
 from balancegan.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ class InceptionExtractor:
 
     name = "inception"
     comparable = True
+    note = "FID uses the standard Inception features; compare it only between sets of the same sizes."
     dim = 2048
+    persistent = True
 
     def __init__(
         self, weights: Path, *, device: str = "cpu", batch_size: int = 32, progress: Progress = silent
@@ -43,7 +46,8 @@ class InceptionExtractor:
         """
         import torch
 
-        state = read_state(existing(weights, "The weights file"))
+        state = read_state(existing(weights, "The weights file", self.name), self.name)
+        self.key = sha256(weights)
         state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         # The score layer plays no part in the features; files without it are common and useful.
         state.setdefault("fc.weight", torch.zeros(1008, 2048))
@@ -60,7 +64,8 @@ class InceptionExtractor:
         features = np.empty((len(images), self.dim), np.float32)
         with torch.inference_mode():
             for start in range(0, len(images), self._batch_size):
-                x = torch.from_numpy(_three_channels(images[start : start + self._batch_size])).to(self._device)
+                batch = three_channels(images[start : start + self._batch_size], "Inception")
+                x = torch.from_numpy(batch).to(self._device)
                 features[start : start + len(x)] = self._network(x)[0].float().cpu().numpy()
                 self._progress("inception features", start + len(x), len(images))
         return features
@@ -74,7 +79,7 @@ class InceptionExtractor:
             WeightsMissingError: the weights file has no classifier layer (`has_head`).
         """
         if not self.has_head:
-            raise WeightsMissingError("these Inception weights have no classifier layer", GET_WEIGHTS)
+            raise WeightsMissingError("these Inception weights have no classifier layer", get_weights("inception"))
         return features @ self._head.T
 
 
@@ -93,10 +98,4 @@ def _inception(state: dict[str, torch.Tensor], path: Path) -> torch.nn.Module:
     try:
         return FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=buffer)
     except RuntimeError as error:  # load_state_dict: missing or unexpected names, other shapes
-        raise CheckpointError(f"{path} holds a network other than FID's Inception", GET_WEIGHTS) from error
-
-
-def _three_channels(images: Images) -> Images:
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise UsageError(f"Inception takes grey or RGB images, not an array of shape {images.shape}")
-    return np.ascontiguousarray(np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images)
+        raise CheckpointError(f"{path} holds a network other than FID's Inception", get_weights("inception")) from error

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from balancegan.errors import CheckpointError
 from balancegan.files import disk_errors, write_atomic
-from balancegan.metrics.features import Features, Images
+from balancegan.metrics.features import Features, Images, state_key
 from balancegan.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -33,12 +33,18 @@ class OwnExtractor:
 
     name = "own"
     comparable = False
+    note = (
+        "FID here uses features of a small classifier trained on this data set's real training images, not the "
+        "standard Inception network. These numbers compare only with each other, inside this report."
+    )
     dim = 128
+    persistent = False
 
     def __init__(self, network: torch.nn.Module, *, side: int, device: str = "cpu") -> None:
         """Wrap a trained network; use `fit` to get one."""
         self._network = network.to(device).eval()
         self._side, self._device = side, device
+        self.key = state_key(network.state_dict(), side)
 
     @classmethod
     def fit(

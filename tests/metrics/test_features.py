@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from balancegan.errors import CheckpointError, UsageError, WeightsMissingError
+from balancegan.metrics.features import Cached, state_key, with_head
+from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.inception import InceptionExtractor, _inception
+from balancegan.metrics.kid import kernel_distance
 from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.weights import WEIGHTS_NAMES, WEIGHTS_VARIABLE, find_inception_weights
 
@@ -170,6 +173,41 @@ def test_real_weights_give_torch_fidelitys_features():
     assert extractor.comparable
 
 
+class Folder(torch.utils.data.Dataset):
+    """Images as torch-fidelity takes them."""
+
+    def __init__(self, images):
+        self.images = torch.from_numpy(images)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
+@pytest.mark.skipif(not REAL_WEIGHTS, reason=f"{WEIGHTS_VARIABLE} names no weights file")
+def test_real_weights_give_torch_fidelitys_distances():
+    from torch_fidelity import calculate_metrics
+
+    rng, n = np.random.default_rng(0), 12
+    real = rng.integers(0, 256, (n, 3, 40, 40), dtype=np.uint8)
+    fake = (rng.integers(0, 256, (n, 3, 10, 10), dtype=np.uint8)).repeat(4, axis=2).repeat(4, axis=3)
+    theirs = calculate_metrics(
+        input1=Folder(fake),
+        input2=Folder(real),
+        feature_extractor_weights_path=REAL_WEIGHTS,
+        **{"fid": True, "kid": True, "kid_subsets": 1, "kid_subset_size": n, "batch_size": n},
+        **{"cuda": False, "cache": False, "verbose": False, "save_cpu_ram": True},
+    )
+    extractor = Cached(InceptionExtractor(Path(REAL_WEIGHTS)))
+    feats = {"feats_real": extractor(real), "feats_fake": extractor(fake)}
+    # torch-fidelity takes the root of a singular matrix product, which is good for some digits only.
+    assert frechet_distance(**feats) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
+    mean, _, size = kernel_distance(**feats, subsets=1)
+    assert size == n and mean == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
+
+
 def test_a_saved_own_extractor_gives_the_same_features(tmp_path):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (20, 3, 16, 16), dtype=np.uint8), np.arange(20) % 3
@@ -182,3 +220,153 @@ def test_a_saved_own_extractor_gives_the_same_features(tmp_path):
         (tmp_path / "own.safetensors").write_bytes(damaged)
         with pytest.raises(CheckpointError, match="damaged"):
             OwnExtractor.load(tmp_path / "own.safetensors")
+
+
+class Counting:
+    """Features that tell the images apart, and how often they were asked for."""
+
+    name, comparable, note, dim = "counting", True, "a note", 3
+
+    def __init__(self, key="a" * 64, persistent=True):
+        self.key, self.persistent, self.calls = key, persistent, 0
+
+    def __call__(self, images):
+        self.calls += 1
+        flat = images.reshape(len(images), -1).astype(np.float32)
+        return np.stack([flat.mean(axis=1), flat.std(axis=1), flat.max(axis=1)], axis=1)
+
+
+def pictures(n=5, seed=0, side=4):
+    return np.random.default_rng(seed).integers(0, 256, (n, 1, side, side), dtype=np.uint8)
+
+
+def entries(folder):
+    return sorted(folder.glob("features/*/*"))
+
+
+def test_a_set_is_extracted_once(tmp_path):
+    cached = Cached(inner := Counting(persistent=False), cache_dir=tmp_path)
+    images = pictures()
+    first = cached(images)
+    np.testing.assert_array_equal(first, Counting()(images))
+    assert cached(images.copy()) is first and inner.calls == 1
+    cached(images[::2])  # not contiguous, other content
+    np.testing.assert_array_equal(cached(images[::-1]), first[::-1])
+    assert inner.calls == 3
+    cached(images.reshape(5, 1, 2, 8))  # the same bytes in another form
+    assert inner.calls == 4 and entries(tmp_path) == []
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 0
+    assert (cached.name, cached.comparable, cached.note, cached.dim) == ("counting", True, "a note", 3)
+
+
+def test_no_images_are_no_work(tmp_path):
+    cached = Cached(inner := Counting(), cache_dir=tmp_path)
+    assert cached(pictures(0)).shape == (0, 3) and cached(pictures(0)).dtype == np.float32
+    assert inner.calls == 0 and entries(tmp_path) == []
+
+
+def test_features_are_shared_by_disk(tmp_path):
+    images = pictures()
+    expected = Cached(Counting(), cache_dir=tmp_path)(images)
+    again = Cached(inner := Counting(), cache_dir=tmp_path)
+    np.testing.assert_array_equal(again(images), expected)
+    assert inner.calls == 0 and again(images).dtype == np.float32
+    (entry,) = entries(tmp_path)
+    assert entry.parent.name == "counting-" + "a" * 16
+    np.testing.assert_array_equal(np.load(entry), expected)  # a plain array for whoever looks
+    Cached(other := Counting(key="b" * 64), cache_dir=tmp_path)(images)
+    assert other.calls == 1 and len(entries(tmp_path)) == 2
+
+
+def test_the_cache_follows_the_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("BALANCEGAN_CACHE_DIR", str(tmp_path / "there"))
+    Cached(Counting())(pictures())
+    assert len(entries(tmp_path / "there")) == 1
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "flipped", "other"])
+def test_a_damaged_entry_is_made_again(tmp_path, damage):
+    images = pictures()
+    expected = Cached(Counting(), cache_dir=tmp_path)(images)
+    (entry,) = entries(tmp_path)
+    whole = entry.read_bytes()
+    if damage == "other":  # a sound entry of another set under this one's name
+        Cached(Counting(), cache_dir=tmp_path / "b")(pictures(7))
+        entry.write_bytes(entries(tmp_path / "b")[0].read_bytes())
+    else:
+        changed = bytes([whole[-20] ^ 1])
+        entry.write_bytes({"empty": b"", "short": whole[:-5], "flipped": whole[:-20] + changed + whole[-19:]}[damage])
+    cached = Cached(inner := Counting(), cache_dir=tmp_path)
+    np.testing.assert_array_equal(cached(images), expected)
+    assert inner.calls == 1 and entry.read_bytes() == whole
+
+
+def test_the_longest_unused_entries_are_deleted(tmp_path):
+    sets = [pictures(seed=seed) for seed in range(4)]
+    Cached(Counting(), cache_dir=tmp_path)(sets[0])
+    size = entries(tmp_path)[0].stat().st_size
+
+    def made(index, key):
+        Cached(inner := Counting(key=key), cache_dir=tmp_path, limit=3 * size)(sets[index])
+        return inner.calls
+
+    made(1, "b" * 64)
+    made(2, "a" * 64)
+    left_behind = entries(tmp_path)[0].parent / ".tmp-dead"
+    left_behind.touch()
+    times = {entry: index for index, entry in enumerate(entries(tmp_path))}
+    for entry in times:
+        os.utime(entry, ns=(0, 10**9 * (1 + times[entry])))
+    os.utime(left_behind, ns=(0, 0))
+    assert made(0, "a" * 64) == 0  # looked up, and so in use
+    assert made(3, "b" * 64) == 1
+    assert len(entries(tmp_path)) == 3 and not left_behind.exists()
+    assert made(0, "a" * 64) == 0 and made(3, "b" * 64) == 0
+    Cached(Counting(), cache_dir=tmp_path, limit=size // 2)(pictures(seed=9))  # larger than everything together
+    assert entries(tmp_path) == []
+
+
+def test_without_a_usable_folder_there_is_no_failure(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    Cached(inner := Counting(), cache_dir=tmp_path / "file" / "below")(pictures())
+    assert inner.calls == 1
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("balancegan.metrics.features.write_atomic", full)
+    cached = Cached(inner := Counting(), cache_dir=tmp_path / "full")
+    np.testing.assert_array_equal(cached(pictures()), cached(pictures()))
+    assert inner.calls == 1 and entries(tmp_path / "full") == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_no_failure(tmp_path):
+    tmp_path.chmod(0o500)
+    Cached(inner := Counting(), cache_dir=tmp_path)(pictures())
+    tmp_path.chmod(0o700)
+    assert inner.calls == 1
+
+
+def test_a_classifier_shows_through(tmp_path):
+    plain, headed = Counting(), Counting()
+    headed.has_head, headed.classify = True, lambda features: -features
+    assert with_head(headed) and Cached(headed, cache_dir=tmp_path).has_head
+    np.testing.assert_array_equal(Cached(headed, cache_dir=tmp_path).classify(np.ones((1, 3))), -np.ones((1, 3)))
+    assert not with_head(plain) and not with_head(Cached(plain, cache_dir=tmp_path))
+    with pytest.raises(WeightsMissingError, match="no classifier"):
+        Cached(plain, cache_dir=tmp_path).classify(np.ones((1, 3)))
+
+
+def test_keys_name_the_weights(trained, random_weights, tmp_path):
+    images, labels = toy(2)
+    same = [OwnExtractor.fit(images, labels, 2, seed=s, steps=1, batch_size=2).key for s in (0, 0, 1)]
+    assert same[0] == same[1] != same[2] and len(trained.key) == 64
+    state = {"a": torch.zeros(2, 3), "b": torch.ones(1)}
+    assert state_key(state) == state_key(dict(reversed(state.items())))
+    assert len({state_key(state), state_key(state, 1), state_key({**state, "a": torch.zeros(3, 2)})}) == 3
+    extractor = InceptionExtractor(random_weights)
+    assert len(extractor.key) == 64 and extractor.persistent and not trained.persistent
+    cached = Cached(extractor, cache_dir=tmp_path)
+    assert not cached.has_head and cached(images[:0]).shape == (0, 2048)

@@ -1,0 +1,65 @@
+"""Which network the features come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from balancegan.errors import UsageError, WeightsMissingError
+from balancegan.metrics.features import Cached, Extractor
+from balancegan.metrics.inception import InceptionExtractor
+from balancegan.metrics.own import OwnExtractor
+from balancegan.metrics.resnet import ResNet50Extractor
+from balancegan.metrics.weights import find_weights, get_weights
+from balancegan.progress import Progress, silent
+
+EXTRACTORS: dict[str, type[Extractor]] = {
+    "inception": InceptionExtractor,
+    "resnet50": ResNet50Extractor,
+    "own": OwnExtractor,
+}
+CHOICES = ("auto", *EXTRACTORS)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An extractor by name, and the file of its weights where it needs one."""
+
+    name: str
+    weights: Path | None
+
+    @property
+    def slow_on_cpu(self) -> bool:
+        """Whether it manages a few images a second there."""
+        return self.weights is not None
+
+    def open(self, own: Callable[[], OwnExtractor], *, device: str = "cpu", progress: Progress = silent) -> Cached:
+        """The extractor with its cache; `own` makes the small classifier where that is what was chosen.
+
+        Raises `CheckpointError` for a file that holds something else.
+        """
+        if self.weights is None:
+            return Cached(own())
+        kind = InceptionExtractor if self.name == "inception" else ResNet50Extractor
+        return Cached(kind(self.weights, device=device, progress=progress))
+
+
+def choose(name: str = "auto", weights: Path | None = None) -> Choice:
+    """Settle the extractor before long work starts; `auto` is Inception where this machine has weights for it.
+
+    Raises:
+        UsageError: no such extractor, or a weights file for one that takes none.
+        WeightsMissingError: the weights that were asked for are not on this machine.
+    """
+    if name not in CHOICES:
+        raise UsageError(f"--extractor {name} is not known", f"choose one of {', '.join(CHOICES)}")
+    if name == "own":
+        if weights is not None:
+            raise UsageError("--extractor own is trained on your images and takes no --weights", "leave one out")
+        return Choice(name, None)
+    network = "inception" if name == "auto" else name
+    found = find_weights(network, weights)
+    if found is None and name != "auto":
+        raise WeightsMissingError(f"there are no {network} weights on this machine", get_weights(network))
+    return Choice(network, found) if found else Choice("own", None)
