@@ -23,6 +23,12 @@ FALLBACK_THRESHOLD = 0.02
 MEDIAN_FRACTION = 0.1
 """The copy threshold is never lower than this fraction of the median nearest distance."""
 
+MIN_HOLDOUT = 20
+"""With fewer held-out images the training images say how often real ones lie near to each other."""
+
+SIGNIFICANCE = 0.01
+"""Level of the one-sided test that there are copies at all."""
+
 _BLOCK = 512  # queries compared at once: bounds the memory of the distance table
 _DIMENSION_ROWS = 1000  # enough for a stable dimension, few enough for a full distance table
 _CANDIDATES = 4  # neighbours whose distance is computed a second time, exactly
@@ -147,6 +153,61 @@ def crowded_threshold(threshold: float, reference: FloatArray, total: int) -> fl
     if total <= len(reference) or not len(reference):
         return threshold
     return threshold * (len(reference) / total) ** (1 / intrinsic_dimension(reference))
+
+
+def copy_rate(near_fake: int, n_fake: int, near_real: int, n_real: int) -> float:
+    """Share of copies among synthetic images, beyond what real images show by chance.
+
+    Real images of a class lie near to each other too, now and then. If synthetic images are a mixture of copies, which
+    are always near, and of new images, which are as often near as real ones, then the share of copies is
+    (p_fake - p_real) / (1 - p_real). It is 0 unless p_fake is significantly above p_real (Fisher's exact test, one
+    sided, at `SIGNIFICANCE`).
+
+    Args:
+        near_fake: synthetic images that are nearer to a training image than the threshold.
+        n_fake: synthetic images looked at.
+        near_real: the same of real images; see `real_near_counts`.
+        n_real: real images looked at.
+
+    Returns:
+        0 to 1; 0 where a side has no images, and where every real image has another one near.
+
+    Raises:
+        ValueError: a count is below 0 or above its number of images.
+    """
+    from scipy.stats import fisher_exact
+
+    if not (0 <= near_fake <= n_fake and 0 <= near_real <= n_real):
+        raise ValueError(f"{near_fake} of {n_fake} and {near_real} of {n_real} are no shares")
+    if near_fake * n_real <= near_real * n_fake:  # also where a side is empty
+        return 0.0
+    table = [[near_fake, n_fake - near_fake], [near_real, n_real - near_real]]
+    if fisher_exact(table, alternative="greater").pvalue > SIGNIFICANCE:
+        return 0.0
+    share = near_real / n_real
+    return (near_fake / n_fake - share) / (1 - share)
+
+
+def real_near_counts(
+    train_features: FloatArray, holdout_features: FloatArray | None, threshold: float
+) -> tuple[int, int, str]:
+    """How many real images are nearer to a training image than the threshold: what is usual without any copying.
+
+    Args:
+        train_features: float32 (M, d) from `pixel_features`, the training images of one class.
+        holdout_features: float32 (H, d) of images that the generator never saw, or None.
+        threshold: of `copy_threshold`.
+
+    Returns:
+        `(near, n, of)`: of is "holdout" with at least `MIN_HOLDOUT` held-out images; otherwise "train", the distinct
+        training images, each compared with the others.
+    """
+    if holdout_features is not None and len(holdout_features) >= MIN_HOLDOUT:
+        distances, _ = nearest(holdout_features, train_features)
+        return int((distances < threshold).sum()), len(distances), "holdout"
+    distinct = _distinct_rows(train_features)
+    distances, _ = nearest(distinct, distinct, exclude_self=True)
+    return int((distances < threshold).sum()), len(distances), "train"
 
 
 def _exact_winner(q: FloatArray, reference: FloatArray, rank: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:

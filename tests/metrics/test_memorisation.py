@@ -5,11 +5,14 @@ from balancegan.metrics.memorisation import (
     FALLBACK_THRESHOLD,
     MAX_SIDE,
     MEDIAN_FRACTION,
+    MIN_HOLDOUT,
+    copy_rate,
     copy_threshold,
     crowded_threshold,
     intrinsic_dimension,
     nearest,
     pixel_features,
+    real_near_counts,
 )
 
 
@@ -152,3 +155,63 @@ def test_the_threshold_shrinks_as_nearest_distances_do():
     corrected = (nearest(many, many, exclude_self=True)[0] < crowded_threshold(threshold, few, 3000)).mean()
     assert share > 0.9 and corrected < 0.25
     assert crowded_threshold(threshold, few, 100) == threshold
+
+
+def near(query, train, threshold):
+    return int((nearest(query, train)[0] < threshold).sum()), len(query)
+
+
+def test_two_halves_of_one_set_hold_no_copies():
+    """Smooth images are often near each other; what synthetic and held-out images share is no copying."""
+    features = np.random.default_rng(0).normal(size=(900, 3)).astype(np.float32)
+    train, holdout, fake = np.split(features, 3)
+    threshold = copy_threshold(train, 20)
+    near_real, n_real, of = real_near_counts(train, holdout, threshold)
+    assert of == "holdout" and n_real == 300 and near_real > 20
+    assert copy_rate(*near(fake, train, threshold), near_real, n_real) == 0.0
+    assert copy_rate(*near(fake, train, threshold), *real_near_counts(train, None, threshold)[:2]) == 0.0
+
+
+def test_only_copies():
+    train = pixel_features(random_images(100, 1, 16))
+    threshold = copy_threshold(train)
+    near_real, n_real, of = real_near_counts(train, None, threshold)
+    assert of == "train" and n_real == 100 and near_real <= 1
+    assert copy_rate(*near(train + np.float32(1e-6), train, threshold), near_real, n_real) == 1.0
+
+
+@pytest.mark.parametrize("usual", [0, 15, 45])
+def test_every_tenth_image_a_copy(usual):
+    """50 copies among 500, the others near as often as real images are (`usual` of 300)."""
+    near_fake = 50 + round(450 * usual / 300)
+    assert copy_rate(near_fake, 500, usual, 300) == pytest.approx(0.1, abs=0.005)
+
+
+def test_few_images_show_nothing():
+    assert copy_rate(1, 5, 0, 20) == 0.0
+    assert copy_rate(2, 100, 1, 100) == 0.0
+    assert copy_rate(5, 5, 0, 20) == 1.0
+
+
+def test_fewer_near_ones_than_usual_and_empty_sides():
+    assert copy_rate(3, 100, 30, 100) == 0.0
+    assert copy_rate(0, 0, 3, 10) == copy_rate(5, 5, 0, 0) == 0.0
+    with pytest.raises(ValueError, match="no shares"):
+        copy_rate(6, 5, 0, 10)
+
+
+def test_every_real_image_has_another_one_near():
+    base = pixel_features(random_images(30, 1, 16))
+    train = np.concatenate([base, base + np.float32(1e-6)])
+    near_real, n_real, _ = real_near_counts(train, None, copy_threshold(train) + 1e-3)
+    assert near_real == n_real == 60
+    assert copy_rate(60, 60, near_real, n_real) == 0.0
+
+
+def test_real_images_to_count():
+    train = pixel_features(random_images(40, 1, 16))
+    repeated = np.concatenate([train, train[:15]])
+    assert real_near_counts(repeated, train[: MIN_HOLDOUT - 1], 1e-3) == (0, 40, "train")
+    assert real_near_counts(train, train[:MIN_HOLDOUT], 1e-3) == (MIN_HOLDOUT, MIN_HOLDOUT, "holdout")
+    assert real_near_counts(train[:1], None, 1e-3) == (0, 1, "train")
+    assert real_near_counts(train[:0], None, 1e-3) == (0, 0, "train")
