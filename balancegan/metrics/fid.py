@@ -47,18 +47,11 @@ def frechet_distance(*, feats_real: Features, feats_fake: Features) -> float:
     return max(0.0, shift + spread - 2.0 * shared)  # rounding may leave -1e-12 for equal sets
 
 
-def fid_floor(feats_real: Features, seed: int) -> tuple[float, int]:
-    """What the Fréchet distance says about real images alone: one random half of the reference against the other.
+def random_halves(feats_real: Features, seed: int) -> tuple[Features, Features]:
+    """Two random halves of the (N, d) features of real images, equally large: what a measure's floor is taken from.
 
-    The distance grows as the sets shrink, whatever is in them. A value near this floor cannot be told from real
-    images by this measure; note that the halves are smaller than the sets behind the distance itself.
-
-    Args:
-        feats_real: (N, d) features of real images.
-        seed: of the random split.
-
-    Returns:
-        `(distance, images in a half)`.
+    A distance between sets grows as the sets shrink, whatever is in them. A value near the floor cannot be told from
+    real images by the measure; note that the halves are smaller than the sets behind the distance itself.
 
     Raises:
         ValueError: fewer than four rows.
@@ -67,8 +60,17 @@ def fid_floor(feats_real: Features, seed: int) -> tuple[float, int]:
         raise ValueError("two halves of two images each are the least")
     half = len(feats_real) // 2
     order = np.random.default_rng(seed).permutation(len(feats_real))
-    first, second = feats_real[order[:half]], feats_real[order[half : 2 * half]]
-    return frechet_distance(feats_real=first, feats_fake=second), half
+    return feats_real[order[:half]], feats_real[order[half : 2 * half]]
+
+
+def fid_floor(feats_real: Features, seed: int) -> tuple[float, int]:
+    """The Fréchet distance between two random halves of real images, and the images in a half.
+
+    Raises:
+        ValueError: fewer than four rows.
+    """
+    first, second = random_halves(feats_real, seed)
+    return frechet_distance(feats_real=first, feats_fake=second), len(first)
 
 
 def _root(centred: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,470 @@
+"""Do the synthetic images help? Classifiers trained with and without them, tested on real images nobody trained on.
+
+The arms differ in one thing at a time. Every arm gets the same network from the same initialisation, the same number
+of updates of the same batch size and the same learning-rate schedule, which ends near zero, so that each converges as
+far as the others. "Synthetic only" is the Classification Accuracy Score of Ravuri & Vinyals, "Classification Accuracy
+Score for Conditional Generative Models" (2019), https://arxiv.org/abs/1905.10887; the class-balanced loss is the
+balanced softmax of Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition" (2020),
+https://arxiv.org/abs/2007.10740: the logarithm of each class's number of images is added to its logit in training.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from balancegan import verdict
+from balancegan.device import memory_errors
+from balancegan.metrics.features import Images
+from balancegan.metrics.own import OwnExtractor, build_classifier, one_thread
+from balancegan.progress import Progress, silent
+
+Json = dict[str, Any]
+Labels = NDArray[np.int64]
+
+SEEDS = 3
+BATCH = 64
+UPDATES = (400, 1000)  # at least and at most on a CPU; four times the most elsewhere
+EPOCHS = 20  # over the real training images, as far as the limits allow
+TEST_SHARE = 0.3  # of the real images, where they are split here
+MIRRORED = 0.9  # flips are used where mirrored images are recognised this well, in proportion
+FLIPS_LOOK = 50  # images per class that are looked at for that
+
+MOST_SIDE = 64
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training the classifier."""
+
+    name: str
+    description: str
+    source: str  # real, both, unfiltered or fake
+    balanced: bool = True  # classes drawn equally often, or as often as they have images
+    augmented: bool = True  # flips and crops
+    adjusted: bool = False  # balanced softmax
+
+
+ARMS = (
+    Arm("real only", "Real images as they come: no balancing, no augmentation.", "real", False, False),
+    Arm("oversampling", "Real images, classes drawn equally often, with random flips and crops.", "real"),
+    Arm(
+        "balanced softmax",
+        "Real images as they come, with flips and crops, and a loss corrected for the class sizes (balanced softmax).",
+        "real",
+        balanced=False,
+        adjusted=True,
+    ),
+    Arm(
+        "real + synthetic",
+        "Real and synthetic images together, classes drawn equally often, with the same flips and crops.",
+        "both",
+    ),
+    Arm(
+        "real + synthetic, unfiltered",
+        "The same with the images that would have been delivered without the quality filter.",
+        "unfiltered",
+    ),
+    Arm(
+        "synthetic only",
+        "Synthetic images alone (Classification Accuracy Score); classes that have none keep their real ones.",
+        "fake",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images (n, C, S, S) and their classes (n,)."""
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to train and to test on.
+
+    `test` None: `real` is split anew for every seed. `delivered` (K,): how many synthetic images each class really
+    got; `fake` may hold fewer or more, and stands for them when real and synthetic images are mixed.
+    `kind`: where the test images come from (test, val, holdout, splits).
+    """
+
+    names: Sequence[str]
+    real: Pool
+    fake: Pool
+    test: Pool | None
+    kind: str
+    delivered: Sequence[int]
+    unfiltered: Pool | None = None
+
+
+def not_measured(note: str) -> Json:
+    """The document where nothing could be or should be measured."""
+    return {"measured": False, "verdict": None, "note": note, "arms": [], "warnings": []}
+
+
+def why_not(material: Material) -> str | None:
+    """Why there can be no verdict, or None."""
+    counts = np.bincount(material.real.labels, minlength=len(material.names))
+    if not len(material.fake):
+        return "There are no synthetic images to judge."
+    if (counts > 0).sum() < 2:
+        return "A classifier needs two classes with real images."
+    if material.test is not None and len(np.unique(material.test.labels)) < 2:
+        return (
+            "Whether the images help was not measured: there are no real images of two classes that the generator has "
+            "not seen. Train with --holdout, or give the data a test split."
+        )
+    if material.test is None and (counts >= 2).sum() < 2:
+        return "Whether the images help was not measured: too few real images to set some aside for testing."
+    return None
+
+
+def measure_utility(
+    material: Material,
+    *,
+    device: torch.device,
+    seeds: int = SEEDS,
+    updates: int | None = None,
+    progress: Progress = silent,
+) -> Json:
+    """Train every arm once per seed, test, and judge.
+
+    Args:
+        material: see there.
+        device: where the classifiers are trained; on a CPU each uses one core, and several are trained at once.
+        seeds: trainings of every arm.
+        updates: of each training; by default `EPOCHS` over the real images within `UPDATES`.
+        progress: called as `("classifiers", trainings done, trainings)`.
+
+    Returns:
+        The report's `utility`.
+    """
+    if reason := why_not(material):
+        return not_measured(reason)
+    pool, plans = _plans(material, seeds)
+    flips, flips_note = _flips(pool, plans[0], len(material.names), device)
+    if updates is None:
+        most = UPDATES[1] * (1 if device.type == "cpu" else 4)
+        updates = int(np.clip(EPOCHS * len(plans[0].train) // BATCH, UPDATES[0], most))
+    arms = [arm for arm in ARMS if arm.source != "unfiltered" or material.unfiltered is not None]
+    answers = _train_all(material, pool, plans, arms, updates=updates, flips=flips, device=device, progress=progress)
+    return _document(material, pool, plans, arms, answers) | {
+        "seeds": seeds,
+        "updates": updates,
+        "batch_size": BATCH,
+        "image_size": min(MOST_SIDE, max(pool.images.shape[2:])),
+        "flips": flips,
+        "flips_note": flips_note,
+    }
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Rows of the pool of real images that one seed trains on and tests on."""
+
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]
+
+
+def _plans(material: Material, seeds: int) -> tuple[Pool, list[_Plan]]:
+    """All real images in one pool, and what each seed does with them."""
+    real, test = material.real, material.test
+    if test is None:
+        return real, [_Plan(*stratified_split(real.labels, TEST_SHARE, seed)) for seed in range(seeds)]
+    pool = Pool(np.concatenate([real.images, test.images]), np.concatenate([real.labels, test.labels]))
+    rows = np.arange(len(pool))
+    return pool, [_Plan(rows[: len(real)], rows[len(real) :])] * seeds
+
+
+def stratified_split(labels: Labels, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows that stay, and `share` of every class that is set aside: one at least, but for a class of one image."""
+    rng = np.random.default_rng(seed)
+    aside = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        mine = rng.permutation(np.flatnonzero(labels == label))
+        aside[mine[: max(int(len(mine) > 1), round(share * len(mine)))]] = True
+    return np.flatnonzero(~aside), np.flatnonzero(aside)
+
+
+def _flips(pool: Pool, plan: _Plan, classes: int, device: torch.device) -> tuple[bool, str]:
+    """Whether a mirrored image is still of its class, as far as a classifier of other training images can tell."""
+    labels = pool.labels[plan.train]
+    kept, aside = stratified_split(labels, TEST_SHARE, seed=0)
+    train, rest = plan.train[kept], plan.train[_at_most(aside, labels, FLIPS_LOOK)]
+    if not len(rest):
+        return False, "Flips are left out, crops only: too few images to see whether mirrored ones keep their class."
+    classifier = OwnExtractor.fit(pool.images[train], pool.labels[train], classes, device=str(device))
+    images = pool.images[rest]
+    upright, mirrored = (
+        float((classifier.logits(x).argmax(1) == pool.labels[rest]).mean())
+        for x in (images, np.ascontiguousarray(images[..., ::-1]))
+    )
+    flips = mirrored >= MIRRORED * upright
+    seen = f"a classifier recognises {mirrored:.0%} of mirrored images, {upright:.0%} of the same ones as they are"
+    return flips, f"Flips are {'used' if flips else 'left out, crops only'}: {seen}."
+
+
+def _at_most(rows: NDArray[np.intp], labels: Labels, limit: int) -> NDArray[np.intp]:
+    """The first `limit` rows of each class."""
+    return np.concatenate([rows[labels[rows] == label][:limit] for label in np.unique(labels)])
+
+
+def _document(
+    material: Material, pool: Pool, plans: Sequence[_Plan], arms: Sequence[Arm], predicted: dict[str, Labels]
+) -> Json:
+    """Scores, differences and the verdict."""
+    names = list(material.names)
+    tested = np.unique(np.concatenate([plan.test for plan in plans]))
+    labels = pool.labels[tested]
+    answers = [verdict.Answers(arm.name, predicted[arm.name][:, tested]) for arm in arms]
+    scores = dict(zip((arm.name for arm in arms), verdict.score(answers, labels, len(names)), strict=True))
+    n_test = np.bincount(labels, minlength=len(names)).tolist()
+    rows = verdict.arms_json([arm.name for arm in arms], list(scores.values()), names)
+    for row, arm in zip(rows, arms, strict=True):
+        row |= {"title": arm.name.capitalize(), "description": arm.description}
+        row["train_images"] = dict(zip(names, _train_counts(material, pool, plans[0], arm), strict=True))
+    candidates = [arm.name for arm in arms if arm.source in ("both", "unfiltered", "fake")]
+    differences = [
+        verdict.difference_json(name, against, scores, names) for name in candidates for against in verdict.REAL_ARMS
+    ]
+    decided = verdict.judge(differences)
+    unfiltered = next((arm.name for arm in arms if arm.source == "unfiltered"), None)
+    return {
+        "measured": True,
+        "verdict": decided,
+        "headline": verdict.headline(decided, differences),
+        "rule": verdict.RULE,
+        "note": _NOTE,
+        "warnings": _warnings(material, n_test),
+        "baseline": verdict.BASELINE,
+        "candidate": verdict.CANDIDATE,
+        "test": {"kind": material.kind, "n": dict(zip(names, n_test, strict=True)), "total": len(tested)},
+        "arms": rows,
+        "differences": differences,
+        "classes": verdict.judge_classes(scores, names, n_test),
+        "unfiltered_verdict": unfiltered and verdict.judge(differences, unfiltered),
+    }
+
+
+_NOTE = (
+    "A small classifier says what these images do for a small classifier. A larger or pre-trained one may need them "
+    "less or use them better."
+)
+
+
+def _warnings(material: Material, n_test: Sequence[int]) -> list[str]:
+    found = []
+    if material.kind == "splits":
+        found.append(
+            "What the generator was trained on is not known here. If it saw the real images of this test, the "
+            "synthetic images look more useful than they are."
+        )
+    weak = [f"{name} ({n})" for name, n in zip(material.names, n_test, strict=True) if n < verdict.WEAK_TEST]
+    if weak:
+        found.append(
+            f"Few test images, so what is said of these classes is weak: {', '.join(weak)}. More real images set "
+            "aside would help more than another training."
+        )
+    return found
+
+
+def _train_counts(material: Material, pool: Pool, plan: _Plan, arm: Arm) -> list[int]:
+    """Training images per class of an arm."""
+    size = len(material.names)
+    real = np.bincount(pool.labels[plan.train], minlength=size)
+    fake = np.bincount(material.fake.labels, minlength=size)
+    counts = {
+        "real": real,
+        "both": real + np.array(material.delivered),
+        "unfiltered": real + np.array(material.delivered),
+        "fake": np.where(fake > 0, fake, real),
+    }
+    return [int(n) for n in counts[arm.source]]
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Images to draw from, and how often each is drawn (sums to 1)."""
+
+    images: Tensor  # uint8 (n, C, S, S), on the device
+    labels: Tensor  # (n,)
+    often: NDArray[np.float64]
+    log_prior: Tensor | None  # (K,) of balanced softmax
+
+
+def _train_all(
+    material: Material,
+    pool: Pool,
+    plans: Sequence[_Plan],
+    arms: Sequence[Arm],
+    *,
+    updates: int,
+    flips: bool,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, Labels]:
+    """Predicted classes (S, n) of every arm for every image of the pool; -1 where a seed does not test."""
+    classes, shape = len(material.names), pool.images.shape
+    real, fake = _shrunk(pool, device), _shrunk(material.fake, device)
+    unfiltered = _shrunk(material.unfiltered, device) if material.unfiltered else fake
+    other = {"fake": fake, "both": fake, "unfiltered": unfiltered}
+    predicted = {arm.name: np.full((len(plans), len(pool)), -1, np.int64) for arm in arms}
+    stop = threading.Event()
+
+    def work(arm: Arm, seed: int, network: nn.Module) -> tuple[str, int, Labels]:
+        if device.type == "cpu":
+            torch.set_num_threads(1)  # of this worker: as many workers as cores
+        draw = _draw(material, pool, plans[seed], arm, real, other.get(arm.source))
+        train = partial(_train, network, draw, updates=updates, seed=seed, keep_on=lambda: not stop.is_set())
+        train(augment=arm.augmented, flips=flips)
+        return arm.name, seed, _predict(network, real[0][plans[seed].test])
+
+    side = real[0].shape[-1]
+    jobs = [(arm, seed, _network(shape[1], classes, side, seed, device)) for seed in range(len(plans)) for arm in arms]
+    workers = (os.cpu_count() or 1) if device.type == "cpu" else 1
+    # One thread here too: the number is of the calling thread, and what runs on it should not compete with the workers.
+    with memory_errors(device), one_thread(), ThreadPoolExecutor(workers) as executor:
+        futures = [executor.submit(work, *job) for job in jobs]
+        try:
+            for done, future in enumerate(as_completed(futures)):
+                name, seed, found = future.result()
+                predicted[name][seed, plans[seed].test] = found
+                progress("classifiers", done + 1, len(futures))
+        except BaseException:
+            stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
+    return predicted
+
+
+def _shrunk(pool: Pool, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images of at most `MOST_SIDE` pixels as uint8, and their classes, on the device."""
+    parts = []
+    side = min(MOST_SIDE, max(pool.images.shape[2:]))
+    for start in range(0, max(1, len(pool)), 1024):
+        x = torch.from_numpy(np.ascontiguousarray(pool.images[start : start + 1024])).to(device)
+        if len(x) and x.shape[2:] != (side, side):
+            x = functional.interpolate(
+                x.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
+            )
+            x = x.round().clamp(0, 255).byte()
+        parts.append(x)
+    return torch.cat(parts), torch.from_numpy(pool.labels.astype(np.int64)).to(device)
+
+
+def _network(channels: int, classes: int, side: int, seed: int, device: torch.device) -> nn.Module:
+    """The classifier of a seed: the same start for every arm."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_classifier(channels, classes, side).to(device)
+
+
+def _draw(
+    material: Material,
+    pool: Pool,
+    plan: _Plan,
+    arm: Arm,
+    real: tuple[Tensor, Tensor],
+    fake: tuple[Tensor, Tensor] | None,
+) -> _Draw:
+    """What an arm draws from.
+
+    Where real and synthetic images are mixed, a class's share of real draws is the share of real images in the
+    delivered folder, however many of the synthetic ones are at hand.
+    """
+    classes = len(material.names)
+    rows = torch.from_numpy(plan.train).to(real[0].device)
+    images, labels = real[0][rows], real[1][rows]
+    n_real = np.bincount(pool.labels[plan.train], minlength=classes).astype(np.float64)
+    mass = n_real.copy() if not arm.balanced else (n_real > 0).astype(np.float64)  # of each class
+    mine = labels.cpu().numpy()
+    often = (mass / np.maximum(n_real, 1))[mine]
+    if fake is not None:
+        theirs = fake[1].cpu().numpy()
+        n_fake = np.bincount(theirs, minlength=classes).astype(np.float64)
+        delivered = np.where(n_fake > 0, np.array(material.delivered, np.float64), 0.0)
+        share = delivered / np.maximum(n_real + delivered, 1) if arm.source != "fake" else (n_fake > 0).astype(float)
+        mass = np.maximum(mass, (n_fake > 0).astype(np.float64) * (share > 0))
+        often = np.concatenate(
+            [(mass * (1 - share) / np.maximum(n_real, 1))[mine], (mass * share / np.maximum(n_fake, 1))[theirs]]
+        )
+        images, labels = torch.cat([images, fake[0]]), torch.cat([labels, fake[1]])
+    prior = torch.from_numpy(np.log(np.maximum(n_real, 1e-6))).float().to(images.device) if arm.adjusted else None
+    return _Draw(images, labels, often / often.sum(), prior)
+
+
+def _train(
+    network: nn.Module,
+    draw: _Draw,
+    *,
+    updates: int,
+    seed: int,
+    augment: bool,
+    flips: bool,
+    keep_on: Callable[[], bool],
+) -> None:
+    """AdamW under a one-cycle schedule that ends near zero, as for the classifier behind the `own` features."""
+    rng = np.random.default_rng([seed, 1])
+    chosen = rng.choice(len(draw.often), size=(updates, BATCH), p=draw.often)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(2, updates + 1))
+    network.train()
+    for rows in torch.from_numpy(chosen):
+        if not keep_on():
+            return
+        rows = rows.to(draw.images.device)
+        x = draw.images[rows].float() / 127.5 - 1.0  # (B, C, S, S)
+        logits = network(flipped_and_cropped(x, rng, flips=flips) if augment else x)
+        if draw.log_prior is not None:
+            logits = logits + draw.log_prior
+        optimiser.zero_grad(set_to_none=True)
+        functional.cross_entropy(logits, draw.labels[rows]).backward()
+        optimiser.step()
+        schedule.step()
+
+
+def flipped_and_cropped(x: Tensor, rng: np.random.Generator, *, flips: bool) -> Tensor:
+    """Each image mirrored with probability one half (if `flips`) and moved by up to an eighth of its side.
+
+    Args:
+        x: (B, C, S, S) float; what moves in from outside repeats the edge.
+        rng: of the choices.
+        flips: whether to mirror.
+    """
+    size, side = len(x), x.shape[-1]
+    reach = side // 8
+    offsets = torch.from_numpy(rng.integers(0, 2 * reach + 1, size=(2, size, 1))).to(x.device)
+    mirrored = torch.from_numpy(rng.random((size, 1)) < 0.5).to(x.device) & flips
+    along = torch.arange(side, device=x.device)[None]
+    rows = offsets[0] + along  # (B, S)
+    cols = offsets[1] + torch.where(mirrored, side - 1 - along, along)
+    padded = functional.pad(x, (reach, reach, reach, reach), mode="replicate")
+    images = torch.arange(size, device=x.device)[:, None, None]
+    return padded[images, :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)  # BSSC -> BCSS
+
+
+def _predict(network: nn.Module, images: Tensor) -> Labels:
+    """The likeliest class of each image uint8 (n, C, S, S)."""
+    network.eval()
+    with torch.inference_mode():
+        parts = [network(x.float() / 127.5 - 1.0).argmax(1) for x in images.split(256)]
+    return torch.cat(parts).cpu().numpy().astype(np.int64)
