@@ -1,0 +1,138 @@
+"""Many dimensions on two: t-SNE, for looking at, not for measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_POINTS = 5
+"""Fewer points have no neighbourhoods to keep."""
+
+PERPLEXITY = 30.0
+COMPONENTS = 50
+"""Principal components that t-SNE starts from."""
+
+CAVEAT = (
+    "t-SNE keeps neighbours together. Distances between clusters, their sizes and densities mean little, and another "
+    "seed gives another picture."
+)
+
+Floats = NDArray[np.floating[Any]]
+Json = dict[str, Any]
+
+
+def tsne(features: Floats, seed: int = 0) -> NDArray[np.float32]:
+    """Two coordinates per row, the same for the same rows and seed.
+
+    van der Maaten & Hinton (2008), scikit-learn's, started from the first two principal components. Every feature is
+    standardised first, and at most `COMPONENTS` principal components are kept.
+
+    Args:
+        features: (n, d), finite.
+        seed: of scikit-learn's random numbers.
+
+    Returns:
+        float32 (n, 2); all zero when the rows are all alike.
+
+    Raises:
+        ValueError: fewer than `MIN_POINTS` rows.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    n = len(features)
+    if n < MIN_POINTS:
+        raise ValueError(f"{n} points cannot be laid out, t-SNE needs {MIN_POINTS}")
+    x = features.reshape(n, -1).astype(np.float64)
+    spread = x.std(axis=0)
+    varied = spread > 1e-12 * np.abs(x).max(initial=1.0)  # a feature of one value only is no feature
+    if not varied.any():
+        return np.zeros((n, 2), np.float32)
+    x = (x[:, varied] - x[:, varied].mean(axis=0)) / spread[varied]
+    if x.shape[1] == 1:
+        x = np.concatenate([x, np.zeros_like(x)], axis=1)  # the start needs two components
+    x = PCA(min(COMPONENTS, *x.shape), random_state=seed).fit_transform(x)
+    layout = TSNE(2, perplexity=min(PERPLEXITY, (n - 1) / 3), init="pca", random_state=seed)
+    return layout.fit_transform(x.astype(np.float32)).astype(np.float32)
+
+
+def equal_shares(counts: Sequence[int], limit: int) -> list[int]:
+    """How many of each group to take, at most `limit` together: alike, and what small groups leave goes to the others.
+
+    Where `limit` is smaller than the number of groups that have any, only the largest get one each.
+    """
+    taken, left = [0] * len(counts), limit
+    waiting = sorted((n, i) for i, n in enumerate(counts) if n > 0)
+    for rank, (n, i) in enumerate(waiting):  # the smallest first
+        share = left // (len(waiting) - rank)
+        taken[i] = min(n, share)
+        left -= taken[i]
+    return taken
+
+
+def feature_embedding(
+    names: Sequence[str],
+    feats_real: Sequence[Floats],
+    feats_fake: Sequence[Floats],
+    seed: int = 0,
+    limit: int = 600,
+    *,
+    features: str = "the features behind FID",
+) -> Json | None:
+    """Real and synthetic images side by side in the features' space, as SGBGAN's Fig. 11.
+
+    Args:
+        names: of the classes.
+        feats_real: per class, (n, d) of real images; may be empty.
+        feats_fake: per class, (m, d) of synthetic images; may be empty.
+        seed: of the choice of images and of t-SNE.
+        limit: points at most. Classes get equal shares of it, and in a class that has both, real and synthetic images
+            get equal numbers as far as there are as many.
+        features: what they are, in words, for the caption.
+
+    Returns:
+        `{id, title, caption, x, y, label, fake}`, a document of the report; None with fewer than `MIN_POINTS` points.
+    """
+    rng = np.random.default_rng(seed)
+    rows: list[Floats] = []
+    labels: list[int] = []
+    fakes: list[bool] = []
+    shares = equal_shares([len(r) + len(f) for r, f in zip(feats_real, feats_fake, strict=True)], limit)
+    for label, share in enumerate(shares):
+        both = (feats_real[label], feats_fake[label])
+        for is_fake, (group, n) in enumerate(zip(both, equal_shares([len(g) for g in both], share), strict=True)):
+            if not n:
+                continue
+            rows.append(group[np.sort(rng.choice(len(group), n, replace=False))])
+            labels += [label] * n
+            fakes += [bool(is_fake)] * n
+    if len(labels) < MIN_POINTS:
+        return None
+    n_real, n_fake = len(fakes) - sum(fakes), sum(fakes)
+    caption = (
+        f"t-SNE of {features}, {n_real:,} real (●) and {n_fake:,} synthetic images (×), coloured by class, as many of "
+        f"each class as there are up to an equal share. Where × and ● of one colour mix, the two look alike to these "
+        f"features; × away from all ● are unlike any real image. {CAVEAT}"
+    )
+    layout = tsne(np.concatenate(rows), seed)
+    return embedding_json("features", "Real and synthetic images in feature space", caption, layout, labels, fakes)
+
+
+def embedding_json(
+    id: str, title: str, caption: str, layout: Floats, labels: Sequence[int], fakes: Sequence[bool]
+) -> Json:
+    """A scatter plot as the report's document has it, coordinates to a thousandth of the layout's half width."""
+    scale = float(np.abs(layout).max(initial=0.0)) or 1.0
+    x, y = ([round(float(v), 3) for v in column] for column in (layout / scale).T)
+    return {
+        "id": id,
+        "title": title,
+        "caption": caption,
+        "x": x,
+        "y": y,
+        "label": [int(label) for label in labels],
+        "fake": [bool(fake) for fake in fakes],
+    }
