@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ from PIL import Image
 from balancegan.data.scan import printable
 from balancegan.grid import PAPER, grid_image, png_bytes
 from balancegan.report.compute import Json
+from balancegan.report.plot import canvas, chart_style
 
 # Okabe and Ito's colours, which the usual kinds of colour blindness keep apart, with markers for print without colour.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -34,16 +33,6 @@ NARROW_BARS = 48  # up to so many bars a chart stands beside others
 SHEET_WIDTH = 1180  # px: what fits the page without being scaled, which would spoil pixels and text
 BAND_GAP = 14  # px between the pieces of a sheet
 MAX_TILE = 128  # px of a sample's longer side: larger images are reduced to keep the page small
-_RC: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.parse_math": False,  # a class may be called "$x"
-    "text.usetex": False,
-    "pdf.fonttype": 42,  # journals refuse type 3 fonts
-    "svg.hashsalt": "balancegan",  # the same document gives the same file
-}
 _NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 
@@ -76,7 +65,7 @@ class Figure:
 
 def draw_charts(document: Json) -> list[Figure]:
     """Every chart of the comparison: with several imbalance rates lines first, then bars per rate and measure."""
-    with _style():
+    with chart_style():
         table = document["table"]
         lines = [_lines(document, m) for m in table[0]["measures"]] if len(table) > 1 else []
         return lines + [_bars(document, entry, measure) for entry in table for measure in entry["measures"]]
@@ -141,7 +130,8 @@ def _bars(document: Json, entry: Json, measure: str) -> Figure:
     chosen = shown_columns(document, part["columns"], counts_at(document, entry["ir"]))
     columns = [part["columns"][i] for i in chosen]
     wide = len(chosen) * len(part["rows"]) > NARROW_BARS
-    figure, axis = _canvas((11.6, 3.2) if wide else (4.0, 3.1))
+    figure, axes = canvas(*((11.6, 3.2) if wide else (4.0, 3.1)))
+    axis = axes[0, 0]
     width = 0.84 / max(1, len(part["rows"]))
     for k, row in enumerate(part["rows"]):
         x = np.arange(len(chosen)) - 0.42 + width * (k + 0.5)
@@ -177,7 +167,8 @@ def _lines(document: Json, measure: str) -> Figure:
         ((rate, entry) for rate, entry in zip(rates, document["table"], strict=True) if rate),
         key=lambda pair: pair[0],
     )
-    figure, axis = _canvas((4.0, 3.1))
+    figure, axes = canvas(4.0, 3.1)
+    axis = axes[0, 0]
     for k, method in enumerate(document["methods"]):
         values = [_minority(entry["measures"][measure], method) for _, entry in entries]
         mean, std = _values(values, measure)
@@ -236,27 +227,6 @@ def _short(text: str, limit: int) -> str:
     """A name on one line with at most `limit` characters."""
     text = printable(" ".join(text.split()))
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """The charts' look; letters that the font lacks become boxes without a warning each."""
-    import matplotlib
-
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()  # not what the user's own matplotlibrc says
-        matplotlib.rcParams.update(_RC)
-        warnings.filterwarnings("ignore", message="Glyph")
-        yield
-
-
-def _canvas(inches: tuple[float, float]) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Plot
-
-    plot = Plot(figsize=inches, layout="constrained")
-    FigureCanvasAgg(plot)
-    return plot, plot.subplots()
 
 
 def _finish(plot: Any, axis: Any, kind: str, ir: float | None, measure: str) -> Figure:

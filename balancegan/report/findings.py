@@ -6,6 +6,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
+NOT_ASKED = "Not asked for."
+"""Why a measure is null that `--metrics` left out."""
+
 MIN_REFERENCE = 10
 """A class is compared with its held-out images when there are this many, otherwise with its training images; with
 fewer images than this on either side no FID is given."""
@@ -25,8 +28,14 @@ NOISY = 1.35
 MANY_REJECTED = 0.5
 """When the copy filter drops more than this share of a class's samples, the reader is told."""
 
-USUAL_COPY_RATE = 0.03
-"""The copy threshold is the first percentile of real distances, so a few "copies" in a hundred are no sign of any."""
+COLLAPSED = 0.25
+"""Low diversity below this fraction of what real pairs differ is called mode collapse."""
+
+REFERENCES = {"holdout": "held-out", "train": "training", "real": "real"}
+"""What the images that a class is compared with are called."""
+
+NARROW = (0.8, 0.5)
+"""Precision at least the first and recall below the second: typical images, and few kinds of them."""
 
 
 def findings(document: Json) -> list[Json]:
@@ -35,6 +44,7 @@ def findings(document: Json) -> list[Json]:
     found += [_finding("warning", None, text) for text in document["warnings"]]
     if not document["extractor"]["comparable"]:
         found.append(_finding("note", None, document["extractor"]["note"]))
+    found += [_finding("warning", None, text) for text in document["utility"].get("warnings", ())]
     found.append(_finding("note", None, document["utility"]["note"]))
     return sorted(found, key=lambda finding: ("warning", "note", "good").index(finding["level"]))
 
@@ -43,16 +53,21 @@ def _delivery(document: Json) -> list[Json]:
     short = [row for row in document["classes"] if row["synthetic"] < row["requested"]]
     found = [_finding("warning", row["name"], _shortfall(row)) for row in short]
     for row in document["classes"]:
-        share = row["rejected"] / max(1, row["rejected"] + row["synthetic"])
-        if row["synthetic"] and share > MANY_REJECTED:
+        samples = max(1, row["rejected"] + row["synthetic"])
+        copies = (row["rejected"] - row["refused"]) / samples
+        if row["synthetic"] and copies > MANY_REJECTED:
             text = (
-                f"{_percent(share)} of the samples were dropped as near-copies of training images or of one another: "
+                f"{_percent(copies)} of the samples were dropped as near-copies of training images or of one another: "
                 "the generator has learned much of this class by heart."
             )
             found.append(_finding("warning", row["name"], text))
+        if row["refused"]:
+            level = "warning" if row["refused"] / samples > MANY_REJECTED else "note"
+            text = f"The quality filter dropped {_percent(row['refused'] / samples)} of the samples."
+            found.append(_finding(level, row["name"], text))
     if not document["complete"] and not short:
         found.append(_finding("warning", None, "The balanced folder is not complete."))
-    if document["complete"] and document["num_synthetic"]:
+    if document["complete"] and document["num_synthetic"] and document["delivered"]:
         text = "Every class has the number of images asked for; their number says nothing about their quality."
         found.append(_finding("good", None, text))
     return found
@@ -72,7 +87,9 @@ def _class_findings(row: Json) -> list[Json]:
 
 def _size_findings(row: Json) -> list[Json]:
     """What the number of images allows FID to say."""
-    kind = "held-out" if row["reference"] == "holdout" else "training"
+    kind = REFERENCES[row["reference"]]
+    if row["fid"] is None and row["reasons"].get("fid") == NOT_ASKED:
+        return []
     if row["fid"] is None:
         sizes = f"{row['n_real']} {kind} and {row['n_fake']} synthetic images"
         return [_finding("note", row["name"], f"FID would rest on {sizes}: too few to mean anything.")]
@@ -91,36 +108,52 @@ def _size_findings(row: Json) -> list[Json]:
 
 
 def _diversity_findings(row: Json) -> list[Json]:
+    found = [_finding("warning", row["name"], text) for text in (_within(row), _manifold(row)) if text]
+    return found[:1]  # they say the same
+
+
+def _within(row: Json) -> str | None:
+    """What pairs of images inside each set say."""
     real, fake = row["ssim_within_real"], row["ssim_within_fake"]
     if real is None or fake is None or real >= 1.0:
-        return []
+        return None
     ratio = (1.0 - fake) / (1.0 - real)
     ssim = f"SSIM within the synthetic images is {fake:.2f}, within the real ones {real:.2f}"
     spread = f"spread {row['spread_fake']:.2f} against {row['spread_real']:.2f}"
     narrow = row["spread_fake"] < LOW_DIVERSITY * row["spread_real"]
+    if ratio < COLLAPSED:
+        return f"Mode collapse: the synthetic images are nearly all alike ({ssim})."
     if ratio < LOW_DIVERSITY:
-        text = f"Low diversity: the synthetic images resemble each other far more than real ones do ({ssim})."
-    elif narrow and fake < real:
-        text = f"The synthetic images are alike in the large and noisy in the small ({spread}; {ssim}): train longer."
-    elif narrow:
-        text = f"Low diversity: the synthetic images differ far less than real ones do ({spread})."
-    elif ratio > NOISY:
-        text = f"The synthetic images resemble each other far less than real ones do ({ssim}): look for noise."
-    else:
-        return []
-    return [_finding("warning", row["name"], text)]
+        return f"Low diversity: the synthetic images resemble each other far more than real ones do ({ssim})."
+    if narrow and fake < real:
+        return f"The synthetic images are alike in the large and noisy in the small ({spread}; {ssim}): train longer."
+    if narrow:
+        return f"Low diversity: the synthetic images differ far less than real ones do ({spread})."
+    if ratio > NOISY:
+        return f"The synthetic images resemble each other far less than real ones do ({ssim}): look for noise."
+    return None
+
+
+def _manifold(row: Json) -> str | None:
+    """What the neighbourhoods of both sets say."""
+    precision, recall = row["precision"], row["recall"]
+    if precision is None or row["prdc_n"] < FEW_IMAGES or precision < NARROW[0] or recall >= NARROW[1]:
+        return None
+    return (
+        f"Low diversity: {_percent(precision)} of the synthetic images lie among the real ones, but only "
+        f"{_percent(recall)} of the real ones among them."
+    )
 
 
 def _copy_findings(row: Json) -> list[Json]:
-    rate, held = row["copy_rate"], row["copy_rate_holdout"]
-    if rate is None or rate == 0.0:
+    if not row["copy_rate"]:
         return []
-    text = f"{_percent(rate)} of the synthetic images are closer to a training image than real ones are to each other"
-    if held is not None:
-        text += f" (of {row['n_holdout']} held-out real images: {_percent(held)})"
-    # Near-duplicates among the real images push both rates up, so held-out images set what is normal.
-    level = "warning" if rate > max(USUAL_COPY_RATE, 2 * (held or 0.0)) else "note"
-    return [_finding(level, row["name"], f"Copies: {text}. Look at the closest pairs below.")]
+    usual = f"{_percent(row['near_rate_real'])} of {REFERENCES[row['near_rate_real_of']]} images do"
+    text = (
+        f"Copies: {_percent(row['near_rate'])} of the synthetic images lie nearly on a training image ({usual}), so "
+        f"about {_percent(row['copy_rate'])} are copies. Look at the closest pairs below."
+    )
+    return [_finding("warning", row["name"], text)]
 
 
 def _finding(level: str, name: str | None, text: str) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,15 +70,19 @@ def sheet(images: Images, *, limit: int = 32, seed: int = 0) -> Sheet | None:
     if not len(images):
         return None
     chosen = images if len(images) <= limit else images[np.random.default_rng(seed).permutation(len(images))[:limit]]
-    tiles = [_tile(image) for image in chosen]
+    return contact_sheet([tile(image) for image in chosen])
+
+
+def contact_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int = COLUMNS) -> Sheet:
+    """Tiles of one size, (h, w, 3) each and at least one, in rows of up to `columns`."""
     height, width = tiles[0].shape[:2]
-    columns = min(COLUMNS, len(tiles))
+    columns = min(columns, len(tiles))
     rows = math.ceil(len(tiles) / columns)
     # An alpha channel keeps gaps and the end of the last row transparent, on light and dark pages.
     canvas = np.zeros((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 4), np.uint8)
-    for index, tile in enumerate(tiles):
+    for index, pixels in enumerate(tiles):
         top, left = (index // columns) * (height + GAP), (index % columns) * (width + GAP)
-        canvas[top : top + height, left : left + width, :3] = tile
+        canvas[top : top + height, left : left + width, :3] = pixels
         canvas[top : top + height, left : left + width, 3] = 255
     return Sheet(_png(canvas), len(tiles), canvas.shape[1], canvas.shape[0])
 
@@ -85,8 +90,8 @@ def sheet(images: Images, *, limit: int = 32, seed: int = 0) -> Sheet | None:
 def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: int) -> ClassPictures:
     pairs = tuple(
         Pair(
-            fake=_png(_tile(images.fake[pair["fake"]])),
-            real=_png(_tile(images.real_train[pair["train"]])),
+            fake=_png(tile(images.fake[pair["fake"]])),
+            real=_png(tile(images.real_train[pair["train"]])),
             distance=pair["distance"],
             chosen=pair["chosen"],
         )
@@ -99,7 +104,7 @@ def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: 
     )
 
 
-def _tile(image: Images) -> NDArray[np.uint8]:
+def tile(image: Images) -> NDArray[np.uint8]:
     """uint8 (C, H, W) -> (h, w, 3) at the size shown."""
     from PIL import Image
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
@@ -11,7 +14,12 @@ from markupsafe import Markup, escape
 from balancegan.data.scan import printable
 from balancegan.metrics.memorisation import MAX_SIDE
 from balancegan.report.charts import loss_curves
+from balancegan.report.filmstrip import Frame, Strip
+from balancegan.report.findings import REFERENCES
+from balancegan.report.measures_view import complete_overall, complete_row, distance_charts, reasons
 from balancegan.report.pictures import ClassPictures
+from balancegan.report.scatter import FAKE_MARK, REAL_MARK, class_tone, scatters
+from balancegan.report.utility_view import MANY_CLASSES, utility_view
 from balancegan.text import significant
 
 if TYPE_CHECKING:
@@ -20,31 +28,70 @@ if TYPE_CHECKING:
 DASH = "–"
 
 
-def render_html(document: dict[str, Any], pictures: Sequence[ClassPictures]) -> str:
-    """The page as text. It loads nothing: styles are inside, pictures are data URIs, and there are no scripts.
+def render_html(
+    document: dict[str, Any],
+    pictures: Sequence[ClassPictures],
+    *,
+    strips: Sequence[Strip] = (),
+    frames: Sequence[Frame] = (),
+) -> str:
+    """The page as text. It loads nothing: styles and one script are inside, pictures are data URIs.
+
+    The script only adds comfort (tables that sort, a slider); its hash in the page's security policy keeps every other
+    script from running.
 
     Args:
-        document: from `compute_report`.
+        document: from `compute_report`. Missing keys count as not measured.
         pictures: from `draw_pictures`, in the order of the document's classes.
+        strips: from `draw_strips`.
+        frames: from `draw_frames`.
     """
-    rows = document["classes"]
-    largest = max((row["real"] + row["synthetic"] for row in rows), default=0)
+    rows = [complete_row(row) for row in document["classes"]]
     general = [f for f in document["findings"] if f["class"] is None or f["level"] == "warning"]
-    return (
-        environment()
-        .get_template("template.html.j2")
-        .render(
-            doc=document,
-            rows=list(zip(rows, pictures, strict=True)),
-            largest=max(1, largest),
-            general=general,
-            class_notes=[f for f in document["findings"] if f not in general],
-            short=[row["name"] for row in rows if row["synthetic"] < row["requested"]],
-            curves=loss_curves(document["history"]),
-            copy_side=MAX_SIDE,
-            settings=flat(document["settings"]),
-        )
+    plots = scatters(document.get("embeddings") or [], [row["name"] for row in rows])
+    env = environment()
+    return env.get_template("template.html.j2").render(
+        doc={"delivered": True, **document},
+        kinds=REFERENCES,
+        run=document.get("origin", "run") == "run",
+        rows=list(zip(rows, pictures, strict=True)),
+        overall=complete_overall(document["overall"]),
+        largest=max(1, *(row["real"] + row["synthetic"] for row in rows), 1),
+        general=general,
+        class_notes=[f for f in document["findings"] if f not in general],
+        short=[row["name"] for row in rows if row["synthetic"] < row["requested"]],
+        utility=utility_view(document),
+        many=MANY_CLASSES,
+        shortcuts=document.get("shortcuts") or [],
+        charts=distance_charts(rows),
+        neighbours=sorted({row["prdc_k"] for row in rows if row["prdc_k"] is not None}),
+        reasons=reasons,
+        plots=plots,
+        shown_labels=sorted({label for plot in plots for label in plot.labels if 0 <= label < len(rows)}),
+        tone=class_tone,
+        marks={"real": REAL_MARK, "fake": FAKE_MARK},
+        strips=strips,
+        frames=frames,
+        curves=loss_curves(document["history"]),
+        copy_side=MAX_SIDE,
+        settings=flat(document["settings"]),
+        script=_script(env),
     )
+
+
+@dataclass(frozen=True)
+class _Script:
+    """The page's script, and the source expression that allows it and no other."""
+
+    text: Markup
+    source: Markup
+
+
+def _script(env: Environment) -> _Script:
+    assert env.loader is not None
+    text = env.loader.get_source(env, "script.js")[0].replace("\r\n", "\n")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return _Script(Markup(text), Markup(f"'sha256-{digest}'"))
 
 
 def environment() -> Environment:
@@ -59,7 +106,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    env.filters |= {"count": _count, "number": _number, "percent": _percent, "rate": rate, "code": _code}
+    env.filters |= {"count": _count, "number": _number, "percent": _percent, "points": _points, "rate": rate}
+    env.filters |= {"code": _code, "breakable": _breakable}
     return env
 
 
@@ -75,13 +123,21 @@ def _count(value: int | None) -> str:
 
 def _number(value: float | None) -> str:
     """Three significant digits, without exponents."""
-    return DASH if value is None else significant(value)
+    return DASH if value is None else significant(value).replace("-", "−")
 
 
 def _percent(value: float | None) -> str:
     if value is None:
         return DASH
     return "<0.1%" if 0 < value < 0.001 else f"{value:.1%}"
+
+
+def _points(value: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    if value is None:
+        return DASH
+    points = round(100 * value, 1)
+    return "0.0" if points == 0 else f"{points:+.1f}".replace("-", "−")
 
 
 def rate(value: float | None) -> str:
@@ -94,6 +150,11 @@ def rate(value: float | None) -> str:
 def _code(text: str) -> Markup:
     """Text with its `quoted commands` set as code; everything else is escaped."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))
+
+
+def _breakable(text: str) -> Markup:
+    """A name that may break after the signs which join its words, where the browser would not."""
+    return Markup(re.sub(r"([_./-])(?=\w)", r"\1<wbr>", str(escape(printable(text)))))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -9,6 +9,9 @@ from balancegan.files import disk_errors, write_atomic, write_json
 from balancegan.metrics.features import Extractor
 from balancegan.progress import Progress, silent
 from balancegan.report.compute import ReportInput, compute_report
+from balancegan.report.figures import write_figures
+from balancegan.report.filmstrip import draw_frames, draw_strips
+from balancegan.report.measures import METRICS
 from balancegan.report.pictures import draw_pictures
 from balancegan.report.render import render_html
 
@@ -20,17 +23,37 @@ def write_report(
     *,
     seed: int = 0,
     max_images: int = 2000,
+    metrics: frozenset[str] = frozenset(METRICS),
     progress: Progress = silent,
+    figures: Path | None = None,
 ) -> dict[str, Any]:
     """Compute the report and write `report.json` and `report.html` into `out_dir`, each file whole or not at all.
+
+    Args:
+        inp: images, counts and circumstances.
+        extractor: gives the features of the measures.
+        out_dir: where the files go; it is made when it is missing.
+        seed: of every random choice.
+        max_images: per class and set that enter a measure.
+        metrics: of `METRICS`, which to measure.
+        progress: called as `("report", done, classes)`.
+        figures: a folder for the figures as PNG and SVG files; none are written without it.
 
     Raises:
         DiskError: the folder cannot be written.
     """
-    document = compute_report(inp, extractor, seed=seed, max_images=max_images, progress=progress)
-    page = render_html(document, draw_pictures(inp, document, seed=seed))
+    document = compute_report(inp, extractor, seed=seed, max_images=max_images, metrics=metrics, progress=progress)
+    extras = inp.extras
+    page = render_html(
+        document,
+        draw_pictures(inp, document, seed=seed),
+        strips=draw_strips(extras.interpolation if extras else None, [row["name"] for row in document["classes"]]),
+        frames=draw_frames(extras.frames if extras else ()),
+    )
     with disk_errors(f"write the report to {out_dir}"):
         out_dir.mkdir(parents=True, exist_ok=True)
         write_json(out_dir / "report.json", document)
         write_atomic(out_dir / "report.html", page)
+    if figures is not None:
+        write_figures(inp, document, figures)
     return document

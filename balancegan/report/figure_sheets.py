@@ -1,0 +1,83 @@
+"""Sheets of images as matplotlib figures, whose text has fonts for names in any script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from balancegan.data.scan import printable
+from balancegan.report.compute import ClassImages, Images, Json, ReportInput
+from balancegan.report.pictures import GAP, tile
+from balancegan.report.plot import canvas
+
+SHOWN = 6  # images of a kind and class
+MAX_CLASSES = 40  # further ones would make a picture that no program shows
+_INCHES = 0.5  # of one image
+
+
+def sample_sheet(inp: ReportInput, document: Json, *, seed: int = 0) -> Any | None:
+    """A row per class with synthetic images: real ones, synthetic ones, and the training image nearest to each.
+
+    None when no class has synthetic images.
+    """
+    found = [(images, row) for images, row in zip(inp.classes, document["classes"], strict=True) if len(images.fake)]
+    rows = [(images.name, _kinds(images, row, seed + k)) for k, (images, row) in enumerate(found[:MAX_CLASSES])]
+    titles = ("real, random", "synthetic", "nearest real training image")
+    return _sheet(rows, titles, SHOWN, "Samples per class")
+
+
+def interpolation_sheet(inp: ReportInput) -> Any | None:
+    """The walks between two latents, a row per class; None when there are none."""
+    walks = inp.extras.interpolation if inp.extras else None
+    if walks is None or not walks.size:
+        return None
+    by_class = len(walks) == len(inp.classes)
+    names = [images.name for images in inp.classes] if by_class else ["all classes"] * len(walks)
+    rows = [(name, [row]) for name, row in zip(names, walks, strict=True)]
+    return _sheet(rows[:MAX_CLASSES], ("",), walks.shape[1], "From one latent to another")
+
+
+def _kinds(images: ClassImages, row: Json, seed: int) -> list[Images]:
+    """Real, synthetic and nearest images; the last two are the pairs of the document, in the same order."""
+    real = images.real_train if len(images.real_train) else images.real_holdout
+    order = np.random.default_rng(seed).permutation(len(real))[:SHOWN]
+    pairs = sorted(row.get("pairs") or (), key=lambda pair: pair["chosen"] != "random")[:SHOWN]
+    if not pairs:
+        return [real[order], images.fake[:SHOWN], images.real_train[:0]]
+    return [
+        real[order],
+        images.fake[[pair["fake"] for pair in pairs]],
+        images.real_train[[pair["train"] for pair in pairs]],
+    ]
+
+
+def _sheet(rows: Sequence[tuple[str, list[Images]]], titles: Sequence[str], shown: int, title: str) -> Any | None:
+    if not rows:
+        return None
+    figure, axes = canvas(
+        1.2 + _INCHES * shown * len(titles), 0.8 + (_INCHES + 0.06) * len(rows), len(rows), len(titles)
+    )
+    figure.suptitle(title)
+    for line, (name, kinds) in zip(axes, rows, strict=True):
+        for axis, images in zip(line, kinds, strict=True):
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if len(images):
+                axis.imshow(_row(images, shown), interpolation="nearest")
+        text = printable(" ".join(name.split()))
+        line[0].set_ylabel(text if len(text) <= 18 else text[:17] + "…", rotation=0, ha="right", va="center")
+    for axis, head in zip(axes[0], titles, strict=True):
+        axis.set_title(head)
+    return figure
+
+
+def _row(images: Images, columns: int) -> np.ndarray:
+    """uint8 (n, C, H, W) -> (h, w, 3): side by side on white, as wide as `columns` images."""
+    tiles = [tile(image) for image in images[:columns]]
+    height, width = tiles[0].shape[:2]
+    paper = np.full((height, columns * (width + GAP) - GAP, 3), 255, np.uint8)
+    for k, pixels in enumerate(tiles):
+        paper[:, k * (width + GAP) : k * (width + GAP) + width] = pixels
+    return paper

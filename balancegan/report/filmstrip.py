@@ -1,0 +1,102 @@
+"""Pictures over one dimension: walks between latents, and frames from the training."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from balancegan.report.compute import Images
+from balancegan.report.pictures import Sheet, contact_sheet, tile
+
+MAX_FRAMES = 12
+MAX_WIDTH = 720  # px of a frame: what a page shows of it
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The images between two latents in one row; `is_class` is false when `name` stands for all classes."""
+
+    name: str
+    sheet: Sheet
+    is_class: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The fixed-seed samples at one step; those to `keep` are shown on paper and without a script."""
+
+    step: int
+    uri: str
+    width: int
+    height: int
+    keep: bool
+
+
+def draw_strips(interpolation: Images | None, names: Sequence[str]) -> list[Strip]:
+    """One row of pictures per class, or a single one for a method without classes.
+
+    Args:
+        interpolation: uint8 (K, M, C, S, S), or None.
+        names: of the classes, K of them; with another number the rows are about all classes.
+    """
+    if interpolation is None or not interpolation.size:
+        return []
+    by_class = len(interpolation) == len(names)
+    return [
+        Strip(
+            names[k] if by_class else "All classes",
+            contact_sheet([tile(image) for image in row], columns=len(row)),
+            by_class,
+        )
+        for k, row in enumerate(interpolation)
+    ]
+
+
+def draw_frames(frames: Sequence[tuple[int, Path]]) -> list[Frame]:
+    """At most `MAX_FRAMES` of the pictures, evenly over their order with the first and the last.
+
+    Files that are missing or damaged are left out.
+
+    Args:
+        frames: (step, file).
+    """
+    readable = [(step, path) for step, path in sorted(frames) if _readable(path)]
+    last = len(readable) - 1
+    count = min(MAX_FRAMES, len(readable))
+    chosen = [readable[round(k * last / max(1, count - 1))] for k in range(count)]
+    drawn = [(step, shrunk) for step, path in chosen if (shrunk := _shrunk(path))]
+    kept = {0, (len(drawn) - 1) // 2, len(drawn) - 1}
+    return [Frame(step, *shrunk, k in kept) for k, (step, shrunk) in enumerate(drawn)]
+
+
+def _readable(path: Path) -> bool:
+    """Whether the file opens as a picture; its pixels are not read yet."""
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return True
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
+
+
+def _shrunk(path: Path) -> tuple[str, int, int] | None:
+    """A picture of at most `MAX_WIDTH` as a data URI with its size; None when it cannot be read."""
+    from PIL import Image, features
+
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # a run that is still training, or was stopped while it wrote
+    if picture.width > MAX_WIDTH:
+        height = max(1, round(picture.height * MAX_WIDTH / picture.width))
+        picture = picture.resize((MAX_WIDTH, height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    kind = "webp" if features.check("webp") else "png"
+    picture.save(buffer, kind, **({"quality": 88, "method": 4} if kind == "webp" else {"optimize": True}))
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f"data:image/{kind};base64,{data}", picture.width, picture.height

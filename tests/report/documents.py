@@ -1,0 +1,138 @@
+"""Whole report documents for tests of the page and the figures: every key of the schema has a value or null."""
+
+import numpy as np
+
+from balancegan.report.compute import ClassImages, ReportInput
+from balancegan.report.extras import Extras
+
+ARMS = {
+    "real only": "Real images only",
+    "oversampling": "Oversampling with flips and crops",
+    "balanced softmax": "Balanced softmax",
+    "real + synthetic": "Real and synthetic images",
+    "real + synthetic, unfiltered": "Real and synthetic images, unfiltered",
+    "synthetic only": "Synthetic images only",
+}
+VERDICTS = ("use", "no difference", "do not use", None)
+
+
+def images(n, side=16, seed=0):
+    """uint8 (n, 3, side, side): smooth random images."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (n, 3, 4, 4), dtype=np.uint8)
+    return coarse.repeat(side // 4, axis=2).repeat(side // 4, axis=3)
+
+
+def spread(value, half=0.06):
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def make_row(k, name, n, classes):
+    """The measures of one class; the last one of several is too small for most."""
+    small = 1 < classes == k + 1
+    why = "Too few images: 6 real, 30 synthetic."
+    big = {
+        "fid": 21.0 + 9 * k, "fid_floor": 8.0 + k, "fid_floor_size": 120, "kid": 0.0123 * (k + 1), "kid_std": 0.0011,
+        "kid_size": 50, "kid_floor": -0.0004, "kid_floor_std": 0.0009, "precision": 0.81, "recall": 0.42,
+        "density": 1.07, "coverage": 0.63, "prdc_k": 5,
+    }  # fmt: skip
+    nearest = {"n": 30, "min": 0.01, "p5": 0.02, "median": 0.11, "mean": 0.12}
+    return {
+        "name": name, "real": n, "synthetic": 30, "requested": 30, "rejected": 3, "n_train": 40, "n_holdout": 12,
+        "n_real": 6 if small else 12, "n_fake": 30, "reference": "train" if small else "holdout",
+        "reasons": dict.fromkeys(("fid", "fid_floor", "kid", "prdc"), why) if small else {},
+        **(dict.fromkeys(big) if small else big), "ssim": 0.31, "ssim_pairs": 100, "ssim_within_real": 0.3,
+        "ssim_within_fake": 0.45, "spread_real": 0.3, "spread_fake": 0.21, "copy_rate": 0.25 * (k == 1),
+        "copy_rate_holdout": 0.0, "near_rate": 0.02 + 0.25 * (k == 1), "near_rate_real": 0.01,
+        "near_rate_real_of": "train" if small else "holdout", "copy_threshold": 0.03, "nearest_fake": nearest,
+        "nearest_train": nearest, "nearest_holdout": None if small else nearest,
+        "pairs": [{"fake": i, "train": i, "distance": 0.01 * i, "chosen": "closest" if i < 4 else "random"}
+                  for i in range(8)],
+    }  # fmt: skip
+
+
+def make_utility(names, verdict="use"):
+    """An experiment in which the synthetic images help the rare classes."""
+    rng = np.random.default_rng(0)
+    recalls = {arm: {n: float(rng.uniform(0.4, 0.9)) for n in names} for arm in ARMS}
+    arms = []
+    for arm, title in ARMS.items():
+        matrix = rng.dirichlet(np.ones(len(names)), len(names)) * 0.4 + 0.6 * np.eye(len(names))
+        arms.append({
+            "name": arm, "title": title, "description": "", "balanced_accuracy": spread(0.7, 0.03),
+            "macro_f1": spread(0.68, 0.03), "recall": {n: spread(v) for n, v in recalls[arm].items()},
+            "confusion": matrix.tolist(), "train_images": dict.fromkeys(names, 100),
+        })  # fmt: skip
+    delta = {n: spread(recalls["real + synthetic"][n] - recalls["oversampling"][n]) for n in names}
+    words = ("use", "no difference", "do not use")
+    return {
+        "measured": True, "verdict": verdict, "headline": "Balanced accuracy rises by 4.1 points (2.0 to 6.3).",
+        "rule": "Use: the interval of the difference lies above zero.", "note": "One small network of 64 pixels.",
+        "warnings": ["The smallest class has 7 test images."], "baseline": "oversampling",
+        "candidate": "real + synthetic",
+        "test": {"kind": "test", "n": dict.fromkeys(names, 9), "total": 9 * len(names)},
+        "seeds": 3, "updates": 1500, "batch_size": 64, "image_size": 32, "flips": True,
+        "flips_note": "Flips and crops are the same for all.", "arms": arms,
+        "differences": [{"arm": "real + synthetic", "against": "oversampling", "balanced_accuracy": spread(0.041, 0.02),
+                         "macro_f1": spread(0.03, 0.02), "recall": delta}],
+        "classes": [{"name": n, "verdict": words[k % 3], "n_test": 9 + k, "weak": k == len(names) - 1,
+                     "difference": delta[n]} for k, n in enumerate(names)],
+        "unfiltered_verdict": "no difference",
+    }  # fmt: skip
+
+
+def make_embedding(which, classes, points=20):
+    rng = np.random.default_rng(1)
+    label = np.arange(points * classes) % classes
+    xy = rng.normal(size=(2, points * classes)) + 4 * np.stack([np.cos(label * 2.0), np.sin(label * 2.0)])
+    return {
+        "id": which, "title": f"The {which}", "caption": "t-SNE, perplexity 30.", "x": xy[0].tolist(),
+        "y": xy[1].tolist(), "label": label.tolist(), "fake": (rng.random(points * classes) < 0.5).tolist(),
+    }  # fmt: skip
+
+
+def make_shortcuts():
+    check = {"check": "image size", "accuracy": 0.98, "telling": True, "sentence": "Size tells.", "n_real": 60,
+             "n_fake": 50}  # fmt: skip
+    return [check, {**check, "check": "file size", "accuracy": None, "telling": False, "sentence": ""}]
+
+
+def make_document(names=("ant", "bee", "cat"), *, verdict="use", origin="run"):
+    """A document with everything in it, for the input of `make_input`."""
+    n = len(names)
+    return {
+        "schema_version": 1, "balancegan_version": "0.1.0", "created": "2026-11-21T23:00:00+00:00",
+        "title": "Balanced insects", "method": "SGBGAN" if origin == "run" else "",
+        "run": "00000-sgbgan" if origin == "run" else "", "data": "data/insects", "complete": True,
+        "origin": origin, "delivered": origin == "run",
+        "imbalance_rate_before": 50.0, "imbalance_rate_after": 1.0, "num_real": 100 * n, "num_synthetic": 30 * n,
+        "extractor": {"name": "own", "comparable": False, "dim": 64, "note": "These numbers compare within this page."},
+        "limits": {"max_images": 2000, "min_reference": 10, "few_images": 100, "seed": 0},
+        "classes": [make_row(k, name, 200 // (k + 1), n) for k, name in enumerate(names)],
+        "overall": {
+            "fid": 25.0, "fid_floor": 6.0, "fid_floor_size": 60, "kid": 0.02, "kid_std": 0.001, "kid_size": 50,
+            "kid_floor": 0.0001, "kid_floor_std": 0.0008, "precision": 0.8, "recall": 0.5, "density": 1.0,
+            "coverage": 0.6, "n_real": 90, "n_fake": 90, "num_classes": n, "reference": "mixed", "reason": None,
+            "inception_score": None, "inception_score_std": None, "inception_score_splits": None,
+            "inception_score_n": None, "inception_score_reason": "These features have no classifier of ImageNet.",
+        },
+        "utility": make_utility(names, verdict),
+        "findings": [{"level": "warning", "class": names[0], "text": "Look with `balancegan sample`."},
+                     {"level": "note", "class": None, "text": "A note."}],
+        "warnings": [], "notes": ["Nothing else."], "settings": {"lr": 2e-4, "net": {"width": 64}},
+        "history": [{"step": s, "stage": "gan", "loss/g/adv": 1.0 + s, "loss/d/adv": 0.5} for s in range(9)],
+        "distribution": None, "shortcuts": make_shortcuts(),
+        "embeddings": [make_embedding(i, n) for i in ("features", "latents", "plain_latents")],
+    }  # fmt: skip
+
+
+def make_extras(classes, frames=()):
+    return Extras(interpolation=images(classes * 6).reshape(classes, 6, 3, 16, 16), frames=tuple(frames))
+
+
+def make_input(names=("ant", "bee", "cat"), *, extras=None):
+    rows = tuple(
+        ClassImages(name, images(40, seed=3 * k), images(12, seed=3 * k + 1), images(30, seed=3 * k + 2), 40, 30, 3, 30)
+        for k, name in enumerate(names)
+    )
+    about = ("Balanced insects", "SGBGAN", "00000-sgbgan", "data/insects")
+    return ReportInput(*about, rows, 50.0, 1.0, True, extras=extras)
