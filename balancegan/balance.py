@@ -11,28 +11,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from balancegan import __version__
+from balancegan import __version__, judge
 from balancegan.assigned import assignment_json, assignment_notes, confusion, distribution_json
 from balancegan.data import export
+from balancegan.data.card import Card, dataset_card
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.errors import CheckpointError, UsageError
+from balancegan.files import disk_errors, write_atomic
 from balancegan.fill import Filled, Filling
-from balancegan.metrics.features import Extractor
-from balancegan.metrics.inception import InceptionExtractor
-from balancegan.metrics.own import OwnExtractor
-from balancegan.metrics.weights import find_inception_weights
+from balancegan.judge import Judging
+from balancegan.metrics.choose import choose
 from balancegan.progress import Progress, silent
-from balancegan.report.compute import ClassImages, ReportInput
-from balancegan.report.shortcuts import form_shortcuts
-from balancegan.report.write import write_report
+from balancegan.quality import QualityFilter
+from balancegan.report.compute import ReportInput
+from balancegan.report.measures import ClassImages
+from balancegan.report.shortcuts import shortcut_checks
 from balancegan.restore import Restored, restore
 from balancegan.rundir import RunDir
 from balancegan.sample import SEED_STRIDE, make_samplers
 
-FILTERS = ("none", "copies")
-REPORT_IMAGES = 2000  # per class and set; more do not change the measures and cost memory
-INCEPTION_ON_CPU = 250  # images per class and set: the network manages a few images a second there
+FILTERS = ("none", "copies", "quality")
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,9 @@ class AugmentOptions:
     seed: int = 0
     report: bool = True
     weights: Path | None = None
+    extractor: str = "auto"
+    utility: bool = True
+    fail_under: str | float | None = None
 
 
 def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
@@ -92,7 +94,10 @@ def augment(
     Raises `UsageError` for options or folders that cannot work, `DatasetError` when the data changed since training,
     `CheckpointError`, `WeightsMissingError`, `DiskError`.
     """
-    weights = find_inception_weights(options.weights) if options.report else None
+    judging = None
+    if options.report:
+        choice = choose(options.extractor, options.weights)
+        judging = Judging(choice, device, utility=options.utility)
     restored = restore(run, device, warn=note)
     if restored.method.cfg.train_ir:
         raise UsageError(
@@ -103,21 +108,19 @@ def augment(
     need = targets(data.split_counts(), options)
     key = export.plan_key(_plan(restored, data, need, options))
     if export.check_destination(options.out, data.folder, key):
-        result = {**export.finished_result(options.out), "out": str(options.out.absolute())}
-        page = options.out / "report.html"
-        result["report"] = str(page.absolute()) if page.is_file() else None
-        wanted = (InceptionExtractor.name,) if weights else (InceptionExtractor.name, OwnExtractor.name)
-        if not options.report or (result["report"] and result["extractor"] in wanted):
+        result = _finished(options, judging)
+        if result is not None:
             return result
     if not restored.trained and any(need.values()):
         raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
     samplers = make_samplers(restored.method, restored.device, options.sampler)
     real, notes = export.plan_real(data, options.real)
-    if note:
-        note(f"{restored.progress} of {data.folder.root}")
-        if size := _other_size(data, need, options):
-            note(f"synthetic images will be {size}: --out-size native gives them the sizes of the real ones")
+    note = note or _say_nothing
+    note(f"{restored.progress} of {data.folder.root}")
+    if size := _other_size(data, need, options):
+        note(f"synthetic images will be {size}: --out-size native gives them the sizes of the real ones")
     export.check_space(options.out, real, options.real, sum(need.values()), _bytes_each(data, options))
+    quality = _quality(data, device, progress) if options.filter == "quality" and any(need.values()) else None
 
     with export.BalancedFolder(
         options.out, data, key, real=options.real, format=options.format, out_size=options.out_size
@@ -132,23 +135,45 @@ def augment(
             data,
             first_seed=options.seed * SEED_STRIDE,
             filter=options.filter,
-            note=note or _say_nothing,
+            note=note,
+            quality=quality,
         )
-        filled = make.fill(need, shown=REPORT_IMAGES if options.report else 0, progress=progress)
+        filled = make.fill(need, shown=judge.REPORT_IMAGES if options.report else 0, progress=progress)
         folder.write_metadata()
         result = _result(restored, options, filled.classes, notes)
         result["assignment"] = _assignment(restored, data, make, filled, with_shares=options.report, progress=progress)
-        if options.report:
-            inp = _report_input(restored, data, filled, result, real, options)
-            extractor = choose_extractor(data, weights, device, progress)
-            slow = extractor.name == "inception" and device.type == "cpu"
-            limit = INCEPTION_ON_CPU if slow else REPORT_IMAGES
-            document = write_report(inp, extractor, options.out, max_images=limit, progress=progress)
+        document = None
+        if judging:
+            document = _report(restored, data, filled, result, real, options, judging, progress)
             result["report"] = str((options.out / "report.html").absolute())
-            result["extractor"] = extractor.name
-            result["findings"] = document["findings"]
+            result |= judge.summary(document, options.fail_under)
+        _write_card(restored, data, result, document, options)
         folder.finish(result)
     return result
+
+
+def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any] | None:
+    """The document of a folder that is complete, or None where what is asked for is missing from its report."""
+    result = {**export.finished_result(options.out), "out": str(options.out.absolute())}
+    page = options.out / "report.html"
+    result["report"] = str(page.absolute()) if page.is_file() else None
+    if judging is None:
+        return result
+    if not result["report"] or "utility" not in result:
+        return None
+    better = judging.choice.name == "own" and options.extractor == "auto"  # a report by Inception will do as well
+    if result["extractor"] != judging.choice.name and not (better and result["extractor"] == "inception"):
+        return None
+    if options.utility and result["utility"]["measured"] is False and result["utility"].get("asked") is False:
+        return None
+    return {**result, "gate": judge.gate_json(result["utility"], options.fail_under)}
+
+
+def _quality(data: TrainingSet, device: torch.device, progress: Progress) -> QualityFilter:
+    """The filter learns from what the generator saw: the images behind the verdict stay unseen."""
+    rows = data.train_rows
+    classes = len(data.class_names)
+    return QualityFilter.fit(data.store.images[rows], data.labels[rows], classes, device=str(device), progress=progress)
 
 
 def _assignment(
@@ -217,19 +242,23 @@ def _plan(restored: Restored, data: TrainingSet, need: dict[str, int], options: 
     }
 
 
-def _report_input(
+def _report(
     restored: Restored,
     data: TrainingSet,
     filled: Filled,
     result: dict[str, Any],
     real: list[export.RealFile],
     options: AugmentOptions,
-) -> ReportInput:
+    judging: Judging,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Measure, judge and write the report; returns its document."""
     made = {c.name for c in filled.classes if c.synthetic}
     train = set(data.split_rows.tolist())
     notes, warnings = assignment_notes(result["assignment"])
     real_files = [options.out / f.target for f in real if f.label in made and f.row in train]
-    return ReportInput(
+    extractor = judge.run_extractor(data, judging, progress)
+    inp = ReportInput(
         title=f"Balanced {data.folder.root.name}",
         method=restored.method.title,
         run=restored.run.name,
@@ -238,26 +267,55 @@ def _report_input(
         ir_before=result["imbalance_rate_before"],
         ir_after=result["imbalance_rate_after"],
         complete=result["complete"],
-        history=restored.run.read_metrics(),
-        settings=restored.run.read_yaml(),
-        shortcuts=[
-            *([] if restored.finished else [f"The training was not finished: {restored.progress}."]),
-            *warnings,
-            *form_shortcuts(real_files, [options.out / n for n in filled.names]),
-        ],
+        shortcuts=shortcut_checks(real_files, [options.out / name for name in filled.names]),
+        warnings=[*([] if restored.finished else [f"The training was not finished: {restored.progress}."]), *warnings],
         balancegan_version=__version__,
         notes=[*notes, *result["notes"], *data.store.notes],
         distribution=(result["assignment"] or {}).get("distribution"),
+        utility=judge.verdict_of(judge.run_material(data, filled.classes), judging, progress),
+        **judge.run_pictures(restored, data, plain=False, progress=progress),
     )
+    figures = restored.run.path / "report" / "figures"
+    return judge.write(inp, extractor, options.out, judging, figures=figures, progress=progress)
 
 
-def choose_extractor(
-    data: TrainingSet, weights: Path | None, device: torch.device, progress: Progress = silent
-) -> Extractor:
-    """Inception where there are weights for it, otherwise a small classifier trained on the real images."""
-    if weights is not None:
-        return InceptionExtractor(weights, device=str(device), progress=progress)
-    rows = data.train_rows
-    return OwnExtractor.fit(
-        data.store.images[rows], data.labels[rows], len(data.class_names), device=str(device), progress=progress
+def _write_card(
+    restored: Restored,
+    data: TrainingSet,
+    result: dict[str, Any],
+    document: dict[str, Any] | None,
+    options: AugmentOptions,
+) -> None:
+    """The balanced folder's README.md."""
+    size = data.store.settings.image_size
+    card = Card(
+        source=data.folder.root.name,
+        method=restored.method.title,
+        paper=restored.method.paper,
+        run=restored.run.name,
+        number=restored.run.number,
+        checkpoint_sha256=restored.checkpoint.sha256,
+        counts={c["name"]: (c["real"], c["synthetic"]) for c in result["classes"]},
+        imbalance_rates=(result["imbalance_rate_before"], result["imbalance_rate_after"]),
+        image_size=f"{size}x{size}" if options.out_size == "model" else "those of the real images of their class",
+        model_size=size,
+        split_dirs=tuple(data.folder.split_dirs.values()),
+        untouched=int((data.store.splits != "train").sum()),
+        real_included=options.real != "none",
+        short=tuple(result["short"]),
+        verdict=document["utility"].get("headline", "") if document else "",
+        copies=_copies_line(document),
+        notes=result["notes"],
+        report=document is not None,
     )
+    with disk_errors("write README.md"):
+        write_atomic(options.out / "README.md", dataset_card(card))
+
+
+def _copies_line(document: dict[str, Any] | None) -> str:
+    """What the card says of copies."""
+    if document is None:
+        return ""
+    if flagged := [f"{row['name']} {row['copy_rate']:.1%}" for row in document["classes"] if row["copy_rate"]]:
+        return f"Near-copies of training images, beyond what is usual among real ones: {', '.join(flagged)}."
+    return "Not more near-copies of training images were found than are usual among real ones."

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from balancegan import __version__
+from balancegan import __version__, cli_weights
 from balancegan.errors import UsageError
 from balancegan.methods import PAPER_TABLE
 from balancegan.options import (
@@ -15,6 +15,8 @@ from balancegan.options import (
     BatchSize,
     Data,
     Device,
+    Extractor,
+    FailUnder,
     Fit,
     GroupBy,
     Holdout,
@@ -27,6 +29,8 @@ from balancegan.options import (
     Seed,
     Set,
     Strict,
+    Utility,
+    Weights,
     option,
     registrar,
 )
@@ -41,6 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(cli_weights.app)
 command = registrar(app)
 
 
@@ -194,13 +199,19 @@ def augment(
     data: Annotated[Path | None, option("--data", help="Where the data is now, if it moved.")] = None,
     out: Annotated[Path, typer.Option("--out", help="New folder for the result.")] = Path("balanced"),
     real: Annotated[str, option("--real", help="copy, hardlink, symlink, convert or none.")] = "copy",
-    filter: Annotated[str, option("--filter", help="none, or copies: drop near-copies.")] = "copies",
+    filter: Annotated[
+        str,
+        option("--filter", help="none; copies: drop near-copies; quality: also what is not recognised as its class."),
+    ] = "copies",
     sampler: Sampler = "auto",
     out_size: Annotated[str, option("--out-size", help="model, or native: the real images' size.")] = "model",
     format: Annotated[str, option("--format", help="png, jpeg, or match: the real images' format.")] = "png",
     seed: Annotated[int, option("--seed", help="Seed of all random choices.", min=0, max=MOST_AUGMENT_SEED)] = 0,
-    weights: Annotated[Path | None, option("--weights", help="Inception weights file for the report.")] = None,
+    extractor: Extractor = "auto",
+    weights: Weights = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no quality report.")] = False,
+    utility: Utility = True,
+    fail_under: FailUnder = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
 ) -> None:
@@ -209,6 +220,7 @@ def augment(
     from balancegan.balance import augment as balance
     from balancegan.data.export import FORMATS, OUT_SIZES, REAL_MODES
     from balancegan.device import prepare, resolve_device
+    from balancegan.judge import parse_least
     from balancegan.rundir import find_run
     from balancegan.sample import SAMPLERS
     from balancegan.show import show_augment
@@ -235,13 +247,75 @@ def augment(
         format=format,
         seed=seed,
         report=not no_report,
+        extractor=extractor,
         weights=weights,
+        utility=utility,
+        fail_under=parse_least(fail_under, utility=utility and not no_report),
     )
     where = resolve_device(device)
     prepare(where)
     with console.progress() as progress:
         document = balance(find_run(run, runs), options, device=where, progress=progress, note=console.note)
     console.result(document, show_augment)
+    console.gate(document.get("gate"))
+
+
+@command
+def evaluate(
+    console: Any,
+    what: Annotated[
+        str | None, typer.Argument(metavar="RUN|REAL", help="A run (default: newest), or a folder of real images.")
+    ] = None,
+    fake: Annotated[Path | None, typer.Argument(metavar="FAKE", help="A folder of synthetic images.")] = None,
+    metrics: Annotated[
+        str | None, option("--metrics", help="Only these: fid, kid, is, ssim, prdc, copies. [default: all]")
+    ] = None,
+    extractor: Extractor = "auto",
+    weights: Weights = None,
+    utility: Utility = True,
+    fail_under: FailUnder = None,
+    images: Annotated[
+        int | None,
+        option("--images", help="Images per class of a run. [default: 500; 250 for large networks on a CPU]", min=1),
+    ] = None,
+    image_size: Annotated[
+        int | None, option("--image-size", help="Side at which folders are compared. [default: FAKE's]", min=8, max=512)
+    ] = None,
+    data: Annotated[Path | None, option("--data", help="Where a run's data is now, if it moved.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the report. [default: the run's report/, or evaluation]")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Classifiers trained per arm.", min=1, max=100)] = 3,
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Measure a run's generator, or a folder of synthetic images against a real one, and say whether they help."""
+    from balancegan.device import prepare, resolve_device
+    from balancegan.evaluate import EvaluateOptions, evaluate_folders, evaluate_run
+    from balancegan.judge import Judging, parse_least, parse_metrics
+    from balancegan.metrics.choose import choose
+    from balancegan.rundir import find_run
+    from balancegan.show import show_evaluate
+
+    where = resolve_device(device)
+    options = EvaluateOptions(
+        out=out,
+        data=data,
+        images=images,
+        image_size=image_size,
+        fail_under=parse_least(fail_under, utility=utility),
+    )
+    judging = Judging(
+        choose(extractor, weights), where, metrics=parse_metrics(parse_names(metrics)), utility=utility, seeds=seeds
+    )
+    prepare(where)
+    with console.progress() as view:
+        if fake is None:
+            document = evaluate_run(find_run(what, runs), options, judging, progress=view, note=console.note)
+        else:
+            document = evaluate_folders(Path(what or ""), fake, options, judging, progress=view, note=console.note)
+    console.result(document, show_evaluate)
+    console.gate(document["gate"])
 
 
 @command
@@ -299,8 +373,8 @@ def compare(
     group_by: GroupBy = None,
     fit: Fit = None,
     device: Device = "auto",
-    extractor: Annotated[str, option("--extractor", help="Features for FID and KID: inception, own, auto.")] = "auto",
-    weights: Annotated[Path | None, option("--weights", help="Inception weights file.")] = None,
+    extractor: Extractor = "auto",
+    weights: Weights = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for runs, results and the page.")] = Path("comparison"),
     set_: Set = None,
     strict: Strict = False,

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from balancegan.compare.matrix import Matrix, State
 from balancegan.data.scan import printable
-from balancegan.errors import BalanceGANError, StoppedError
+from balancegan.errors import BalanceGANError, QualityGateError, StoppedError
 from balancegan.text import human_time
 
 PLAIN_EVERY = 10.0  # seconds between plain progress lines
@@ -63,6 +63,15 @@ class Console:
         if self.as_json:
             body = {"message": message, "hint": hint, "exit_code": error.exit_code}
             sys.stdout.write(json.dumps({"schema_version": 1, "error": body}) + "\n")
+
+    def gate(self, passed: dict[str, Any] | None) -> None:
+        """End with the quality gate's exit code where `--fail-under` was given and not reached.
+
+        The result is out by then, so a script gets one document with the reason in it.
+        """
+        if passed and not passed["passed"]:
+            self.err.print(f"[bold red]below --fail-under:[/] {escape(passed['reason'])}", soft_wrap=True)
+            raise SystemExit(QualityGateError.exit_code)
 
     @contextmanager
     def progress(self) -> Iterator[ProgressView]:

@@ -62,6 +62,12 @@ class CheckpointError(BalanceGANError):
     exit_code = 8
 
 
+class QualityGateError(BalanceGANError):
+    """The work is done, and its quality is below what `--fail-under` asks for."""
+
+    exit_code = 9
+
+
 class StoppedError(BalanceGANError):
     """Stopped by a signal after saving the state; 130 for SIGINT, 143 for SIGTERM."""
 

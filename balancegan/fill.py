@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from balancegan.data.export import BalancedFolder
 from balancegan.data.training_set import TrainingSet
 from balancegan.progress import Progress
-from balancegan.report.compute import ClassImages
+from balancegan.quality import QualityFilter, QualityKeep
+from balancegan.report.measures import ClassImages
 from balancegan.restore import Restored
 from balancegan.sample import CopyFilter, Sampler, Tally, accepted_images
 
@@ -33,7 +36,8 @@ class Filling:
         restored: the run.
         data: what it was trained on.
         first_seed: where the images' seeds begin.
-        filter: `copies` refuses near-copies, `none` nothing.
+        filter: `copies` refuses near-copies, `quality` also what does not look like its class, `none` nothing.
+        quality: judges for that.
         note: told when a class is gone on with by the next sampler.
     """
 
@@ -47,9 +51,10 @@ class Filling:
         first_seed: int,
         filter: str,
         note: Callable[[str], None],
+        quality: QualityFilter | None = None,
     ) -> None:
         self.folder, self.samplers, self.restored, self.data = folder, samplers, restored, data
-        self.first_seed, self.filter, self.note = first_seed, filter, note
+        self.first_seed, self.filter, self.note, self.quality = first_seed, filter, note, quality
 
     def fill(self, need: dict[str, int], *, shown: int, progress: Progress) -> Filled:
         """Make as many images of each class as `need` says, and keep the first `shown` of each for the report."""
@@ -58,22 +63,40 @@ class Filling:
             images: list[np.ndarray] = []
             made = 0
             tallies = filled.tallies[name] = {}
-            for seed, image in self._images(label, need[name], tallies):
+            keep = self._keep(label, need[name], shown)
+            for seed, image in self._images(label, need[name], keep, tallies):
                 filled.names.append(self._write(image, label, seed))
                 made += 1
                 if made <= shown:
                     images.append(image)
                 progress("generate", len(filled.names), total)
+            of_class = self._class_images(label, images, made, need[name], keep_real=shown > 0)
             rejected = sum(tally.rejected for tally in tallies.values())
-            filled.classes.append(self._class_images(label, images, made, rejected, need[name], keep_real=shown > 0))
+            filled.classes.append(replace(of_class, rejected=rejected, **self._refused(keep, rejected)))
         return filled
 
-    def _images(self, label: int, need: int, tallies: dict[str, Tally]) -> Iterator[tuple[int, np.ndarray]]:
-        """Seeds and images of one class; `tallies` is filled on the way."""
-        if not need:
-            return
+    def _keep(self, label: int, need: int, shown: int) -> CopyFilter | QualityKeep | None:
+        """What decides which samples of a class are taken."""
+        if self.filter == "none" or not need:
+            return None
         train = self._rows(label, self.data.train_rows)
-        keep = CopyFilter(self.data.store.images[train], len(train) + need) if self.filter == "copies" else None
+        copies = CopyFilter(self.data.store.images[train], len(train) + need)
+        if self.quality is None:
+            return copies
+        return QualityKeep(copies, partial(self.quality, label=label), limit=min(need, shown))
+
+    def _refused(self, keep: CopyFilter | QualityKeep | None, rejected: int) -> dict[str, Any]:
+        """Fields of the report's class that only the quality filter fills."""
+        if not isinstance(keep, QualityKeep):
+            return {}
+        shape = self.data.store.images.shape[1:]
+        unfiltered = np.stack(keep.passed) if keep.passed else np.empty((0, *shape), np.uint8)
+        return {"refused": min(keep.refused, rejected), "unfiltered": unfiltered}
+
+    def _images(
+        self, label: int, need: int, keep: CopyFilter | QualityKeep | None, tallies: dict[str, Tally]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Seeds and images of one class; `tallies` is filled on the way."""
         for sampler in self.samplers:
             left = need - sum(tally.accepted for tally in tallies.values())
             if not left:
@@ -91,7 +114,7 @@ class Filling:
         return rows[self.data.labels[rows] == label]
 
     def _class_images(
-        self, label: int, fake: list[np.ndarray], synthetic: int, rejected: int, requested: int, *, keep_real: bool
+        self, label: int, fake: list[np.ndarray], synthetic: int, requested: int, *, keep_real: bool
     ) -> ClassImages:
         """One class as the report sees it; without its real images where there will be no report."""
         images, name = self.data.store.images, self.data.class_names[label]
@@ -103,6 +126,5 @@ class Filling:
             fake=np.stack(fake) if fake else np.empty((0, *images.shape[1:]), np.uint8),
             real=self.data.split_counts()[name],
             synthetic=synthetic,
-            rejected=rejected,
             requested=requested,
         )

@@ -62,6 +62,22 @@ Sampler = Annotated[
         help="Where a generator knows no classes: rejection, langevin, or auto: langevin for what rejection lacks.",
     ),
 ]
+Extractor = Annotated[
+    str,
+    option("--extractor", help="Features of the measures: inception, resnet50, own, or auto: inception if it is here."),
+]
+Weights = Annotated[Path | None, option("--weights", help="Weights file of the extractor.")]
+Utility = Annotated[
+    bool,
+    typer.Option("--utility/--no-utility", help="Train classifiers to see whether the synthetic images help."),
+]
+FailUnder = Annotated[
+    str | None,
+    option(
+        "--fail-under",
+        help="Exit with 9 below this verdict: use, no-difference, or a least gain in points of balanced accuracy.",
+    ),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
 MOST_AUGMENT_SEED = 900_000_000_000

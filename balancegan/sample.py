@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -235,13 +235,14 @@ def accepted_images(
     sampler: Sampler,
     label: int,
     need: int,
-    keep: CopyFilter | None,
+    keep: Callable[[np.ndarray], np.ndarray] | None,
     first_seed: int = 0,
     tally: Tally | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield up to `need` pairs of seed and image uint8 (C, S, S), in the order of seeds from `first_seed` on.
 
-    Images that the method assigns to other classes are passed over. Ends early when the sampler's patience does: such
+    `keep` (a `CopyFilter`) says which of some images uint8 (n, C, S, S) to take, as a boolean mask (n,). Images that
+    the method assigns to other classes are passed over. Ends early when the sampler's patience does: such
     a class is delivered short rather than with copies or with images of other classes. What comes after the last image
     that was needed does not count in the `tally`.
     """

@@ -103,18 +103,84 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
         if doc["assignment"]:
             why, do = "with images of the class", "Train longer, or choose a conditional method."
         console.print(f"[yellow]incomplete: {names} could not be filled {why}.[/] {do}")
-    findings = doc.get("findings", [])
-    for finding in findings:
-        if finding["level"] == "warning" or console.verbose:
-            name = f"{finding['class']}: " if finding["class"] else ""
-            console.print(f"• {finding['level']}: {shown(name + finding['text'])}")
-    if more := 0 if console.verbose else sum(f["level"] == "note" for f in findings):
-        console.print(f"• {more} more notes in the report")
+    _findings(console, doc.get("findings", []))
     for note in doc["notes"]:
         console.print(f"• {shown(note)}")
+    _verdict(console, doc.get("utility"))
     console.print(f"folder: [bold]{shown(doc['out'])}[/]")
     if doc["report"]:
         console.print(f"report: [bold]{shown(doc['report'])}[/]")
+
+
+def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
+    """The first of what the report warns of; everything with --verbose."""
+    warnings = [f for f in findings if f["level"] == "warning"]
+    first = findings if console.verbose else warnings[:SHOWN_WARNINGS]
+    for finding in first:
+        name = f"{finding['class']}: " if finding["class"] else ""
+        console.print(f"• {finding['level']}: {shown(name + finding['text'])}")
+    if not console.verbose:
+        more, notes = len(warnings) - len(first), sum(f["level"] == "note" for f in findings)
+        rest = [f"{n} more {what}" for n, what in ((more, "warnings"), (notes, "notes")) if n]
+        if rest:
+            console.print(f"• {' and '.join(rest)} in the report")
+
+
+SHOWN_WARNINGS = 6
+_COLOURS = {"use": "green", "no difference": "yellow", "do not use": "red"}
+
+
+def _verdict(console: Console, utility: dict[str, Any] | None) -> None:
+    """Whether the images help, in a line or two."""
+    if not utility:
+        return
+    if utility["verdict"] is None:
+        console.print(f"verdict: none. {shown(utility.get('note') or '')}")
+        return
+    console.print(f"verdict: [bold {_COLOURS[utility['verdict']]}]{utility['verdict']}[/]. {utility['headline']}")
+    if utility.get("unfiltered_verdict"):
+        console.print(f"without the quality filter: {utility['unfiltered_verdict']}")
+
+
+def show_evaluate(console: Console, doc: dict[str, Any]) -> None:
+    """The measures of every class and of all, the classifiers' arms, what it means, where the page is."""
+    titles = ("FID (floor)", "KID x1000", "precision", "recall", "copies")
+    rows = table("class", "real", "fake", *titles, right=("real", "fake", *titles))
+    for row in doc["classes"]:
+        fid = _number(row["fid"]) + (f" ({_number(row['fid_floor'])})" if row["fid_floor"] is not None else "")
+        kid = _number(None if row["kid"] is None else 1000 * row["kid"])
+        copies = "–" if row["copy_rate"] is None else f"{row['copy_rate']:.1%}"
+        counts = (f"{row['n_real']:,}", f"{row['n_fake']:,}")
+        measures = (fid, kid, _number(row["precision"]), _number(row["recall"]), copies)
+        rows.add_row(shown(row["name"]), *counts, *measures)
+    console.print(rows)
+    overall = doc["overall"]
+    if overall["fid"] is not None:
+        console.print(
+            f"all together: FID {significant(overall['fid'])} ({overall['n_fake']:,} synthetic against "
+            f"{overall['n_real']:,} real images, features: {doc['extractor']})"
+        )
+    if overall["inception_score"] is not None:
+        score, std = overall["inception_score"], overall["inception_score_std"]
+        console.print(f"Inception Score {significant(score)} ± {significant(std)}")
+    if doc["utility"]["arms"]:
+        arms = table("classifier trained on", "balanced accuracy", "macro F1", right=("balanced accuracy", "macro F1"))
+        for arm in doc["utility"]["arms"]:
+            arms.add_row(shown(arm["name"]), _share(arm["balanced_accuracy"]), _share(arm["macro_f1"]))
+        console.print("")
+        console.print(arms)
+    console.print("")
+    _findings(console, doc["findings"])
+    _verdict(console, doc["utility"])
+    console.print(f"report: [bold]{shown(doc['report'])}[/]")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else significant(value)
+
+
+def _share(value: dict[str, float]) -> str:
+    return f"{value['value']:.1%} [dim]({value['low']:.1%} to {value['high']:.1%})[/]"
 
 
 def show_sample(console: Console, doc: dict[str, Any]) -> None:

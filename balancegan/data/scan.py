@@ -102,11 +102,11 @@ class _Sorted:
     side: Counter[str] = field(default_factory=Counter)
 
 
-def scan(root: str | Path, *, progress: Progress = silent) -> ImageFolder:
+def scan(root: str | Path, *, least_classes: int = 2, progress: Progress = silent) -> ImageFolder:
     """List the images of a class-per-folder data set.
 
     Raises UsageError when `root` does not exist, and DatasetError when it is no data set: a single file, images
-    without class folders, no `train` split, no images, fewer than two classes with training images.
+    without class folders, no `train` split, no images, fewer than `least_classes` classes with training images.
     """
     layout = find_layout(Path(root).absolute())
     walk = Walk(layout.root)
@@ -118,7 +118,7 @@ def scan(root: str | Path, *, progress: Progress = silent) -> ImageFolder:
     candidates = _once_each(candidates, walk)
     found = _sort_out(layout, candidates, progress)
     folder = _assemble(layout, walk, found)
-    _check_usable(folder, layout)
+    _check_usable(folder, layout, least_classes)
     return folder
 
 
@@ -190,7 +190,7 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _check_usable(folder: ImageFolder, layout: Layout) -> None:
+def _check_usable(folder: ImageFolder, layout: Layout, least_classes: int) -> None:
     counts = {name: n for name, n in folder.counts().items() if n}
     where = f"{layout.root}/{layout.split_dirs['train']}" if layout.split_dirs else str(layout.root)
     shown = printable(where)
@@ -202,7 +202,7 @@ def _check_usable(folder: ImageFolder, layout: Layout) -> None:
         )
     if not counts:
         raise DatasetError(f"no images in {shown}", LAYOUT_HINT)
-    if len(counts) == 1:
+    if len(counts) < least_classes:
         raise DatasetError(
             f"only one class with images in {shown}: '{printable(next(iter(counts)))}'", _hint_one(layout)
         )

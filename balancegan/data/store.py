@@ -27,6 +27,7 @@ from balancegan.data.build import SCHEMA, Built, build
 from balancegan.data.decode import DecodeSettings, Window
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder, plural, printable
 from balancegan.errors import DatasetError, DiskError
+from balancegan.files import cache_root
 from balancegan.progress import Progress, silent
 
 STALE_SECONDS = 3600
@@ -97,6 +98,7 @@ def open_store(
     settings: DecodeSettings,
     *,
     strict: bool = False,
+    least_classes: int = 2,
     workers: int | None = None,
     cache_dir: Path | None = None,
     progress: Progress = silent,
@@ -104,7 +106,7 @@ def open_store(
     """Open the folder's store, building it when it is missing, damaged or out of date.
 
     Damaged images are left out and listed in `bad_files`; `strict` makes them a DatasetError. Raises DatasetError
-    when fewer than two classes have training images left, DiskError when the cache cannot be written.
+    when fewer than `least_classes` classes have training images left, DiskError when the cache cannot be written.
     """
     if strict and folder.bad_files:
         _refuse(folder.bad_files)
@@ -119,9 +121,11 @@ def open_store(
     store = _open(final, folder, built)
     if strict and store.bad_files:
         _refuse(store.bad_files)
-    if len(store.classes) < 2:
+    if len(store.classes) < least_classes:
+        least = {1: "one", 2: "two"}.get(least_classes, least_classes)
         raise DatasetError(
-            f"fewer than two classes have readable training images: {printable(', '.join(store.classes)) or 'none'}",
+            f"fewer than {least} classes have readable training images: "
+            f"{printable(', '.join(store.classes)) or 'none'}",
             "run `balancegan inspect` to see which files are damaged",
         )
     return store
@@ -129,15 +133,7 @@ def open_store(
 
 def stores_dir(cache_dir: Path | None = None) -> Path:
     """Where stores are kept: `cache_dir`, else $BALANCEGAN_CACHE_DIR, else the user's cache directory."""
-    if cache_dir is None:
-        cache_dir = Path(os.environ.get("BALANCEGAN_CACHE_DIR") or _user_cache())
-    return cache_dir.expanduser().absolute() / "stores"
-
-
-def _user_cache() -> str:
-    import platformdirs
-
-    return platformdirs.user_cache_dir("balancegan", appauthor=False)
+    return cache_root(cache_dir) / "stores"
 
 
 def _refuse(bad: tuple[BadFile, ...]) -> None:
