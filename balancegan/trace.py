@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ MAX_ROWS = 12
 """Classes that an interpolation shows."""
 
 PLAIN_STEPS = 200
-"""Updates that the plain autoencoder gets for the comparison."""
+"""Updates that the plain autoencoder gets for the comparison, at most."""
+
+PLAIN_SECONDS = 60.0
+"""And how long they may take: on a CPU one update of the full-size networks takes seconds."""
 
 _PLAIN = "bagan-gp"  # whose autoencoder has the plain encoder, and otherwise SGBGAN's stage
 _CHUNK = 64
@@ -142,8 +146,8 @@ def latent_embeddings(
             labelled = codes * embedding(torch.tensor(labels, device=restored.device)).detach().cpu()
             plots.append(("labelled_latents", "Latents times the label embedding", _labelled_caption(), labelled))
         if plain and variational:
-            count = min(steps, plain_steps)
-            codes = _encode(_plain_encoder(restored, data, count, seed, progress), data, rows, restored.device)
+            encoder, count = _plain_encoder(restored, data, min(steps, plain_steps), seed, progress)
+            codes = _encode(encoder, data, rows, restored.device)
             plots.append(("plain_latents", "Latents of a plain encoder", _plain_caption(count, steps), codes))
     about = f"t-SNE of {len(rows):,} real training images, coloured by class."
     return [
@@ -182,8 +186,10 @@ def _label_embedding(restored: Restored) -> nn.Module | None:
     return embedding if isinstance(embedding, nn.Embedding) else None
 
 
-def _plain_encoder(restored: Restored, data: TrainingSet, steps: int, seed: int, progress: Progress) -> nn.Module:
-    """The encoder of a plain autoencoder of the same size, trained here as the run's own was, for `steps` updates."""
+def _plain_encoder(
+    restored: Restored, data: TrainingSet, steps: int, seed: int, progress: Progress
+) -> tuple[nn.Module, int]:
+    """The encoder of a plain autoencoder of the same size, trained here as the run's own was, and how many updates."""
     cfg, device = restored.method.cfg, restored.device
     kind = load_method(_PLAIN)
     values = {f.name: getattr(cfg, f.name) for f in dataclasses.fields(kind.Config) if hasattr(cfg, f.name)}
@@ -192,8 +198,8 @@ def _plain_encoder(restored: Restored, data: TrainingSet, steps: int, seed: int,
         method = kind(kind.Config(**{**values, "ema_halflife": 0.0}))
         method.setup(restored.method.data)
         method = method.to(device).to(memory_format=torch.channels_last).train()
-        _train_autoencoder(method, _batches(data, cfg, device), steps, progress)
-    return method.get_submodule("E")
+        count = _train_autoencoder(method, _batches(data, cfg, device), steps, progress)
+    return method.get_submodule("E"), count
 
 
 def _batches(data: TrainingSet, cfg: MethodConfig, device: torch.device) -> Batches:
@@ -201,18 +207,25 @@ def _batches(data: TrainingSet, cfg: MethodConfig, device: torch.device) -> Batc
     return Batches(data.store.images, rows, data.labels[rows], cfg.sampling, device, cfg.batch_size)
 
 
-def _train_autoencoder(method: Method, batches: Batches, steps: int, progress: Progress) -> None:
-    """The pre-training stage of the training loop, without its records: nothing of it is kept or continued."""
+def _train_autoencoder(method: Method, batches: Batches, steps: int, progress: Progress) -> int:
+    """The pre-training stage of the training loop, without its records: nothing of it is kept or continued.
+
+    Returns the number of updates, fewer than `steps` where the time was over.
+    """
     cfg = method.cfg
     adam = torch.optim.Adam(
         list(method.pretrain_parameters()), lr=cfg.lr_pretrain, betas=(cfg.pretrain_beta1, cfg.beta2)
     )
+    began = time.monotonic()
     for step in range(steps):
+        if step and time.monotonic() - began > PLAIN_SECONDS:
+            return step
         loss = torch.stack(list(method.pretrain_loss(*batches.draw()).values())).sum()
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
         progress("plain autoencoder", step + 1, steps)
+    return steps
 
 
 def _latents_caption(steps: int, variational: bool) -> str:

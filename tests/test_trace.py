@@ -172,8 +172,9 @@ def test_limit(trained):
 
 def test_the_plain_encoder_learns(trained):
     restored, data = opened(trained["sgbgan"])
-    encoder = _plain_encoder(restored, data, 3, 0, lambda *_: None)
-    untrained = _plain_encoder(restored, data, 0, 0, lambda *_: None)
+    encoder, count = _plain_encoder(restored, data, 3, 0, lambda *_: None)
+    untrained, _ = _plain_encoder(restored, data, 0, 0, lambda *_: None)
+    assert count == 3
     assert isinstance(encoder, Encoder)
     pairs = zip(encoder.parameters(), untrained.parameters(), strict=True)
     assert all(not torch.equal(a, b) for a, b in pairs)
