@@ -276,12 +276,15 @@ def evaluate(
     fail_under: FailUnder = None,
     images: Annotated[
         int | None,
-        option("--images", help="Images per class of a run. [default: 500; 250 for large networks on a CPU]", min=1),
+        typer.Option(
+            "--images", help="Images per class of a run. [default: 500; 250 for a large network on a CPU]", min=1
+        ),
     ] = None,
     image_size: Annotated[
-        int | None, option("--image-size", help="Side at which folders are compared. [default: FAKE's]", min=8, max=512)
+        int | None,
+        typer.Option("--image-size", help="Side at which folders are compared. [default: FAKE's]", min=8, max=512),
     ] = None,
-    data: Annotated[Path | None, option("--data", help="Where a run's data is now, if it moved.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Where a run's data is now, if it moved.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the report. [default: the run's report/, or evaluation]")
     ] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from balancegan import __version__, judge
 from balancegan.assigned import assignment_json, assignment_notes, confusion, distribution_json
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.inspect import imbalance_rate
-from balancegan.data.scan import ImageFolder, scan
+from balancegan.data.scan import ImageFile, ImageFolder, scan
 from balancegan.data.store import Store, open_store
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.errors import CheckpointError, UsageError
@@ -242,35 +242,36 @@ def evaluate_folders(
 
 def _open_both(folders: list[ImageFolder], size: int | None, progress: Progress) -> tuple[_Side, _Side]:
     """Decode both at one size, in colour if either has any."""
-    side = size or _common_side(folders[1])
+    side = size or _common_side(folders[1], _synthetic(folders[1], folders[1].files, none=True))
     stores = [_store(folder, DecodeSettings(image_size=side), progress) for folder in folders]
     if len({store.images.shape[1] for store in stores}) > 1:
         stores = [_store(folder, DecodeSettings(image_size=side, channels=3), progress) for folder in folders]
     (real, ours), (fake, theirs) = zip(folders, stores, strict=True)
-    kept = ~_synthetic(real, ours, none=False)
-    return _Side(real, ours, kept), _Side(fake, theirs, _synthetic(fake, theirs, none=True))
+    kept = ~_synthetic(real, ours.files, none=False)
+    return _Side(real, ours, kept), _Side(fake, theirs, _synthetic(fake, theirs.files, none=True))
 
 
 def _store(folder: ImageFolder, settings: DecodeSettings, progress: Progress) -> Store:
     return open_store(folder, settings, least_classes=1, progress=progress)
 
 
-def _common_side(folder: ImageFolder) -> int:
+def _common_side(folder: ImageFolder, wanted: np.ndarray) -> int:
     """The usual longer side of the synthetic images, within `SIDES`: real ones are rarely smaller."""
     from PIL import Image
 
     sides = []
-    for file in folder.files[:: max(1, len(folder.files) // 50)]:
+    rows = np.flatnonzero(wanted)
+    for row in rows[:: max(1, len(rows) // 50)]:
         try:
-            with Image.open(folder.path(file)) as image:
+            with Image.open(folder.path(folder.files[row])) as image:
                 sides.append(max(image.size))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue
     return int(np.clip(np.median(sides or [64]), *SIDES))
 
 
-def _synthetic(folder: ImageFolder, store: Store, *, none: bool) -> np.ndarray:
-    """Which rows (N,) are synthetic by the folder's metadata.csv; `none` where it has none that says so."""
+def _synthetic(folder: ImageFolder, files: Sequence[ImageFile], *, none: bool) -> np.ndarray:
+    """Which files (N,) are synthetic by the folder's metadata.csv; `none` where it does not say."""
     told: dict[str, bool] = {}
     for prefix in {"", *(f"{name}/" for name in folder.split_dirs.values())}:
         table = folder.root / f"{prefix}metadata.csv"
@@ -279,9 +280,7 @@ def _synthetic(folder: ImageFolder, store: Store, *, none: bool) -> np.ndarray:
                 for row in csv.DictReader(file):
                     if row.get("file_name") and row.get("synthetic") is not None:
                         told[prefix + row["file_name"]] = row["synthetic"].strip().lower() in ("1", "true", "yes")
-    if not any(told.values()):
-        return np.full(len(store), none)
-    return np.array([told.get(file.rel, none) for file in store.files], bool)
+    return np.array([told.get(file.rel, none) for file in files], bool)
 
 
 def _folder_class(name: str, ours: _Side, theirs: _Side, held: str | None) -> ClassImages:

@@ -144,7 +144,7 @@ def write(
     )
 
 
-_KEPT = ("measured", "asked", "verdict", "headline", "note", "unfiltered_verdict", "differences", "classes")
+_KEPT = ("measured", "asked", "verdict", "headline", "note", "warnings", "unfiltered_verdict", "differences", "classes")
 
 
 def summary(document: Json, least: str | float | None) -> Json:

@@ -138,6 +138,8 @@ def _verdict(console: Console, utility: dict[str, Any] | None) -> None:
         console.print(f"verdict: none. {shown(utility.get('note') or '')}")
         return
     console.print(f"verdict: [bold {_COLOURS[utility['verdict']]}]{utility['verdict']}[/]. {utility['headline']}")
+    for text in utility.get("warnings", ()):
+        console.print(f"• warning: {shown(text)}")
     if utility.get("unfiltered_verdict"):
         console.print(f"without the quality filter: {utility['unfiltered_verdict']}")
 

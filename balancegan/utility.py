@@ -36,7 +36,7 @@ Labels = NDArray[np.int64]
 SEEDS = 3
 BATCH = 64
 UPDATES = (400, 1000)  # at least and at most on a CPU; four times the most elsewhere
-EPOCHS = 20  # over the real training images, as far as the limits allow
+EPOCHS = 20  # over the largest arm's images, as far as the limits allow
 TEST_SHARE = 0.3  # of the real images, where they are split here
 MIRRORED = 0.9  # flips are used where mirrored images are recognised this well, in proportion
 FLIPS_LOOK = 50  # images per class that are looked at for that
@@ -149,7 +149,7 @@ def measure_utility(
         material: see there.
         device: where the classifiers are trained; on a CPU each uses one core, and several are trained at once.
         seeds: trainings of every arm.
-        updates: of each training; by default `EPOCHS` over the real images within `UPDATES`.
+        updates: of each training; by default `EPOCHS` over the images of the largest arm within `UPDATES`.
         progress: called as `("classifiers", trainings done, trainings)`.
 
     Returns:
@@ -161,7 +161,8 @@ def measure_utility(
     flips, flips_note = _flips(pool, plans[0], len(material.names), device)
     if updates is None:
         most = UPDATES[1] * (1 if device.type == "cpu" else 4)
-        updates = int(np.clip(EPOCHS * len(plans[0].train) // BATCH, UPDATES[0], most))
+        largest = len(plans[0].train) + len(material.fake)
+        updates = int(np.clip(EPOCHS * largest // BATCH, UPDATES[0], most))
     arms = [arm for arm in ARMS if arm.source != "unfiltered" or material.unfiltered is not None]
     answers = _train_all(material, pool, plans, arms, updates=updates, flips=flips, device=device, progress=progress)
     return _document(material, pool, plans, arms, answers) | {

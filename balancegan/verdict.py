@@ -81,8 +81,8 @@ def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: 
     draws: list[list[tuple[NDArray[np.float64], ...]]] = [[] for _ in answers]
     for start in range(0, 1 + _DRAWS, _BLOCK):
         size = min(_BLOCK, 1 + _DRAWS - start)
-        weights = [rng.multinomial(len(rows), np.full(len(rows), 1 / max(1, len(rows))), size) for rows in members]
-        seeds = rng.multinomial(len(tested), np.full(len(tested), 1 / len(tested)), size).astype(np.float64)
+        weights = [_resampled(len(rows), size, rng) for rows in members]
+        seeds = _resampled(len(tested), size, rng).astype(np.float64)
         if start == 0:  # the estimate: everything once
             seeds[0] = 1.0
             for weight in weights:
@@ -94,6 +94,11 @@ def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: 
         recall, balanced, f1 = (np.concatenate([block[i] for block in of_arm]) for i in range(3))
         scores.append(Scores(recall, balanced, f1, of_arm[0][3]))
     return scores
+
+
+def _resampled(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each of n things is drawn in n draws with replacement (draws, n)."""
+    return rng.multinomial(n, np.full(n, 1 / n), draws) if n else np.zeros((draws, 0), np.int64)
 
 
 def _one_hot(predicted: NDArray[np.int64], num_classes: int) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ Slices:
   methods       every method: a few steps of each stage in bf16 with finite losses, images/s with the `paper` preset
   throughput    images/s of `default` and `paper` at 64 px: float32 eager, bf16, bf16 without channels_last
   running-time  a step of Damage GAN over one of ContraD with the `paper` preset, and the discriminators' part in it
+  utility       the report's classifiers on CUDA against the CPU: balanced accuracy of every arm, and the times' ratio
   train         a real training of the `default` preset on FOLDER for --minutes, then augment with its report
   paper         the same with the `paper` preset
   tables        two cells of SGBGAN's Table 3 within --minutes: Fashion-MNIST at imbalance rate 100, bagan-gp and
@@ -35,11 +36,15 @@ from common import COUNTS, Updates, batch, build, commit_here, random_images, re
 
 from balancegan import device as devices
 from balancegan.balance import AugmentOptions, augment
+from balancegan.data.decode import DecodeSettings
 from balancegan.data.demo import write_digits
+from balancegan.data.scan import scan
+from balancegan.data.store import open_store
 from balancegan.launch import TrainRequest, launch
 from balancegan.methods import METHODS
 from balancegan.rundir import RunDir
 from balancegan.sample import Sampler
+from balancegan.utility import Material, Pool, measure_utility
 
 CUDA = torch.device("cuda", 0)  # with a CPU in its place, methods, running-time, tables and damage can be tried
 
@@ -219,18 +224,41 @@ def real_training(args, preset):
     shutil.copy(max(run.samples.glob("step-*.png")), args.out / f"{preset}.png")
     counts = run.read_json("dataset.json")["counts"]["train"]
     options = AugmentOptions(
-        out=args.out / f"{preset}-balanced", counts={k: max(n, 1000) for k, n in counts.items()}, real="symlink"
+        out=args.out / f"{preset}-balanced",
+        counts={k: max(n, 1000) for k, n in counts.items()},
+        real="symlink",
+        weights=args.weights,
     )
     document = augment(run, options, device=CUDA)
     report = json.loads((options.out / "report.json").read_text())
-    keep = ("name", "n_real", "n_fake", "fid", "fid_floor", "ssim", "copy_rate")
+    keep = ("name", "n_real", "n_fake", "fid", "fid_floor", "kid", "ssim", "precision", "recall", "copy_rate")
     classes = [{k: c.get(k) for k in keep} for c in report["classes"]]
     return {
         "train": trained,
         "augment": document["classes"],
         "report": classes,
+        "overall": report["overall"],
+        "utility": document["utility"],
         "extractor": report["extractor"]["name"],
     }
+
+
+def utility(args, updates=200):
+    """Digits of which every other one plays the synthetic image: what is measured is the devices, not the images."""
+    folder = scan(args.data or write_digits(args.out / "digits"))
+    store = open_store(folder, DecodeSettings(image_size=32))
+    train, test = (store.indices(split) for split in ("train", "test"))
+    parts = [Pool(store.images[rows], store.labels[rows]) for rows in (train[::2], train[1::2], test)]
+    counts = [int((parts[1].labels == k).sum()) for k in range(len(store.classes))]
+    material = Material(store.classes, parts[0], parts[1], parts[2] if len(test) else None, "test", counts)
+    result = {}
+    for device in (CUDA, torch.device("cpu")):
+        began = time.perf_counter()
+        found = measure_utility(material, device=device, updates=updates)
+        arms = {arm["name"]: arm["balanced_accuracy"]["value"] for arm in found["arms"]}
+        result[device.type] = {"seconds": round(time.perf_counter() - began, 1), "balanced_accuracy": arms}
+    result["cpu_over_cuda"] = round(result["cpu"]["seconds"] / result[CUDA.type]["seconds"], 2)
+    return result
 
 
 SLICES = {
@@ -238,6 +266,7 @@ SLICES = {
     "methods": methods,
     "throughput": throughput,
     "running-time": running_time,
+    "utility": utility,
     "train": lambda args: real_training(args, "default"),
     "paper": lambda args: real_training(args, "paper"),
     "tables": tables,
@@ -251,7 +280,7 @@ def main():
     parser.add_argument("--data", type=Path)
     parser.add_argument("--data-tables", type=Path, help="Fashion-MNIST with train and test folders, for `tables`")
     parser.add_argument("--data-cifar", type=Path, help="CIFAR-10 with train and test folders, for `damage`")
-    parser.add_argument("--weights", type=Path, help="Inception weights for `tables` and `damage`")
+    parser.add_argument("--weights", type=Path, help="Inception weights for the reports, `tables` and `damage`")
     parser.add_argument("--work", type=Path, help="keeps unfinished trainings of both; default OUT/<slice>-work")
     parser.add_argument("--steps", type=int, help="of the trainings of `damage`")
     parser.add_argument("--commit", help="what to record where this is no git checkout")

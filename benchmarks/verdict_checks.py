@@ -3,7 +3,7 @@
 Every case takes disjoint real images for REAL and makes "synthetic" ones of known worth:
 
     halves    other real images: what a perfect generator would make
-    starved   the same, for REAL in which all classes but the first have a twentieth: they must help
+    starved   the same, for REAL with a test split and a twentieth of all classes but the first: they must help
     copied    half of them copies of REAL's images
     one       one image repeated
     shuffled  other real images under random labels: they must do harm
@@ -59,34 +59,36 @@ def main() -> None:
         )
 
 
-def members(data: Path, images: int) -> dict[str, tuple[list[Path], list[Path]]]:
-    """Class -> two disjoint random lists of its files."""
+def members(data: Path, images: int) -> dict[str, list[list[Path]]]:
+    """Class -> three disjoint random lists of its files: for REAL, for FAKE, and half as many for a test split."""
     folder = scan(data)
     rng = random.Random(0)
     pools = {}
     for label, name in enumerate(folder.classes):
         files = [folder.path(f) for f in folder.files if f.label == label and f.split == "train"]
-        chosen = rng.sample(files, min(len(files) // 2 * 2, 2 * images))
-        pools[name] = (chosen[: len(chosen) // 2], chosen[len(chosen) // 2 :])
+        size = min(len(files) * 2 // 5, images)
+        rng.shuffle(files)
+        pools[name] = [files[:size], files[size : 2 * size], files[2 * size : 2 * size + size // 2]]
     return pools
 
 
-def make(case: str, pools: dict[str, tuple[list[Path], list[Path]]], folder: Path) -> None:
+def make(case: str, pools: dict[str, list[list[Path]]], folder: Path) -> None:
     """Write REAL and FAKE of a case."""
     rng = random.Random(1)
-    every = [path for _, others in pools.values() for path in others]
+    every = [path for _, others, _ in pools.values() for path in others]
     rng.shuffle(every)
-    for index, (name, (ours, others)) in enumerate(pools.items()):
-        real, fake = ours, others
-        if case == "starved" and index:
-            real = ours[: max(2, len(ours) // STARVED)]
+    for index, (name, (ours, others, test)) in enumerate(pools.items()):
+        sides = {"real": ours, "fake": others}
+        if case == "starved":
+            few = ours[: max(2, len(ours) // STARVED)] if index else ours
+            sides = {"real/train": few, "real/test": test, "fake": others}
         elif case == "copied":
-            fake = others[: len(others) // 2] + ours[: len(ours) - len(others) // 2]
+            sides["fake"] = others[: len(others) // 2] + ours[: len(ours) - len(others) // 2]
         elif case == "one":
-            fake = others[:1] * len(others)
+            sides["fake"] = others[:1] * len(others)
         elif case == "shuffled":
-            fake, every = every[: len(others)], every[len(others) :]
-        for side, files in (("real", real), ("fake", fake)):
+            sides["fake"], every = every[: len(others)], every[len(others) :]
+        for side, files in sides.items():
             (folder / side / name).mkdir(parents=True)
             for number, path in enumerate(files):
                 shutil.copy(path, folder / side / name / f"{number:05d}{path.suffix}")

@@ -44,8 +44,8 @@ def findings(document: Json) -> list[Json]:
     found += [_finding("warning", None, text) for text in document["warnings"]]
     if not document["extractor"]["comparable"]:
         found.append(_finding("note", None, document["extractor"]["note"]))
-    found += [_finding("warning", None, text) for text in document["utility"].get("warnings", ())]
-    found.append(_finding("note", None, document["utility"]["note"]))
+    if not document["utility"]["measured"]:
+        found.append(_finding("note", None, document["utility"]["note"]))
     return sorted(found, key=lambda finding: ("warning", "note", "good").index(finding["level"]))
 
 
