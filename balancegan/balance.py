@@ -158,7 +158,7 @@ def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any
     page = options.out / "report.html"
     result["report"] = str(page.absolute()) if page.is_file() else None
     if judging is None:
-        return result
+        return {**result, "gate": None}
     if not result["report"] or "utility" not in result:
         return None
     better = judging.choice.name == "own" and options.extractor == "auto"  # a report by Inception will do as well

@@ -314,6 +314,8 @@ def evaluate(
     prepare(where)
     with console.progress() as view:
         if fake is None:
+            if what and Path(what).is_dir() and not (Path(what) / "config.yaml").is_file():
+                raise UsageError(f"{what} is no run", "to evaluate images, give two folders: evaluate REAL FAKE")
             document = evaluate_run(find_run(what, runs), options, judging, progress=view, note=console.note)
         else:
             document = evaluate_folders(Path(what or ""), fake, options, judging, progress=view, note=console.note)

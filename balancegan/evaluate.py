@@ -217,6 +217,7 @@ def evaluate_folders(
         test=judge.pool([c.real_holdout for c in classes], ours.store.images) if held else None,
         kind=held or "splits",
         delivered=[len(c.fake) for c in classes],
+        may_have_seen=True,
     )
     made = [c.name for c in classes if len(c.fake)]
     inp = ReportInput(

@@ -2,7 +2,9 @@
 
 The classifiers see the training images alone, the ones that the generator saw too, and never those behind the
 report's verdict. Each is trained on two thirds of them and tells how real images that it did not see look to it: how
-sure it is of them, and how far they lie from their class's centre. A sample has to look like that.
+sure it is of them, and how far they lie from the nearest image of their class that it saw. A sample has to look like
+that. (The distance to a class's centre would not do: of a class of many kinds the centre is no image, and noise lies
+near it.)
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balancegan.metrics.features import Images
+from balancegan.metrics.memorisation import nearest
 from balancegan.metrics.own import OwnExtractor
 from balancegan.progress import Progress, silent
 from balancegan.sample import CopyFilter
 
 FOLDS = 3
 LOWEST = 5.0  # percentile of real images' margins: below it a sample is not sure enough
-FARTHEST = 95.0  # percentile of real images' distances to their class's centre
+FARTHEST = 95.0  # percentile of real images' distances to the nearest other one of their class
 FENCE = 1.5  # interquartile ranges above the upper quartile: surer than real images are, a caricature
 FEWEST = 5  # real images of a class that a percentile can rest on
 
@@ -33,15 +36,24 @@ class Band:
 
     low: float
     high: float
-    radius: float  # distance to the centre over the usual one of real images
+    radius: float  # distance to the nearest real image of the class, over the usual one of real images
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """A classifier, the features (n, d) of each class's images that it saw, and how far others lie from them."""
+
+    network: OwnExtractor
+    features: list[NDArray[np.float32]]  # K of them
+    scale: FloatArray  # (K,), NaN where there were no others
 
 
 class QualityFilter:
     """Judges samples class by class; see the module's docstring. Use `fit`."""
 
-    def __init__(self, networks: list[OwnExtractor], centres: FloatArray, scale: FloatArray, bands: list[Band]) -> None:
-        """`centres` (F, K, d) of each network's features, `scale` (F, K) the median distance of real images to them."""
-        self._networks, self._centres, self._scale, self.bands = networks, centres, scale, bands
+    def __init__(self, folds: list[_Fold], bands: list[Band]) -> None:
+        """Use `fit` to get one; `bands` (K)."""
+        self._folds, self.bands = folds, bands
 
     @classmethod
     def fit(
@@ -66,32 +78,32 @@ class QualityFilter:
         """
         fold = _folds(labels, num_classes)
         margins, distances = np.full(len(labels), np.nan), np.full(len(labels), np.nan)
-        networks, centres, scales = [], [], []
+        folds = []
         for k in range(FOLDS):
             seen, unseen = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
             network = OwnExtractor.fit(images[seen], labels[seen], num_classes, seed=k, device=device, steps=steps)
-            centre = _centres(network(images[seen]).astype(np.float64), labels[seen], num_classes)
+            known, features = network(images[seen]), network(images[unseen])
             margins[unseen] = _margins(network.logits(images[unseen]))[np.arange(len(unseen)), labels[unseen]]
-            away = _distances(network(images[unseen]), centre)[np.arange(len(unseen)), labels[unseen]]
-            scale = np.array([_median(away[labels[unseen] == c]) for c in range(num_classes)])
-            distances[unseen] = away / scale[labels[unseen]]
-            networks.append(network)
-            centres.append(centre)
-            scales.append(scale)
+            of_class = [known[labels[seen] == c] for c in range(num_classes)]
+            scale = np.full(num_classes, np.nan)
+            for c in np.unique(labels[unseen]):
+                mine = labels[unseen] == c
+                away, _ = nearest(features[mine], of_class[c])
+                scale[c] = _median(away)
+                distances[unseen[mine]] = away / scale[c]
+            folds.append(_Fold(network, of_class, scale))
             progress("quality filter", k + 1, FOLDS)
-        bands = [_band(margins[labels == c], distances[labels == c]) for c in range(num_classes)]
-        return cls(networks, np.stack(centres), np.stack(scales), bands)
+        return cls(folds, [_band(margins[labels == c], distances[labels == c]) for c in range(num_classes)])
 
     def __call__(self, images: Images, label: int) -> NDArray[np.bool_]:
         """Which of the images uint8 (n, C, H, W) to keep for a class, (n,)."""
-        logits = [network.logits(images) for network in self._networks]
-        margins = np.mean([_margins(x)[:, label] for x in logits], axis=0)
+        margins = np.mean([_margins(fold.network.logits(images))[:, label] for fold in self._folds], axis=0)
         away = [
-            _distances(network(images), centre)[:, label] / scale[label]
-            for network, centre, scale in zip(self._networks, self._centres, self._scale, strict=True)
+            nearest(fold.network(images), fold.features[label])[0] / fold.scale[label]
+            for fold in self._folds
+            if np.isfinite(fold.scale[label])  # a fold without an image of the class says nothing
         ]
-        known = [x for x in away if np.isfinite(x).all()]  # not of a fold without an image of the class
-        radius = np.mean(known, axis=0) if known else np.zeros(len(images))
+        radius = np.mean(away, axis=0) if away else np.zeros(len(images))
         band = self.bands[label]
         return (margins >= band.low) & (margins <= band.high) & (radius <= band.radius)
 
@@ -113,18 +125,7 @@ def _margins(logits: NDArray[np.floating]) -> FloatArray:
     return np.asarray(x - np.stack(others, axis=1))
 
 
-def _centres(features: FloatArray, labels: NDArray[np.integer], num_classes: int) -> FloatArray:
-    """Mean features of each class (K, d); NaN for a class without images."""
-    means = [features[labels == c].mean(0) if (labels == c).any() else np.nan * features[0] for c in range(num_classes)]
-    return np.stack(means)
-
-
-def _distances(features: NDArray[np.floating], centres: FloatArray) -> FloatArray:
-    """(n, d), (K, d) -> (n, K)."""
-    return np.asarray(np.linalg.norm(features[:, None].astype(np.float64) - centres[None], axis=2))
-
-
-def _median(values: FloatArray) -> float:
+def _median(values: NDArray[np.floating]) -> float:
     known = values[np.isfinite(values)]
     return max(float(np.median(known)), 1e-9) if len(known) else float("nan")
 

@@ -127,6 +127,7 @@ def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
 
 
 SHOWN_WARNINGS = 6
+_REFERENCES = {"holdout": "held-out images", "train": "training images", "real": "images of that folder"}
 _COLOURS = {"use": "green", "no difference": "yellow", "do not use": "red"}
 
 
@@ -157,10 +158,16 @@ def show_evaluate(console: Console, doc: dict[str, Any]) -> None:
         rows.add_row(shown(row["name"]), *counts, *measures)
     console.print(rows)
     overall = doc["overall"]
+    references = {_REFERENCES[row["reference"]] for row in doc["classes"] if row["n_fake"]}
+    console.print(
+        f"[dim]features: {doc['extractor']}; real: {' or '.join(sorted(references))}; in brackets: one random half of "
+        "the real images against the other[/]"
+    )
     if overall["fid"] is not None:
+        floor = "" if overall["fid_floor"] is None else f" ({_number(overall['fid_floor'])})"
         console.print(
-            f"all together: FID {significant(overall['fid'])} ({overall['n_fake']:,} synthetic against "
-            f"{overall['n_real']:,} real images, features: {doc['extractor']})"
+            f"all together: FID {_number(overall['fid'])}{floor}, {overall['n_fake']:,} synthetic against "
+            f"{overall['n_real']:,} real images"
         )
     if overall["inception_score"] is not None:
         score, std = overall["inception_score"], overall["inception_score_std"]

@@ -27,6 +27,7 @@ from torch.nn import functional
 from balancegan import verdict
 from balancegan.device import memory_errors
 from balancegan.metrics.features import Images
+from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.metrics.own import OwnExtractor, build_classifier, one_thread
 from balancegan.progress import Progress, silent
 
@@ -101,7 +102,8 @@ class Material:
 
     `test` None: `real` is split anew for every seed. `delivered` (K,): how many synthetic images each class really
     got; `fake` may hold fewer or more, and stands for them when real and synthetic images are mixed.
-    `kind`: where the test images come from (test, val, holdout, splits).
+    `kind`: where the test images come from (test, val, holdout, splits). `may_have_seen`: whether the generator may
+    have been trained on them; then synthetic near-copies of test images are kept from the classifiers.
     """
 
     names: Sequence[str]
@@ -111,6 +113,7 @@ class Material:
     kind: str
     delivered: Sequence[int]
     unfiltered: Pool | None = None
+    may_have_seen: bool = False
 
 
 def not_measured(note: str) -> Json:
@@ -165,7 +168,12 @@ def measure_utility(
         updates = int(np.clip(EPOCHS * largest // BATCH, UPDATES[0], most))
     arms = [arm for arm in ARMS if arm.source != "unfiltered" or material.unfiltered is not None]
     answers = _train_all(material, pool, plans, arms, updates=updates, flips=flips, device=device, progress=progress)
-    return _document(material, pool, plans, arms, answers) | {
+    document = _document(material, pool, plans, arms, answers)
+    if left_out := max(int((~_allowed(material, pool, plan)).sum()) for plan in plans):
+        document["warnings"].append(
+            f"{left_out:,} synthetic images are near-copies of test images: the classifiers were trained without them."
+        )
+    return document | {
         "seeds": seeds,
         "updates": updates,
         "batch_size": BATCH,
@@ -211,14 +219,24 @@ def _flips(pool: Pool, plan: _Plan, classes: int, device: torch.device) -> tuple
     if not len(rest):
         return False, "Flips are left out, crops only: too few images to see whether mirrored ones keep their class."
     classifier = OwnExtractor.fit(pool.images[train], pool.labels[train], classes, device=str(device))
-    images = pool.images[rest]
-    upright, mirrored = (
-        float((classifier.logits(x).argmax(1) == pool.labels[rest]).mean())
-        for x in (images, np.ascontiguousarray(images[..., ::-1]))
+    images, truth = pool.images[rest], pool.labels[rest]
+    upright = classifier.logits(images).argmax(1) == truth
+    mirrored = classifier.logits(np.ascontiguousarray(images[..., ::-1])).argmax(1) == truth
+    spoilt = [k for k in np.unique(truth) if _loses(upright[truth == k], mirrored[truth == k])]
+    flips = bool(not spoilt and mirrored.mean() >= MIRRORED * upright.mean())
+    seen = (
+        f"a classifier recognises {mirrored.mean():.0%} of mirrored images, {upright.mean():.0%} of the same ones as "
+        "they are"
     )
-    flips = mirrored >= MIRRORED * upright
-    seen = f"a classifier recognises {mirrored:.0%} of mirrored images, {upright:.0%} of the same ones as they are"
+    if spoilt:
+        seen += f", and loses {'a class' if len(spoilt) == 1 else f'{len(spoilt)} classes'} by mirroring"
     return flips, f"Flips are {'used' if flips else 'left out, crops only'}: {seen}."
+
+
+def _loses(upright: NDArray[np.bool_], mirrored: NDArray[np.bool_]) -> bool:
+    """Whether a class is surely recognised less when mirrored: three deviations of the answers that changed."""
+    lost, won = int((upright & ~mirrored).sum()), int((mirrored & ~upright).sum())
+    return bool(lost - won > 3 * np.sqrt(lost + won) and mirrored.sum() < MIRRORED * upright.sum())
 
 
 def _at_most(rows: NDArray[np.intp], labels: Labels, limit: int) -> NDArray[np.intp]:
@@ -244,6 +262,7 @@ def _document(
     differences = [
         verdict.difference_json(name, against, scores, names) for name in candidates for against in verdict.REAL_ARMS
     ]
+    differences.append(verdict.difference_json(verdict.BASELINE, verdict.PLAIN, scores, names))
     decided = verdict.judge(differences)
     unfiltered = next((arm.name for arm in arms if arm.source == "unfiltered"), None)
     return {
@@ -252,7 +271,7 @@ def _document(
         "headline": verdict.headline(decided, differences),
         "rule": verdict.RULE,
         "note": _NOTE,
-        "warnings": _warnings(material, n_test),
+        "warnings": _warnings(material, n_test, len(plans), verdict.augmentation_harms(differences)),
         "baseline": verdict.BASELINE,
         "candidate": verdict.CANDIDATE,
         "test": {"kind": material.kind, "n": dict(zip(names, n_test, strict=True)), "total": len(tested)},
@@ -269,8 +288,18 @@ _NOTE = (
 )
 
 
-def _warnings(material: Material, n_test: Sequence[int]) -> list[str]:
+def _warnings(material: Material, n_test: Sequence[int], seeds: int, harmed: bool) -> list[str]:
     found = []
+    if seeds < SEEDS:
+        found.append(
+            f"{seeds} training{'s' if seeds > 1 else ''} of each arm: the intervals know "
+            f"{'little' if seeds > 1 else 'nothing'} of how much trainings differ. Give --seeds {SEEDS} or more."
+        )
+    if harmed:
+        found.append(
+            "Flips and crops do harm here: plain training on the real images is better than oversampling with them. "
+            "The arms that have them are compared with each other."
+        )
     if material.kind == "splits":
         found.append(
             "What the generator was trained on is not known here. If it saw the real images of this test, the "
@@ -328,13 +357,17 @@ def _train_all(
     real, fake = _shrunk(pool, device), _shrunk(material.fake, device)
     unfiltered = _shrunk(material.unfiltered, device) if material.unfiltered else fake
     other = {"fake": fake, "both": fake, "unfiltered": unfiltered}
+    allowed = [torch.from_numpy(_allowed(material, pool, plan)).to(device) for plan in plans]
     predicted = {arm.name: np.full((len(plans), len(pool)), -1, np.int64) for arm in arms}
     stop = threading.Event()
 
     def work(arm: Arm, seed: int, network: nn.Module) -> tuple[str, int, Labels]:
         if device.type == "cpu":
             torch.set_num_threads(1)  # of this worker: as many workers as cores
-        draw = _draw(material, pool, plans[seed], arm, real, other.get(arm.source))
+        theirs = other.get(arm.source)
+        if theirs is fake:
+            theirs = fake[0][allowed[seed]], fake[1][allowed[seed]]
+        draw = _draw(material, pool, plans[seed], arm, real, theirs)
         train = partial(_train, network, draw, updates=updates, seed=seed, keep_on=lambda: not stop.is_set())
         train(augment=arm.augmented, flips=flips)
         return arm.name, seed, _predict(network, real[0][plans[seed].test])
@@ -355,6 +388,20 @@ def _train_all(
             executor.shutdown(wait=True, cancel_futures=True)
             raise
     return predicted
+
+
+def _allowed(material: Material, pool: Pool, plan: _Plan) -> NDArray[np.bool_]:
+    """Which synthetic images (n,) may be trained on when these images are tested."""
+    allowed = np.ones(len(material.fake), bool)
+    if not material.may_have_seen:
+        return allowed
+    for label in np.unique(material.fake.labels):
+        mine = material.fake.labels == label
+        real, tested = (rows[pool.labels[rows] == label] for rows in (np.arange(len(pool)), plan.test))
+        threshold = copy_threshold(pixel_features(pool.images[real]))
+        away, _ = nearest(pixel_features(material.fake.images[mine]), pixel_features(pool.images[tested]))
+        allowed[mine] = away >= threshold
+    return allowed
 
 
 def _shrunk(pool: Pool, device: torch.device) -> tuple[Tensor, Tensor]:

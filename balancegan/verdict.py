@@ -1,8 +1,9 @@
 """Do the synthetic images help? From classifiers' answers on real test images to intervals and a verdict in words.
 
 Every arm (a way of training the classifier) is trained once per seed and tested on the same images. What is random is
-which images are in the test set and how a training went, so both are drawn again: a bootstrap over the test images,
-class by class, and over the seeds. All arms are judged on the same draws, which makes their differences paired.
+which images are in the test set and how a training went. The first is a bootstrap over the test images, class by class,
+with the same draws for all arms, which makes their differences paired. The second is what the seeds differ in beyond
+what that bootstrap explains (a random effect); from so few seeds it enters with the wide tails of a t distribution.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Json = dict[str, Any]
 USE, NO_DIFFERENCE, DO_NOT_USE = VERDICTS = ("use", "no difference", "do not use")
 
 BASELINE, CANDIDATE = "oversampling", "real + synthetic"
-REAL_ARMS = ("real only", "oversampling", "balanced softmax")
+PLAIN = "real only"
+REAL_ARMS = (PLAIN, BASELINE, "balanced softmax")
 
 LEVEL = 0.95
 LEAST_GAIN = 0.005
@@ -35,12 +37,13 @@ RULE = (
     "“Use” when balanced accuracy with the synthetic images is higher than with oversampling (same flips and crops) by "
     f"at least {100 * LEAST_GAIN:g} points, the {LEVEL:.0%} interval of the paired difference lies above zero, and no "
     "arm on real images alone is surely better. “Do not use” when any arm on real images alone is better by that "
-    "much and the interval lies below zero. Otherwise “no difference”. Classes alone are judged by their recall, "
-    f"against oversampling, at intervals widened for their number; below {MIN_TEST} test images not at all."
+    "much and the interval lies below zero; plain training counts only where flips and crops do no harm themselves. "
+    "Otherwise “no difference”. Classes alone are judged by their recall, against oversampling, at intervals widened "
+    f"for their number; below {MIN_TEST} test images not at all."
 )
 
 _DRAWS = 2000
-_BLOCK = 100  # draws at once: bounds the memory of the confusion matrices
+_BLOCK = 100  # draws at once: bounds the memory of the confusions
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class Scores:
-    """Bootstrap draws of an arm's scores; row 0 is the estimate itself. Shares, 0 to 1."""
+    """Bootstrap draws of an arm's scores in each seed; row 0 is the estimate itself. Shares, 0 to 1."""
 
-    recall: NDArray[np.float64]  # (1 + B, K), NaN for a class without test images
-    balanced_accuracy: NDArray[np.float64]  # (1 + B,)
-    macro_f1: NDArray[np.float64]  # (1 + B,)
+    recall: NDArray[np.float64]  # (1 + B, S, K), NaN for a class that the seed does not test
+    balanced_accuracy: NDArray[np.float64]  # (1 + B, S)
+    macro_f1: NDArray[np.float64]  # (1 + B, S)
     confusion: NDArray[np.float64]  # (K, K) of the estimate: true class, predicted class; shares of the true class
 
 
@@ -78,19 +81,17 @@ def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: 
     tested = answers[0].predicted >= 0  # (S, n)
     members = [np.flatnonzero((labels == k) & tested.any(axis=0)) for k in range(num_classes)]
     hits = [_one_hot(a.predicted, num_classes) for a in answers]  # (S, n, K)
-    draws: list[list[tuple[NDArray[np.float64], ...]]] = [[] for _ in answers]
+    blocks: list[list[tuple[NDArray[np.float64], ...]]] = [[] for _ in answers]
     for start in range(0, 1 + _DRAWS, _BLOCK):
         size = min(_BLOCK, 1 + _DRAWS - start)
         weights = [_resampled(len(rows), size, rng) for rows in members]
-        seeds = _resampled(len(tested), size, rng).astype(np.float64)
         if start == 0:  # the estimate: everything once
-            seeds[0] = 1.0
             for weight in weights:
                 weight[0] = 1
-        for of_arm, hit in zip(draws, hits, strict=True):
-            of_arm.append(_scores(_confusions(hit, members, weights), seeds / seeds.sum(1, keepdims=True)))
+        for of_arm, hit in zip(blocks, hits, strict=True):
+            of_arm.append(_scores(_confusions(hit, members, weights)))
     scores = []
-    for of_arm in draws:
+    for of_arm in blocks:
         recall, balanced, f1 = (np.concatenate([block[i] for block in of_arm]) for i in range(3))
         scores.append(Scores(recall, balanced, f1, of_arm[0][3]))
     return scores
@@ -116,33 +117,47 @@ def _confusions(
     return np.stack(rows, axis=2)
 
 
-def _scores(confusions: NDArray[np.float64], seeds: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Recall (b, K), balanced accuracy (b,), macro F1 (b,), mean over the seeds; and the first draw's confusion."""
+def _scores(confusions: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Recall (b, S, K), balanced accuracy and macro F1 (b, S); and the first draw's confusion, mean over the seeds."""
     shown, called = confusions.sum(3), confusions.sum(2)  # images of a class, answers of a class: (b, S, K)
     right = np.einsum("bskk->bsk", confusions)
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = right / shown
         f1 = np.where(shown > 0, 2 * right / (shown + called), np.nan)
-        # A seed whose split tests no image of a class says nothing about it; the others carry its weight.
-        by_class = _mean(recall, seeds[:, :, None], axis=1)
-        share = _mean(confusions[0] / confusions[0].sum(2, keepdims=True), seeds[0][:, None, None], axis=0)
-        balanced = np.nansum(by_class, axis=1) / np.isfinite(by_class).sum(axis=1)
-        macro = _mean(f1, seeds[:, :, None], axis=1)
-        return by_class, balanced, np.nansum(macro, axis=1) / np.isfinite(macro).sum(axis=1), share
+        shares = confusions[0] / confusions[0].sum(2, keepdims=True)
+    return recall, _mean(recall, axis=2), _mean(f1, axis=2), _mean(shares, axis=0)
 
 
-def _mean(values: NDArray[np.float64], weights: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Weighted mean over the values that are there."""
+def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Mean over the values that are there; NaN where there is none."""
     there = np.isfinite(values)
-    return np.asarray(np.where(there, values * weights, 0.0).sum(axis) / np.where(there, weights, 0.0).sum(axis))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(there, values, 0.0).sum(axis) / there.sum(axis))
 
 
 def interval(draws: NDArray[np.float64], level: float = LEVEL) -> Json:
-    """`{value, low, high}` of draws whose first is the estimate; all null where there is none."""
-    if not np.isfinite(draws[0]):
+    """`{value, low, high}` of draws (1 + B, S) whose first row is the estimate; all null where there is none."""
+    draws = draws[:, np.isfinite(draws[0])]  # seeds that say something
+    if not draws.shape[1]:
         return {"value": None, "low": None, "high": None}
-    low, high = np.nanpercentile(draws, (50 * (1 - level), 50 * (1 + level)))
-    return {"value": float(draws[0]), "low": float(low), "high": float(high)}
+    mean = _mean(draws, axis=1)
+    spread = mean[1:] + _seed_noise(draws)
+    low, high = np.nanpercentile(spread, (50 * (1 - level), 50 * (1 + level)))
+    return {"value": float(mean[0]), "low": float(low), "high": float(high)}
+
+
+def _seed_noise(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Draws (B,) of what other seeds would have changed in the mean of S seeds, images being equal.
+
+    Seeds differ by chance on a finite test set too; the bootstrap has that already, so only what is beyond it counts.
+    """
+    size, seeds = draws.shape[0] - 1, draws.shape[1]
+    if seeds == 1:
+        return np.zeros(size)
+    apart = draws[1:] - draws[1:].mean(axis=1, keepdims=True)
+    by_images = float(np.nanvar(apart, axis=0).mean()) * seeds / (seeds - 1)
+    beyond = max(0.0, float(draws[0].var(ddof=1)) - by_images)
+    return np.sqrt(beyond / seeds) * np.random.default_rng(0).standard_t(seeds - 1, size)
 
 
 def arms_json(arms: Sequence[str], scores: Sequence[Scores], names: Sequence[str]) -> list[Json]:
@@ -152,8 +167,8 @@ def arms_json(arms: Sequence[str], scores: Sequence[Scores], names: Sequence[str
             "name": arm,
             "balanced_accuracy": interval(s.balanced_accuracy),
             "macro_f1": interval(s.macro_f1),
-            "recall": {name: interval(s.recall[:, k]) for k, name in enumerate(names)},
-            "confusion": s.confusion.tolist(),
+            "recall": {name: interval(s.recall[:, :, k]) for k, name in enumerate(names)},
+            "confusion": [[float(x) if np.isfinite(x) else None for x in row] for row in s.confusion],
         }
         for arm, s in zip(arms, scores, strict=True)
     ]
@@ -167,7 +182,7 @@ def difference_json(arm: str, against: str, scores: Mapping[str, Scores], names:
         "against": against,
         "balanced_accuracy": interval(a.balanced_accuracy - b.balanced_accuracy),
         "macro_f1": interval(a.macro_f1 - b.macro_f1),
-        "recall": {name: interval(a.recall[:, k] - b.recall[:, k]) for k, name in enumerate(names)},
+        "recall": {name: interval(a.recall[:, :, k] - b.recall[:, :, k]) for k, name in enumerate(names)},
     }
 
 
@@ -178,10 +193,26 @@ def _direction(difference: Json) -> int:
     return 1 if difference["low"] > 0 else -1 if difference["high"] < 0 else 0
 
 
+def augmentation_harms(differences: Sequence[Json]) -> bool:
+    """Whether oversampling with flips and crops is surely worse than plain training, whatever the images."""
+    pair = [d for d in differences if (d["arm"], d["against"]) == (BASELINE, PLAIN)]
+    return bool(pair) and _direction(pair[0]["balanced_accuracy"]) < 0
+
+
+def _against(differences: Sequence[Json], candidate: str) -> dict[str, Json]:
+    """The candidate's differences of balanced accuracy to the arms on real images that count."""
+    left_out = PLAIN if augmentation_harms(differences) else None
+    found = {d["against"]: d["balanced_accuracy"] for d in differences if d["arm"] == candidate}
+    return {arm: found[arm] for arm in REAL_ARMS if arm in found and arm != left_out}
+
+
 def judge(differences: Sequence[Json], candidate: str = CANDIDATE) -> str:
-    """The verdict on one candidate from its differences to the arms on real images; see `RULE`."""
-    found = {d["against"]: _direction(d["balanced_accuracy"]) for d in differences if d["arm"] == candidate}
-    if any(found[arm] < 0 for arm in REAL_ARMS if arm in found):
+    """The verdict on one candidate from its differences to the arms on real images; see `RULE`.
+
+    `differences` hold those of the candidate, and the one of oversampling to plain training.
+    """
+    found = {arm: _direction(difference) for arm, difference in _against(differences, candidate).items()}
+    if any(direction < 0 for direction in found.values()):
         return DO_NOT_USE
     return USE if found.get(BASELINE) == 1 else NO_DIFFERENCE
 
@@ -196,7 +227,7 @@ def judge_classes(
     judged = sum(n >= MIN_TEST for n in n_test)
     rows = []
     for k, (name, n) in enumerate(zip(names, n_test, strict=True)):
-        draws = scores[candidate].recall[:, k] - scores[BASELINE].recall[:, k]
+        draws = scores[candidate].recall[:, :, k] - scores[BASELINE].recall[:, :, k]
         difference = interval(draws, 1 - (1 - LEVEL) / max(1, judged))
         verdict = None if n < MIN_TEST else {1: USE, 0: NO_DIFFERENCE, -1: DO_NOT_USE}[_direction(difference)]
         rows.append({"name": name, "verdict": verdict, "n_test": n, "weak": n < WEAK_TEST, "difference": difference})
@@ -205,8 +236,8 @@ def judge_classes(
 
 def headline(verdict: str, differences: Sequence[Json]) -> str:
     """The figures behind the verdict in a sentence."""
-    by_arm = {d["against"]: d["balanced_accuracy"] for d in differences if d["arm"] == CANDIDATE}
-    worse = [arm for arm in REAL_ARMS if arm in by_arm and _direction(by_arm[arm]) < 0]
+    by_arm = _against(differences, CANDIDATE)
+    worse = [arm for arm in by_arm if _direction(by_arm[arm]) < 0]
     shown = min(worse, key=lambda arm: by_arm[arm]["value"]) if worse else BASELINE
     d = by_arm[shown]
     change = (
@@ -223,7 +254,7 @@ def headline(verdict: str, differences: Sequence[Json]) -> str:
 
 _AGAINST = {
     "real only": "plain training on the real images",
-    "oversampling": "oversampling with crops",
+    "oversampling": "oversampling of the real ones",
     "balanced softmax": "balanced softmax on the real images",
 }
 

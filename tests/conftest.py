@@ -1,6 +1,7 @@
 """Shared helpers: tiny image folders made on the spot, and a cache that is thrown away."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 # Networks this small gain nothing from threads, and waiting threads cost much when the machine is busy.
@@ -9,6 +10,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from helpers import write_images
 
+OPTIONS = (
+    *("DEVICE", "EXTRACTOR", "FAIL_UNDER", "IMAGES", "IMAGE_SIZE", "INCEPTION_WEIGHTS", "METRICS"),
+    *("RESNET50_WEIGHTS", "RUNS", "SEED", "WEIGHTS"),
+)
+"""Of the environment variables that set options, those that would change what the tests do."""
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
@@ -16,8 +23,29 @@ def own_cache(tmp_path_factory, monkeypatch):
     root = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("BALANCEGAN_CACHE_DIR", str(root / "store"))
     monkeypatch.setenv("TORCH_HOME", str(root / "torch"))
-    for name in ("BALANCEGAN_INCEPTION_WEIGHTS", "BALANCEGAN_DEVICE", "BALANCEGAN_SEED"):
-        monkeypatch.delenv(name, raising=False)
+    for name in OPTIONS:
+        monkeypatch.delenv(f"BALANCEGAN_{name}", raising=False)
+
+
+@pytest.fixture
+def quick_reports(monkeypatch):
+    """Classifiers that hardly learn, few pairs, no figures in files: for tests of everything around them."""
+    from balancegan import judge
+    from balancegan.metrics.own import OwnExtractor
+    from balancegan.quality import QualityFilter
+    from balancegan.report import measures
+    from balancegan.utility import measure_utility
+
+    def measure(material, **options):
+        return measure_utility(material, **{**options, "seeds": min(2, options["seeds"])}, updates=2)
+
+    monkeypatch.setattr(judge, "measure_utility", measure)
+    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=3))
+    monkeypatch.setattr(QualityFilter, "fit", partial(QualityFilter.fit, steps=3))
+    for name in ("mean_ssim", "within_ssim"):
+        original = getattr(measures, name)
+        monkeypatch.setattr(measures, name, lambda *args, f=original, **options: f(*args, **{**options, "pairs": 20}))
+    monkeypatch.setattr("balancegan.report.write.write_figures", lambda *args: [])
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from balancegan.restore import restore
 from balancegan.rundir import RunDir
 from balancegan.sample import CHUNK, Patience, Sampler, Tally
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 CPU = torch.device("cpu")
 
 
@@ -186,12 +188,6 @@ def test_over_seeds_in_a_comparison():
 
 
 def test_the_shares_are_those_of_samples_as_they_come_whatever_fills_the_folder(trained, tmp_path, monkeypatch):
-    from functools import partial
-
-    from balancegan.metrics.own import OwnExtractor
-
-    monkeypatch.setattr("balancegan.balance.find_inception_weights", lambda explicit=None: None)
-    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=2))
     monkeypatch.setattr("balancegan.langevin.STEPS", 1)
     found = []
     for sampler in ("rejection", "langevin"):

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,10 @@ from torchvision.datasets import ImageFolder
 from balancegan.balance import AugmentOptions, augment, targets
 from balancegan.errors import DatasetError, DiskError, UsageError
 from balancegan.methods import METHODS, load_method
-from balancegan.metrics.own import OwnExtractor
+from balancegan.report.figures import write_figures
 from balancegan.rundir import RunDir
+
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 CPU = torch.device("cpu")
 COLUMNS = ["file_name", "label", "synthetic", "run", "seed", "checkpoint_sha256", "source_path"]
@@ -65,9 +66,9 @@ def test_balanced_counts_and_untouched_source(discs, run, tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_fills_a_folder_and_reports(discs, tmp_path, method, monkeypatch):
-    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=3))
-    monkeypatch.setattr("balancegan.balance.find_inception_weights", lambda explicit=None: None)
-    run = RunDir(train_tiny(discs, tmp_path / "runs", method=method)["run"])
+    monkeypatch.setattr("balancegan.langevin.STEPS", 5)
+    narrow = {"d_width": 16} if "d_width" in load_method(method).Config.__dataclass_fields__ else {}
+    run = RunDir(train_tiny(discs, tmp_path / "runs", method=method, **narrow)["run"])
     document = go(run, tmp_path / "out", report=True)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["method"] == load_method(method).title
@@ -320,6 +321,56 @@ def test_augment_ends_with_a_report(run, tmp_path):
     assert report["imbalance_rate_after"] == 1 and [c["name"] for c in report["classes"]] == ["ant", "bee", "cat"]
     assert report["extractor"]["name"] == "own" and report["extractor"]["comparable"] is False
     assert ImageFolder(tmp_path / "out").classes == ["ant", "bee", "cat"]
+
+
+def test_a_report_comes_with_its_verdict_card_and_figures(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("balancegan.report.write.write_figures", write_figures)
+    document = go(run, tmp_path / "out", report=True)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert document["utility"]["verdict"] == report["utility"]["verdict"] in ("use", "no difference", "do not use")
+    assert report["utility"]["test"]["kind"] == "holdout" and report["utility"]["unfiltered_verdict"] is None
+    assert report["utility"]["headline"] in (tmp_path / "out" / "README.md").read_text()
+    assert list((run.path / "report" / "figures").glob("class_counts.*"))
+    json.dumps(document, allow_nan=False)
+
+
+def test_the_card_is_there_without_a_report_too(run, tmp_path):
+    go(run, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert text.startswith("---\n") and run.name in text and "syn_00000_" in text
+
+
+def test_a_test_split_is_what_the_verdict_rests_on(split_discs, tmp_path):
+    run = RunDir(train_tiny(split_discs, tmp_path / "runs")["run"])
+    document = go(run, tmp_path / "out", report=True)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["utility"]["test"] == {"kind": "test", "n": {"ant": 6, "bee": 5, "cat": 4}, "total": 15}
+    assert document["utility"]["verdict"]
+
+
+def test_a_verdict_can_be_added_to_a_report(run, tmp_path):
+    out = tmp_path / "out"
+    first = go(run, out, report=True, utility=False)
+    assert first["utility"]["verdict"] is None and "not asked for" in first["utility"]["note"]
+    again = go(run, out, report=True, utility=False)
+    assert again["utility"] == first["utility"]
+    assert go(run, out, report=True)["utility"]["verdict"]
+    stamp = (out / "report.html").stat().st_mtime_ns
+    assert go(run, out, report=True, utility=False)["utility"]["verdict"]  # more than was asked for
+    assert (out / "report.html").stat().st_mtime_ns == stamp
+
+
+def test_the_gate_is_that_of_this_call(run, tmp_path):
+    out = tmp_path / "out"
+    failed = go(run, out, report=True, fail_under=99.0)["gate"]
+    assert failed["passed"] is False and failed["fail_under"] == 99.0
+    assert go(run, out, report=True)["gate"] is None
+    assert go(run, out, report=True, fail_under=-99.0)["gate"]["passed"]
+
+
+def test_without_a_report_there_is_no_gate(run, tmp_path):
+    go(run, tmp_path / "out", report=True, fail_under=99.0)
+    assert not go(run, tmp_path / "out").get("gate")
 
 
 def test_a_run_without_adversarial_steps_is_refused(discs, tmp_path):

@@ -18,6 +18,8 @@ from balancegan.cli import app
 from balancegan.errors import UsageError
 from balancegan.parse import parse_counts, parse_seed_count, parse_seeds, parse_time
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 SMALL = [
     *("--preset", "tiny", "--image-size", "16", "--steps", "4", "--pretrain-steps", "2", "--batch-size", "8"),
     *("--device", "cpu", "--set", "width=16", "--set", "latent_dim=8"),
@@ -57,7 +59,7 @@ def test_help_and_version_are_fast_and_without_torch():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "augment" in out and out.strip().splitlines()[-1] == "[]"
     assert __version__ in call("--version").stdout
-    for command in ("inspect", "imbalance", "train", "augment", "sample", "methods", "demo"):
+    for command in ("inspect", "imbalance", "train", "augment", "evaluate", "sample", "methods", "demo"):
         assert "--json" in call(command, "--help").stdout
 
 
@@ -117,6 +119,16 @@ def test_the_three_commands(discs):
     assert Path(document["out"]) == Path("balanced").absolute()
     shown = call("augment", "--target-ir", 1, "--filter", "none").stdout
     assert "imbalance rate 4 -> 1" in shown
+
+
+def test_augment_below_the_gate_is_9_and_the_folder_is_there(discs):
+    call("train", discs, *SMALL)
+    document = call_json("augment", "--filter", "none", "--fail-under", "99", code=9)
+    assert document["gate"]["passed"] is False and "99" in document["gate"]["reason"]
+    assert document["utility"]["verdict"] and Path("balanced/metadata.csv").is_file()
+    assert "below --fail-under" in call("augment", "--filter", "none", "--fail-under", "99", code=9).stderr
+    assert call_json("augment", "--filter", "none")["gate"] is None
+    assert call_json("evaluate", "--no-utility", "--metrics", "ssim", "--images", 4)["run"].endswith("-sgbgan-discs")
 
 
 def test_sample_gives_augments_images(discs):
@@ -183,6 +195,10 @@ def test_methods():
         (["augment", "--target-ir", "0.5"], 2, "2"),
         (["augment", "--real", "steal"], 2, "hardlink"),
         (["augment", "--sampler", "fast"], 2, "langevin"),
+        (["augment", "--filter", "good"], 2, "quality"),
+        (["augment", "--fail-under", "maybe"], 2, "no-difference"),
+        (["augment", "--fail-under", "use", "--no-report"], 2, "--no-report"),
+        (["augment", "--fail-under", "use", "--no-utility"], 2, "--no-utility"),
         (["augment", "--sampler", "langevin"], 2, "leave it out"),
         (["augment", "--counts", "bee"], 2, "class=number"),
         (["sample"], 2, "balancegan train"),

@@ -130,7 +130,7 @@ def measure_class(
     empty = np.empty((0, extractor.dim), np.float32)
     if not len(fake):
         row |= dict.fromkeys(_MEASURES)
-        why = "No synthetic images." if images.requested else "No synthetic images were needed."
+        why = "No synthetic images were needed." if seen_known and not images.requested else "No synthetic images."
         row["reasons"] = dict.fromkeys((*_MEASURES, "prdc"), why)
         return Measured(row, empty, empty)
     feats_real = feats_fake = empty

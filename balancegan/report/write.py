@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
+from balancegan.errors import DiskError
 from balancegan.files import disk_errors, write_atomic, write_json
 from balancegan.metrics.features import Extractor
 from balancegan.progress import Progress, silent
@@ -37,7 +39,8 @@ def write_report(
         max_images: per class and set that enter a measure.
         metrics: of `METRICS`, which to measure.
         progress: called as `("report", done, classes)`.
-        figures: a folder for the figures as PNG and SVG files; none are written without it.
+        figures: a folder for the figures as PNG and SVG files; none are written without it, or where it cannot be
+            written to.
 
     Raises:
         DiskError: the folder cannot be written.
@@ -55,5 +58,6 @@ def write_report(
         write_json(out_dir / "report.json", document)
         write_atomic(out_dir / "report.html", page)
     if figures is not None:
-        write_figures(inp, document, figures)
+        with contextlib.suppress(DiskError):  # the report is out; a run that cannot be written to must not undo that
+            write_figures(inp, document, figures)
     return document
