@@ -120,7 +120,7 @@ def augment(
     if size := _other_size(data, need, options):
         note(f"synthetic images will be {size}: --out-size native gives them the sizes of the real ones")
     export.check_space(options.out, real, options.real, sum(need.values()), _bytes_each(data, options))
-    quality = _quality(data, device, progress) if options.filter == "quality" and any(need.values()) else None
+    quality = _quality(data, progress) if options.filter == "quality" and any(need.values()) else None
 
     with export.BalancedFolder(
         options.out, data, key, real=options.real, format=options.format, out_size=options.out_size
@@ -169,11 +169,13 @@ def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any
     return {**result, "gate": judge.gate_json(result["utility"], options.fail_under)}
 
 
-def _quality(data: TrainingSet, device: torch.device, progress: Progress) -> QualityFilter:
-    """The filter learns from what the generator saw: the images behind the verdict stay unseen."""
+def _quality(data: TrainingSet, progress: Progress) -> QualityFilter:
+    """The filter learns from what the generator saw: the images behind the verdict stay unseen.
+
+    On the CPU, where the same images give the same classifiers: the same command must take the same samples again.
+    """
     rows = data.train_rows
-    classes = len(data.class_names)
-    return QualityFilter.fit(data.store.images[rows], data.labels[rows], classes, device=str(device), progress=progress)
+    return QualityFilter.fit(data.store.images[rows], data.labels[rows], len(data.class_names), progress=progress)
 
 
 def _assignment(
@@ -222,7 +224,14 @@ def _result(
         "imbalance_rate_before": imbalance_rate({c.name: c.real for c in classes}),
         "imbalance_rate_after": imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
         "classes": [
-            {"name": c.name, "real": c.real, "synthetic": c.synthetic, "rejected": c.rejected} for c in classes
+            {
+                "name": c.name,
+                "real": c.real,
+                "synthetic": c.synthetic,
+                "rejected": c.rejected,
+                "refused": c.refused,  # of the rejected, by the quality filter
+            }
+            for c in classes
         ],
         "short": [c.name for c in classes if c.synthetic < c.requested],
         "notes": notes,
@@ -275,7 +284,7 @@ def _report(
         utility=judge.verdict_of(judge.run_material(data, filled.classes), judging, progress),
         **judge.run_pictures(restored, data, plain=False, progress=progress),
     )
-    figures = restored.run.path / "report" / "figures"
+    figures = restored.run.path / "figures"
     return judge.write(inp, extractor, options.out, judging, figures=figures, progress=progress)
 
 

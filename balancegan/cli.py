@@ -282,7 +282,9 @@ def evaluate(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", help="Side at which folders are compared. [default: FAKE's]", min=8, max=512),
+        typer.Option(
+            "--image-size", help="Side at which folders are compared. [default: FAKE's, 8 to 128]", min=8, max=512
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Where a run's data is now, if it moved.")] = None,
     out: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +74,7 @@ def evaluate_run(
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
     out = options.out or run.path / "report"
     _check_out(out, data.folder, given=options.out is not None)
+    _try_out(out)
     classes = _generate(restored, data, options.images or min(MEASURED, judging.limit), progress)
     extractor = judge.run_extractor(data, judging, progress)
     assignment = _assignment(restored, data, judging, progress)
@@ -201,14 +203,17 @@ def evaluate_folders(
     if not any(len(c.fake) for c in classes):
         raise UsageError(f"{fake} holds no synthetic image of a class of {real}", "see its metadata.csv")
     train = judge.pool([c.real_train for c in classes], ours.store.images)
+    if not len(train):
+        raise UsageError(f"{real} holds no real images for training", "see its metadata.csv: only real ones count here")
+    _try_out(out)
     seen = np.arange(len(train))
-    notes = []
+    notes = [f"Both folders are compared at {ours.store.settings.image_size} pixels a side, whatever their files have."]
     if judging.choice.name == "own" and not held:
         # A network knows the images that it was trained on better than others: they would seem apart from new ones.
         seen, rest = stratified_split(train.labels, 0.5, seed=judging.seed)
         classes = [replace(c, reference=train.images[rest[train.labels[rest] == k]]) for k, c in enumerate(classes)]
-        notes = [_HALVED]
-    own = judge.own_extractor(train.images[seen], train.labels[seen], len(names), judging, progress)
+        notes.append(_HALVED)
+    own = judge.own_extractor(train.images, seen, train.labels, len(names), judging, progress)
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
     material = Material(
         names=names,
@@ -326,6 +331,15 @@ def _check_out(out: Path, source: ImageFolder, *, given: bool) -> None:
         raise UsageError(f"{out} holds other files, such as {foreign[0].name}", "choose a new folder with --out")
 
 
+def _try_out(out: Path) -> None:
+    """Find out now whether the report can be written, not after all the work."""
+    with disk_errors(f"write to {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".tmp-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+
+
 def _result(document: Json, out: Path, options: EvaluateOptions, **what: Any) -> Json:
     """The command's document: the report's measures, without its pictures' data."""
     left_out = ("pairs",)
@@ -339,5 +353,6 @@ def _result(document: Json, out: Path, options: EvaluateOptions, **what: Any) ->
         "overall": document["overall"],
         "utility": document["utility"],
         "findings": document["findings"],
+        "notes": document["notes"],
         "gate": judge.gate_json(document["utility"], options.fail_under),
     }

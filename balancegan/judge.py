@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from balancegan.data.holdout import pixel_digests
 from balancegan.data.training_set import TrainingSet
+from balancegan.device import memory_errors
 from balancegan.errors import UsageError
 from balancegan.metrics.choose import Choice
 from balancegan.metrics.features import Cached, Images
@@ -75,15 +77,23 @@ def parse_least(text: str | None, *, utility: bool) -> str | float | None:
     return value
 
 
-def own_extractor(images: Images, labels: np.ndarray, num_classes: int, judging: Judging, progress: Progress) -> Any:
-    """Trains the small classifier when it is called."""
-    return lambda: OwnExtractor.fit(images, labels, num_classes, device=str(judging.device), progress=progress)
+def own_extractor(
+    images: Images, rows: np.ndarray, labels: np.ndarray, num_classes: int, judging: Judging, progress: Progress
+) -> Callable[[], OwnExtractor]:
+    """What trains the small classifier on these rows when it is called; `labels` are those of all images."""
+    device = str(judging.device)
+
+    def fit() -> OwnExtractor:
+        with memory_errors(judging.device, "use --device cpu"):
+            return OwnExtractor.fit(images[rows], labels[rows], num_classes, device=device, progress=progress)
+
+    return fit
 
 
 def run_extractor(data: TrainingSet, judging: Judging, progress: Progress = silent) -> Cached:
     """The extractor for a run; its own classifier sees what the generator saw."""
-    rows = data.train_rows
-    own = own_extractor(data.store.images[rows], data.labels[rows], len(data.class_names), judging, progress)
+    classes = len(data.class_names)
+    own = own_extractor(data.store.images, data.train_rows, data.labels, classes, judging, progress)
     return judging.choice.open(own, device=str(judging.device), progress=progress)
 
 
@@ -97,17 +107,29 @@ def run_material(data: TrainingSet, classes: Sequence[ClassImages]) -> Material:
     """What the classifiers get of a run: the images that the generator saw, those that it did not, and what it made."""
     images, seen, unseen = data.store.images, data.train_rows, data.unseen_rows
     kind = str(data.store.splits[unseen[0]]) if len(data.other_rows) else "holdout"
+    train = set(pixel_digests(images, seen))
+    fresh = np.array([digest not in train for digest in pixel_digests(images, unseen)], bool)
     filtered = any(c.unfiltered is not None for c in classes)
     others = [c.fake if c.unfiltered is None else c.unfiltered for c in classes]
     return Material(
         names=data.class_names,
         real=Pool(images[seen], data.labels[seen]),
         fake=pool([c.fake for c in classes], images),
-        test=Pool(images[unseen], data.labels[unseen]),
+        test=Pool(images[unseen[fresh]], data.labels[unseen[fresh]]),
         kind=kind,
         delivered=[c.synthetic for c in classes],
         unfiltered=pool(others, images) if filtered else None,
+        delivered_unfiltered=[_without_filter(c) for c in classes] if filtered else (),
+        leaks=int((~fresh).sum()),
     )
+
+
+def _without_filter(images: ClassImages) -> int:
+    """How many synthetic images the class would have got without the quality filter."""
+    if images.unfiltered is None:
+        return images.synthetic
+    complete = len(images.unfiltered) >= min(images.requested, REPORT_IMAGES)
+    return images.requested if complete else len(images.unfiltered)
 
 
 def verdict_of(material: Material, judging: Judging, progress: Progress) -> Json:
@@ -132,16 +154,17 @@ def write(
     inp: ReportInput, extractor: Cached, out: Path, judging: Judging, *, figures: Path | None, progress: Progress
 ) -> Json:
     """The report's files; returns the document."""
-    return write_report(
-        inp,
-        extractor,
-        out,
-        seed=judging.seed,
-        max_images=judging.limit,
-        metrics=judging.metrics,
-        figures=figures,
-        progress=progress,
-    )
+    with memory_errors(judging.device, "use --device cpu"):
+        return write_report(
+            inp,
+            extractor,
+            out,
+            seed=judging.seed,
+            max_images=judging.limit,
+            metrics=judging.metrics,
+            figures=figures,
+            progress=progress,
+        )
 
 
 _KEPT = ("measured", "asked", "verdict", "headline", "note", "warnings", "unfiltered_verdict", "differences", "classes")

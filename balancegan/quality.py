@@ -97,11 +97,12 @@ class QualityFilter:
 
     def __call__(self, images: Images, label: int) -> NDArray[np.bool_]:
         """Which of the images uint8 (n, C, H, W) to keep for a class, (n,)."""
-        margins = np.mean([_margins(fold.network.logits(images))[:, label] for fold in self._folds], axis=0)
+        able = [fold for fold in self._folds if len(fold.features[label])] or self._folds  # that know the class
+        margins = np.mean([_margins(fold.network.logits(images))[:, label] for fold in able], axis=0)
         away = [
             nearest(fold.network(images), fold.features[label])[0] / fold.scale[label]
-            for fold in self._folds
-            if np.isfinite(fold.scale[label])  # a fold without an image of the class says nothing
+            for fold in able
+            if np.isfinite(fold.scale[label])  # a fold without another image of the class says nothing
         ]
         radius = np.mean(away, axis=0) if away else np.zeros(len(images))
         band = self.bands[label]
@@ -144,13 +145,14 @@ def _band(margins: FloatArray, distances: FloatArray) -> Band:
 
 @dataclass
 class QualityKeep:
-    """Both filters for one class: near-copies go first, then what does not look like the class.
+    """Both filters for one class: what does not look like the class goes first, then near-copies.
 
-    `passed` gets the first `limit` samples that only the copy filter let through: what would have been delivered
+    `passed` gets the first `limit` samples that the copy filter alone lets through: what would have been delivered
     without the other; `refused` counts those that the other refused.
     """
 
     copies: CopyFilter
+    alone: CopyFilter  # another one of the same: what it let through takes up room of its own
     judge: Callable[[Images], NDArray[np.bool_]]
     limit: int
     passed: list[Images] = field(default_factory=list)
@@ -158,10 +160,10 @@ class QualityKeep:
 
     def __call__(self, images: Images) -> NDArray[np.bool_]:
         """Which of the images (n, C, S, S) to keep."""
-        keep = self.copies(images)
-        self.passed += list(images[keep][: max(0, self.limit - len(self.passed))])
+        if len(self.passed) < self.limit:
+            self.passed += list(images[self.alone(images)][: self.limit - len(self.passed)])
+        keep = self.judge(images)
+        self.refused += int((~keep).sum())
         if keep.any():
-            good = self.judge(images[keep])
-            self.refused += int((~good).sum())
-            keep[keep] = good
+            keep[keep] = self.copies(images[keep])
         return keep

@@ -100,7 +100,10 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
     if not doc["complete"]:
         names = ", ".join(shown(n) for n in doc["short"])
         why, do = "without copies", "Train longer, or use --filter none."
-        if doc["assignment"]:
+        short = [c for c in doc["classes"] if c["name"] in doc["short"]]
+        if any(c.get("refused") for c in short):
+            why, do = "with what passes the quality filter", "Train longer, or use --filter copies."
+        elif doc["assignment"]:
             why, do = "with images of the class", "Train longer, or choose a conditional method."
         console.print(f"[yellow]incomplete: {names} could not be filled {why}.[/] {do}")
     _findings(console, doc.get("findings", []))

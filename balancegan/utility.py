@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,7 +100,8 @@ class Material:
     """What there is to train and to test on.
 
     `test` None: `real` is split anew for every seed. `delivered` (K,): how many synthetic images each class really
-    got; `fake` may hold fewer or more, and stands for them when real and synthetic images are mixed.
+    got, `delivered_unfiltered` (K,) how many it would have got of `unfiltered`; the pools may hold fewer or more, and
+    stand for them when real and synthetic images are mixed.
     `kind`: where the test images come from (test, val, holdout, splits). `may_have_seen`: whether the generator may
     have been trained on them; then synthetic near-copies of test images are kept from the classifiers.
     """
@@ -113,7 +113,9 @@ class Material:
     kind: str
     delivered: Sequence[int]
     unfiltered: Pool | None = None
+    delivered_unfiltered: Sequence[int] = ()
     may_have_seen: bool = False
+    leaks: int = 0  # test images that were left out because they are among the training images
 
 
 def not_measured(note: str) -> Json:
@@ -160,18 +162,32 @@ def measure_utility(
     """
     if reason := why_not(material):
         return not_measured(reason)
+    with memory_errors(device, "use --device cpu, or leave the verdict out with --no-utility"):
+        return _measure(material, seeds, updates, device, progress)
+
+
+def _measure(material: Material, seeds: int, updates: int | None, device: torch.device, progress: Progress) -> Json:
     pool, plans = _plans(material, seeds)
     flips, flips_note = _flips(pool, plans[0], len(material.names), device)
+    most = UPDATES[1] * (1 if device.type == "cpu" else 4)
+    largest = len(plans[0].train) + len(material.fake)
     if updates is None:
-        most = UPDATES[1] * (1 if device.type == "cpu" else 4)
-        largest = len(plans[0].train) + len(material.fake)
         updates = int(np.clip(EPOCHS * largest // BATCH, UPDATES[0], most))
     arms = [arm for arm in ARMS if arm.source != "unfiltered" or material.unfiltered is not None]
-    answers = _train_all(material, pool, plans, arms, updates=updates, flips=flips, device=device, progress=progress)
+    allowed = [_allowed(material, pool, plan) for plan in plans]
+    answers = _train_all(
+        material, pool, plans, arms, allowed, updates=updates, flips=flips, device=device, progress=progress
+    )
     document = _document(material, pool, plans, arms, answers)
-    if left_out := max(int((~_allowed(material, pool, plan)).sum()) for plan in plans):
+    if left_out := max(int((~rows).sum()) for rows in allowed):
         document["warnings"].append(
             f"{left_out:,} synthetic images are near-copies of test images: the classifiers were trained without them."
+        )
+    passes = updates * BATCH / largest
+    if passes < EPOCHS / 4:
+        document["warnings"].append(
+            f"The classifiers saw each of {largest:,} images {passes:.1f} times on average: what longer trainings "
+            "would say is not known."
         )
     return document | {
         "seeds": seeds,
@@ -263,12 +279,13 @@ def _document(
         verdict.difference_json(name, against, scores, names) for name in candidates for against in verdict.REAL_ARMS
     ]
     differences.append(verdict.difference_json(verdict.BASELINE, verdict.PLAIN, scores, names))
-    decided = verdict.judge(differences)
+    tellable = _tellable(material, n_test)
+    decided = verdict.judge(differences) if tellable else None
     unfiltered = next((arm.name for arm in arms if arm.source == "unfiltered"), None)
     return {
         "measured": True,
         "verdict": decided,
-        "headline": verdict.headline(decided, differences),
+        "headline": verdict.headline(decided, differences) if decided else _TOO_FEW,
         "rule": verdict.RULE,
         "note": _NOTE,
         "warnings": _warnings(material, n_test, len(plans), verdict.augmentation_harms(differences)),
@@ -278,13 +295,24 @@ def _document(
         "arms": rows,
         "differences": differences,
         "classes": verdict.judge_classes(scores, names, n_test),
-        "unfiltered_verdict": unfiltered and verdict.judge(differences, unfiltered),
+        "unfiltered_verdict": verdict.judge(differences, unfiltered) if unfiltered and tellable else None,
     }
 
 
+def _tellable(material: Material, n_test: Sequence[int]) -> bool:
+    """Whether two classes can be judged, one of them with synthetic images."""
+    enough = [n >= verdict.MIN_TEST for n in n_test]
+    return sum(enough) >= 2 and any(n and ok for n, ok in zip(material.delivered, enough, strict=True))
+
+
+_TOO_FEW = (
+    f"No verdict: no class that got synthetic images has {verdict.MIN_TEST} real test images, or no other class has. "
+    "Set more real images aside."
+)
+
 _NOTE = (
     "A small classifier says what these images do for a small classifier. A larger or pre-trained one may need them "
-    "less or use them better."
+    "less or use them better. At most 2,000 synthetic images of a class are drawn from."
 )
 
 
@@ -300,7 +328,11 @@ def _warnings(material: Material, n_test: Sequence[int], seeds: int, harmed: boo
             "Flips and crops do harm here: plain training on the real images is better than oversampling with them. "
             "The arms that have them are compared with each other."
         )
-    if material.kind == "splits":
+    if material.leaks:
+        found.append(
+            f"{material.leaks:,} images of the test set are equal to training images and were left out of the test."
+        )
+    if material.may_have_seen:
         found.append(
             "What the generator was trained on is not known here. If it saw the real images of this test, the "
             "synthetic images look more useful than they are."
@@ -322,7 +354,7 @@ def _train_counts(material: Material, pool: Pool, plan: _Plan, arm: Arm) -> list
     counts = {
         "real": real,
         "both": real + np.array(material.delivered),
-        "unfiltered": real + np.array(material.delivered),
+        "unfiltered": real + np.array(material.delivered_unfiltered or material.delivered),
         "fake": np.where(fake > 0, fake, real),
     }
     return [int(n) for n in counts[arm.source]]
@@ -332,11 +364,19 @@ def _train_counts(material: Material, pool: Pool, plan: _Plan, arm: Arm) -> list
 
 
 @dataclass(frozen=True)
-class _Draw:
-    """Images to draw from, and how often each is drawn (sums to 1)."""
+class _Shelf:
+    """All images that any arm draws from, once, on the device; an arm holds rows of it."""
 
-    images: Tensor  # uint8 (n, C, S, S), on the device
+    images: Tensor  # uint8 (n, C, S, S): real, synthetic, unfiltered synthetic ones
     labels: Tensor  # (n,)
+    first_fake: dict[str, int]  # where the synthetic ones of a source begin
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Rows of the shelf to draw from, and how often each is drawn (sums to 1)."""
+
+    rows: NDArray[np.int64]
     often: NDArray[np.float64]
     log_prior: Tensor | None  # (K,) of balanced softmax
 
@@ -346,37 +386,42 @@ def _train_all(
     pool: Pool,
     plans: Sequence[_Plan],
     arms: Sequence[Arm],
+    allowed: Sequence[NDArray[np.bool_]],
     *,
     updates: int,
     flips: bool,
     device: torch.device,
     progress: Progress,
 ) -> dict[str, Labels]:
-    """Predicted classes (S, n) of every arm for every image of the pool; -1 where a seed does not test."""
-    classes, shape = len(material.names), pool.images.shape
-    real, fake = _shrunk(pool, device), _shrunk(material.fake, device)
-    unfiltered = _shrunk(material.unfiltered, device) if material.unfiltered else fake
-    other = {"fake": fake, "both": fake, "unfiltered": unfiltered}
-    allowed = [torch.from_numpy(_allowed(material, pool, plan)).to(device) for plan in plans]
+    """Predicted classes (S, n) of every arm for every image of the pool; -1 where a seed does not test.
+
+    `allowed`: for each seed, which of the synthetic images may be trained on.
+    """
+    shelf = _shelf(material, pool, device)
     predicted = {arm.name: np.full((len(plans), len(pool)), -1, np.int64) for arm in arms}
     stop = threading.Event()
 
     def work(arm: Arm, seed: int, network: nn.Module) -> tuple[str, int, Labels]:
         if device.type == "cpu":
             torch.set_num_threads(1)  # of this worker: as many workers as cores
-        theirs = other.get(arm.source)
-        if theirs is fake:
-            theirs = fake[0][allowed[seed]], fake[1][allowed[seed]]
-        draw = _draw(material, pool, plans[seed], arm, real, theirs)
-        train = partial(_train, network, draw, updates=updates, seed=seed, keep_on=lambda: not stop.is_set())
-        train(augment=arm.augmented, flips=flips)
-        return arm.name, seed, _predict(network, real[0][plans[seed].test])
+        draw = _draw(material, pool, plans[seed], arm, shelf, allowed[seed])
+        _train(
+            network,
+            shelf,
+            draw,
+            updates=updates,
+            seed=seed,
+            augment=arm.augmented,
+            flips=flips,
+            keep_on=lambda: not stop.is_set(),
+        )
+        return arm.name, seed, _predict(network, shelf.images, plans[seed].test)
 
-    side = real[0].shape[-1]
-    jobs = [(arm, seed, _network(shape[1], classes, side, seed, device)) for seed in range(len(plans)) for arm in arms]
-    workers = (os.cpu_count() or 1) if device.type == "cpu" else 1
+    channels, side = shelf.images.shape[1:3]
+    classes = len(material.names)
+    jobs = [(arm, seed, _network(channels, classes, side, seed, device)) for seed in range(len(plans)) for arm in arms]
     # One thread here too: the number is of the calling thread, and what runs on it should not compete with the workers.
-    with memory_errors(device), one_thread(), ThreadPoolExecutor(workers) as executor:
+    with one_thread(), ThreadPoolExecutor(_workers(device)) as executor:
         futures = [executor.submit(work, *job) for job in jobs]
         try:
             for done, future in enumerate(as_completed(futures)):
@@ -388,6 +433,24 @@ def _train_all(
             executor.shutdown(wait=True, cancel_futures=True)
             raise
     return predicted
+
+
+def _workers(device: torch.device) -> int:
+    """As many as there are cores for this process; one for a GPU."""
+    if device.type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shelf(material: Material, pool: Pool, device: torch.device) -> _Shelf:
+    sources = {"real": pool, "fake": material.fake}
+    if material.unfiltered is not None:
+        sources["unfiltered"] = material.unfiltered
+    parts = [_shrunk(source, device) for source in sources.values()]
+    starts = np.cumsum([0, *(len(labels) for _, labels in parts)]).tolist()
+    first = dict(zip(sources, starts, strict=False))
+    first["both"] = first["fake"]
+    return _Shelf(torch.cat([x for x, _ in parts]), torch.cat([labels for _, labels in parts]), first)
 
 
 def _allowed(material: Material, pool: Pool, plan: _Plan) -> NDArray[np.bool_]:
@@ -426,42 +489,37 @@ def _network(channels: int, classes: int, side: int, seed: int, device: torch.de
         return build_classifier(channels, classes, side).to(device)
 
 
-def _draw(
-    material: Material,
-    pool: Pool,
-    plan: _Plan,
-    arm: Arm,
-    real: tuple[Tensor, Tensor],
-    fake: tuple[Tensor, Tensor] | None,
-) -> _Draw:
+def _draw(material: Material, pool: Pool, plan: _Plan, arm: Arm, shelf: _Shelf, allowed: NDArray[np.bool_]) -> _Draw:
     """What an arm draws from.
 
     Where real and synthetic images are mixed, a class's share of real draws is the share of real images in the
     delivered folder, however many of the synthetic ones are at hand.
     """
     classes = len(material.names)
-    rows = torch.from_numpy(plan.train).to(real[0].device)
-    images, labels = real[0][rows], real[1][rows]
-    n_real = np.bincount(pool.labels[plan.train], minlength=classes).astype(np.float64)
+    mine = pool.labels[plan.train]
+    n_real = np.bincount(mine, minlength=classes).astype(np.float64)
     mass = n_real.copy() if not arm.balanced else (n_real > 0).astype(np.float64)  # of each class
-    mine = labels.cpu().numpy()
-    often = (mass / np.maximum(n_real, 1))[mine]
-    if fake is not None:
-        theirs = fake[1].cpu().numpy()
+    rows, often = plan.train.astype(np.int64), (mass / np.maximum(n_real, 1))[mine]
+    if arm.source != "real":
+        fakes = material.unfiltered if arm.source == "unfiltered" and material.unfiltered else material.fake
+        chosen = np.arange(len(fakes)) if arm.source == "unfiltered" else np.flatnonzero(allowed)
+        theirs = fakes.labels[chosen]
         n_fake = np.bincount(theirs, minlength=classes).astype(np.float64)
-        delivered = np.where(n_fake > 0, np.array(material.delivered, np.float64), 0.0)
+        promised = (material.delivered_unfiltered if arm.source == "unfiltered" else ()) or material.delivered
+        delivered = np.where(n_fake > 0, np.array(promised, np.float64), 0.0)
         share = delivered / np.maximum(n_real + delivered, 1) if arm.source != "fake" else (n_fake > 0).astype(float)
-        mass = np.maximum(mass, (n_fake > 0).astype(np.float64) * (share > 0))
+        mass = np.maximum(mass, (n_fake > 0) * (share > 0))
+        rows = np.concatenate([rows, shelf.first_fake[arm.source] + chosen])
         often = np.concatenate(
             [(mass * (1 - share) / np.maximum(n_real, 1))[mine], (mass * share / np.maximum(n_fake, 1))[theirs]]
         )
-        images, labels = torch.cat([images, fake[0]]), torch.cat([labels, fake[1]])
-    prior = torch.from_numpy(np.log(np.maximum(n_real, 1e-6))).float().to(images.device) if arm.adjusted else None
-    return _Draw(images, labels, often / often.sum(), prior)
+    prior = torch.from_numpy(np.log(np.maximum(n_real, 1e-6))).float().to(shelf.labels.device) if arm.adjusted else None
+    return _Draw(rows, often / often.sum(), prior)
 
 
 def _train(
     network: nn.Module,
+    shelf: _Shelf,
     draw: _Draw,
     *,
     updates: int,
@@ -472,20 +530,20 @@ def _train(
 ) -> None:
     """AdamW under a one-cycle schedule that ends near zero, as for the classifier behind the `own` features."""
     rng = np.random.default_rng([seed, 1])
-    chosen = rng.choice(len(draw.often), size=(updates, BATCH), p=draw.often)
+    chosen = draw.rows[rng.choice(len(draw.often), size=(updates, BATCH), p=draw.often)]
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(2, updates + 1))
     network.train()
     for rows in torch.from_numpy(chosen):
         if not keep_on():
             return
-        rows = rows.to(draw.images.device)
-        x = draw.images[rows].float() / 127.5 - 1.0  # (B, C, S, S)
+        rows = rows.to(shelf.images.device)
+        x = shelf.images[rows].float() / 127.5 - 1.0  # (B, C, S, S)
         logits = network(flipped_and_cropped(x, rng, flips=flips) if augment else x)
         if draw.log_prior is not None:
             logits = logits + draw.log_prior
         optimiser.zero_grad(set_to_none=True)
-        functional.cross_entropy(logits, draw.labels[rows]).backward()
+        functional.cross_entropy(logits, shelf.labels[rows]).backward()
         optimiser.step()
         schedule.step()
 
@@ -510,9 +568,12 @@ def flipped_and_cropped(x: Tensor, rng: np.random.Generator, *, flips: bool) -> 
     return padded[images, :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)  # BSSC -> BCSS
 
 
-def _predict(network: nn.Module, images: Tensor) -> Labels:
-    """The likeliest class of each image uint8 (n, C, S, S)."""
+def _predict(network: nn.Module, images: Tensor, rows: NDArray[np.intp]) -> Labels:
+    """The likeliest class of these rows of the images uint8 (n, C, S, S)."""
     network.eval()
     with torch.inference_mode():
-        parts = [network(x.float() / 127.5 - 1.0).argmax(1) for x in images.split(256)]
+        parts = [
+            network(images[some].float() / 127.5 - 1.0).argmax(1)
+            for some in torch.from_numpy(rows).to(images.device).split(256)
+        ]
     return torch.cat(parts).cpu().numpy().astype(np.int64)

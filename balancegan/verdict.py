@@ -28,7 +28,8 @@ LEAST_GAIN = 0.005
 """Differences of balanced accuracy below half a point are called none, however sure they are."""
 
 MIN_TEST = 5
-"""A class with fewer test images gets no verdict of its own."""
+"""A class with fewer test images gets no verdict of its own, and no part in balanced accuracy and macro F1: one image
+that happens to be right would move them by much, and a bootstrap of one image knows no chance."""
 
 WEAK_TEST = 20
 """A class with fewer test images than this is judged, and the judgement called weak."""
@@ -39,8 +40,12 @@ RULE = (
     "arm on real images alone is surely better. “Do not use” when any arm on real images alone is better by that "
     "much and the interval lies below zero; plain training counts only where flips and crops do no harm themselves. "
     "Otherwise “no difference”. Classes alone are judged by their recall, against oversampling, at intervals widened "
-    f"for their number; below {MIN_TEST} test images not at all."
+    f"for their number. Classes with fewer than {MIN_TEST} test images are judged not at all and left out of balanced "
+    "accuracy and macro F1; without such a number of any class that got synthetic images there is no verdict."
 )
+
+MOST_CLASSES = 100
+"""Of a confusion matrix in the document."""
 
 _DRAWS = 2000
 _BLOCK = 100  # draws at once: bounds the memory of the confusions
@@ -80,6 +85,7 @@ def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: 
     rng = np.random.default_rng(seed)
     tested = answers[0].predicted >= 0  # (S, n)
     members = [np.flatnonzero((labels == k) & tested.any(axis=0)) for k in range(num_classes)]
+    counted = counted_classes([len(rows) for rows in members])
     hits = [_one_hot(a.predicted, num_classes) for a in answers]  # (S, n, K)
     blocks: list[list[tuple[NDArray[np.float64], ...]]] = [[] for _ in answers]
     for start in range(0, 1 + _DRAWS, _BLOCK):
@@ -89,12 +95,21 @@ def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: 
             for weight in weights:
                 weight[0] = 1
         for of_arm, hit in zip(blocks, hits, strict=True):
-            of_arm.append(_scores(_confusions(hit, members, weights)))
+            of_arm.append(_scores(_confusions(hit, members, weights), counted))
     scores = []
     for of_arm in blocks:
         recall, balanced, f1 = (np.concatenate([block[i] for block in of_arm]) for i in range(3))
         scores.append(Scores(recall, balanced, f1, of_arm[0][3]))
     return scores
+
+
+def counted_classes(n_test: Sequence[int]) -> NDArray[np.bool_]:
+    """Which classes enter balanced accuracy and macro F1 (K,): those with `MIN_TEST` images, if there are two at least.
+
+    Where there are not, all classes do, and there is no verdict.
+    """
+    enough = np.array(n_test) >= MIN_TEST
+    return enough if enough.sum() >= 2 else np.ones(len(enough), bool)
 
 
 def _resampled(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -117,7 +132,7 @@ def _confusions(
     return np.stack(rows, axis=2)
 
 
-def _scores(confusions: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def _scores(confusions: NDArray[np.float64], counted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
     """Recall (b, S, K), balanced accuracy and macro F1 (b, S); and the first draw's confusion, mean over the seeds."""
     shown, called = confusions.sum(3), confusions.sum(2)  # images of a class, answers of a class: (b, S, K)
     right = np.einsum("bskk->bsk", confusions)
@@ -125,7 +140,7 @@ def _scores(confusions: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         recall = right / shown
         f1 = np.where(shown > 0, 2 * right / (shown + called), np.nan)
         shares = confusions[0] / confusions[0].sum(2, keepdims=True)
-    return recall, _mean(recall, axis=2), _mean(f1, axis=2), _mean(shares, axis=0)
+    return recall, _mean(recall[:, :, counted], axis=2), _mean(f1[:, :, counted], axis=2), _mean(shares, axis=0)
 
 
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
@@ -168,10 +183,17 @@ def arms_json(arms: Sequence[str], scores: Sequence[Scores], names: Sequence[str
             "balanced_accuracy": interval(s.balanced_accuracy),
             "macro_f1": interval(s.macro_f1),
             "recall": {name: interval(s.recall[:, :, k]) for k, name in enumerate(names)},
-            "confusion": [[float(x) if np.isfinite(x) else None for x in row] for row in s.confusion],
+            "confusion": _matrix(s.confusion),
         }
         for arm, s in zip(arms, scores, strict=True)
     ]
+
+
+def _matrix(confusion: NDArray[np.float64]) -> list[list[float | None]] | None:
+    """As JSON, null for a class without test images; left out with so many classes that nobody could read it."""
+    if len(confusion) > MOST_CLASSES:
+        return None
+    return [[float(x) if np.isfinite(x) else None for x in row] for row in confusion]
 
 
 def difference_json(arm: str, against: str, scores: Mapping[str, Scores], names: Sequence[str]) -> Json:

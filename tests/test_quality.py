@@ -117,14 +117,14 @@ def test_the_band_is_that_of_real_images():
 
 
 def keep_of(seen, limit=3, total=100):
-    """Copies of these images are refused, then dark ones."""
+    """Dark images are refused, then copies of these."""
     judged = []
 
     def bright(images):
         judged.append(images)
         return images.mean(axis=(1, 2, 3)) > 100
 
-    return QualityKeep(CopyFilter(seen, total), bright, limit=limit), judged
+    return QualityKeep(CopyFilter(seen, total), CopyFilter(seen, total), bright, limit=limit), judged
 
 
 def shades(*values):
@@ -133,14 +133,15 @@ def shades(*values):
     return (np.array(values)[:, None, None, None] + noise).astype(np.uint8)
 
 
-def test_copies_go_first_and_are_not_judged():
+def test_what_is_refused_takes_up_no_room_and_copies_go_last():
     seen = shades(200, 206, 212, 218)
     keep, judged = keep_of(seen)
     images = np.concatenate([seen[:2], shades(40, 130), seen[3:], shades(160)])
     assert keep(images).tolist() == [False, False, False, True, False, True]
     (shown,) = judged
-    assert (shown == images[[2, 3, 5]]).all() and keep.refused == 1
+    assert (shown == images).all() and keep.refused == 1
     assert (np.stack(keep.passed) == images[[2, 3, 5]]).all()
+    assert sum(map(len, keep.copies._accepted)) == 2 and sum(map(len, keep.alone._accepted)) == 3
 
 
 def test_the_images_without_the_filter_are_the_first_ones_that_are_no_copies():
@@ -151,12 +152,6 @@ def test_the_images_without_the_filter_are_the_first_ones_that_are_no_copies():
     none, _ = keep_of(shades(200, 206, 212, 218), limit=0)
     none(first)
     assert none.passed == [] and none.refused == 1
-
-
-def test_nothing_but_copies_asks_nobody():
-    seen = shades(60, 120, 180)
-    keep, judged = keep_of(seen)
-    assert not keep(seen).any() and not judged and keep.refused == 0
 
 
 # --- in augment -------------------------------------------------------------------------------------------------------
@@ -185,8 +180,7 @@ def test_augment_with_the_filter_reports_both_ways(run, tmp_path, monkeypatch):
     assert rows["ant"]["refused"] == 0 == made["ant"]["rejected"]
     for name in ("bee", "cat"):
         assert 0 < rows[name]["refused"] <= rows[name]["rejected"] == made[name]["rejected"]
-    assert set(document["classes"][0]) == {"name", "real", "synthetic", "rejected"}
-    assert report["utility"]["unfiltered_verdict"] in ("use", "no difference", "do not use")
+    assert set(document["classes"][0]) == {"name", "real", "synthetic", "rejected", "refused"}
     assert document["utility"]["unfiltered_verdict"] == report["utility"]["unfiltered_verdict"]
     assert "real + synthetic, unfiltered" in [arm["name"] for arm in report["utility"]["arms"]]
     again = go(run, tmp_path / "again", report=False)

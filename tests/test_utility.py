@@ -21,6 +21,8 @@ from balancegan.utility import (
     _flips,
     _Plan,
     _plans,
+    _Shelf,
+    _shelf,
     _shrunk,
     _train,
     flipped_and_cropped,
@@ -182,8 +184,28 @@ def test_a_class_without_test_images_is_left_out_of_the_judgement():
     fake = pool((patterns(2, 17), 2))
     document = measure(starved(fake, real=real, test=test, names=("a", "b", "c"), delivered=(0, 0, 17)), updates=2)
     json.dumps(document, allow_nan=False)
-    assert document["verdict"] and document["test"]["n"]["c"] == 0
-    assert document["classes"][2]["verdict"] is None
+    assert document["test"]["n"]["c"] == 0 and document["classes"][2]["verdict"] is None
+    assert document["measured"] and document["verdict"] is None and document["headline"].startswith("No verdict")
+    also = pool((patterns(1, 5), 1), (patterns(2, 17), 2))  # now one of a class with test images
+    document = measure(starved(also, real=real, test=test, names=("a", "b", "c"), delivered=(0, 5, 17)), updates=2)
+    assert document["verdict"]
+
+
+def test_the_unfiltered_arm_counts_what_it_would_have_got():
+    real = pool((np.zeros((6, 1, 16, 16), np.uint8), 0), (np.zeros((2, 1, 16, 16), np.uint8), 1))
+    fake, all_of_it = (pool((np.zeros((n, 1, 16, 16), np.uint8), 1)) for n in (1, 8))
+    material = Material(
+        ["a", "b"], real, fake, None, "splits", [0, 1], unfiltered=all_of_it, delivered_unfiltered=[0, 98]
+    )
+    plan, shelf = _Plan(np.arange(8), np.empty(0, np.intp)), _shelf(material, real, CPU)
+    draws = {
+        name: _draw(material, real, plan, by_name(name), shelf, np.ones(1, bool))
+        for name in ("real + synthetic", "real + synthetic, unfiltered")
+    }
+    made = {name: draw.often[draw.rows >= 8].sum() for name, draw in draws.items()}
+    assert made["real + synthetic"] == pytest.approx(0.5 / 3) and draws["real + synthetic"].rows.max() == 8
+    assert made["real + synthetic, unfiltered"] == pytest.approx(0.49)
+    assert draws["real + synthetic, unfiltered"].rows[8:].tolist() == list(range(9, 17))
 
 
 @pytest.mark.parametrize(
@@ -212,10 +234,12 @@ class Spy:
         self.calls, self._lock = [], threading.Lock()
         monkeypatch.setattr(utility, "_train", self)
 
-    def __call__(self, network, draw, *, updates, seed, keep_on, augment, flips):
+    def __call__(self, network, shelf, draw, *, updates, seed, keep_on, augment, flips):
         start = torch.cat([p.detach().flatten() for p in network.parameters()]).clone()
         with self._lock:
-            self.calls.append({"start": start, "draw": draw, "updates": updates, "seed": seed, "augment": augment})
+            self.calls.append(
+                {"start": start, "shelf": shelf, "draw": draw, "updates": updates, "seed": seed, "augment": augment}
+            )
 
 
 def test_arms_differ_in_what_they_are_given_alone(monkeypatch):
@@ -241,7 +265,7 @@ def test_no_arm_sees_a_test_image(monkeypatch, split):
     material = starved(fake, real=real, test=test, kind="splits" if split else "test")
     _, plans = _plans(material, 2)
     measure(material)
-    shown = [set(call["draw"].images[:, 0, 0, 0].tolist()) - {255} for call in spy.calls]
+    shown = [set(call["shelf"].images[call["draw"].rows, 0, 0, 0].tolist()) - {255} for call in spy.calls]
     if not split:
         assert all(values == set(range(60)) for values in shown)
         return
@@ -265,7 +289,7 @@ def test_a_mistake_in_one_training_ends_all(monkeypatch):
     """It neither hangs nor trains the others to their end."""
     steps = []
 
-    def fails(network, draw, *, seed, keep_on, updates, augment, flips):
+    def fails(network, shelf, draw, *, seed, keep_on, updates, augment, flips):
         if draw.log_prior is not None:
             raise RuntimeError("no luck")
         for _ in range(10_000):
@@ -275,7 +299,7 @@ def test_a_mistake_in_one_training_ends_all(monkeypatch):
             threading.Event().wait(0.001)
 
     monkeypatch.setattr(utility, "_train", fails)
-    monkeypatch.setattr(utility.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(utility, "_workers", lambda device: 4)
     with pytest.raises(RuntimeError, match="no luck"):
         measure(starved(pool((patterns(1, 9), 1))))
     assert len(steps) < 10_000 and threading.active_count() < 20
@@ -305,8 +329,9 @@ def test_balanced_softmax_adds_the_logarithm_of_the_counts(monkeypatch):
     nn.init.zeros_(network[1].weight)
     nn.init.zeros_(network[1].bias)
     for name, expected in (("balanced softmax", np.log([60, 2])), ("real only", [0, 0])):
-        draw = _draw(material, whole, plan, by_name(name), _shrunk(whole, CPU), None)
-        _train(network, draw, updates=1, seed=0, augment=False, flips=False, keep_on=lambda: True)
+        shelf = _shelf(material, whole, CPU)
+        draw = _draw(material, whole, plan, by_name(name), shelf, np.ones(9, bool))
+        _train(network, shelf, draw, updates=1, seed=0, augment=False, flips=False, keep_on=lambda: True)
         np.testing.assert_allclose(seen[-1].detach(), np.tile(expected, (16, 1)), atol=1e-5)
         nn.init.zeros_(network[1].weight)
         nn.init.zeros_(network[1].bias)
@@ -315,8 +340,17 @@ def test_balanced_softmax_adds_the_logarithm_of_the_counts(monkeypatch):
 def test_a_training_stops_when_it_is_told():
     network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
     before = network[1].weight.detach().clone()
-    draw = _Draw(torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.zeros(4).long(), np.full(4, 0.25), None)
-    _train(network, draw, updates=5, seed=0, augment=True, flips=True, keep_on=lambda: False)
+    shelf = _Shelf(torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.zeros(4).long(), {})
+    _train(
+        network,
+        shelf,
+        _Draw(np.arange(4), np.full(4, 0.25), None),
+        updates=5,
+        seed=0,
+        augment=True,
+        flips=True,
+        keep_on=lambda: False,
+    )
     assert torch.equal(before, network[1].weight)
 
 
@@ -330,14 +364,13 @@ def shares(arm: Arm, real, fake, delivered):
     parts = [pool(*((one.repeat(n, axis=0), label) for label, n in enumerate(counts))) for counts in (real, fake)]
     names = [str(k) for k in range(len(real))]
     material = Material(names, parts[0], parts[1], None, "splits", delivered)
-    tensors = [_shrunk(part, CPU) for part in parts]
+    shelf = _shelf(material, parts[0], CPU)
     plan = _Plan(np.arange(len(parts[0])), np.empty(0, np.intp))
-    with_fakes = tensors[1] if arm.source != "real" else None
-    draw = _draw(material, parts[0], plan, arm, tensors[0], with_fakes)
-    assert draw.often.sum() == pytest.approx(1) and len(draw.often) == len(draw.images) == len(draw.labels)
-    origin = np.arange(len(draw.often)) >= len(parts[0])
+    draw = _draw(material, parts[0], plan, arm, shelf, np.ones(len(parts[1]), bool))
+    assert draw.often.sum() == pytest.approx(1) and len(draw.often) == len(draw.rows)
+    origin = draw.rows >= len(parts[0])
     found = np.zeros((len(real), 2))
-    np.add.at(found, (draw.labels.numpy(), origin.astype(int)), draw.often)
+    np.add.at(found, (shelf.labels.numpy()[draw.rows], origin.astype(int)), draw.often)
     return found
 
 
@@ -375,8 +408,9 @@ def test_what_is_drawn_is_drawn_so_often():
             return torch.zeros(len(x), 2) + self.weight
 
     values = torch.tensor([0, 255]).byte()[:, None, None, None].expand(2, 1, 16, 16)
-    draw = _Draw(values, torch.tensor([0, 1]), np.array([0.9, 0.1]), None)
-    _train(Counting(), draw, updates=200, seed=0, augment=False, flips=False, keep_on=lambda: True)
+    shelf = _Shelf(values, torch.tensor([0, 1]), {})
+    draw = _Draw(np.array([0, 1]), np.array([0.9, 0.1]), None)
+    _train(Counting(), shelf, draw, updates=200, seed=0, augment=False, flips=False, keep_on=lambda: True)
     assert len(seen) == 3200 and set(seen) == {-1.0, 1.0}
     assert np.mean(np.array(seen) > 0) == pytest.approx(0.1, abs=0.03)
 

@@ -52,8 +52,11 @@ def slow(predicted, labels, classes):
         present = sorted(set(truth.tolist()))
         for k in present:
             recalls[k].append(recall[k])
-        balanced.append(np.mean([recall[k] for k in present]))
-        macros.append(np.mean([f1[k] for k in present]))
+        tested = labels[(predicted >= 0).any(axis=0)]
+        enough = [k for k in range(classes) if (tested == k).sum() >= verdict.MIN_TEST]
+        counted = [k for k in present if len(enough) < 2 or k in enough]
+        balanced.append(np.mean([recall[k] for k in counted]))
+        macros.append(np.mean([f1[k] for k in counted]))
     return [np.mean(values) if values else np.nan for values in recalls], np.mean(balanced), np.mean(macros)
 
 

@@ -289,6 +289,10 @@ class BalancedFolder:
         with disk_errors(f"finish {self.out}"):
             for leftover in self.out.rglob(".tmp-*"):
                 leftover.unlink()
+            ours = {self.out / folder / row["file_name"] for folder, rows in self.metadata.items() for row in rows}
+            for leftover in self.out.rglob("syn_*"):  # of a killed process that took other samples
+                if leftover.is_file() and leftover not in ours:
+                    leftover.unlink()
             write_json(self.out / MARKER, {"key": self.key, "finished": True, "result": result})
 
 

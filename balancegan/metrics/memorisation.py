@@ -23,6 +23,10 @@ FALLBACK_THRESHOLD = 0.02
 MEDIAN_FRACTION = 0.1
 """The copy threshold is never lower than this fraction of the median nearest distance."""
 
+USUAL = 0.05
+"""Share of near-copies among real images that is allowed for where there are fewer than `MIN_HOLDOUT` to count them on;
+the threshold is chosen so that it should be a fifth of that."""
+
 MIN_HOLDOUT = 20
 """With fewer held-out images the training images say how often real ones lie near to each other."""
 
@@ -161,7 +165,7 @@ def copy_rate(near_fake: int, n_fake: int, near_real: int, n_real: int) -> float
     Real images of a class lie near to each other too, now and then. If synthetic images are a mixture of copies, which
     are always near, and of new images, which are as often near as real ones, then the share of copies is
     (p_fake - p_real) / (1 - p_real). It is 0 unless p_fake is significantly above p_real (Fisher's exact test, one
-    sided, at `SIGNIFICANCE`).
+    sided, at `SIGNIFICANCE`). So few real images that no test could tell anything are taken to show `USUAL` at least.
 
     Args:
         near_fake: synthetic images that are nearer to a training image than the threshold.
@@ -175,17 +179,20 @@ def copy_rate(near_fake: int, n_fake: int, near_real: int, n_real: int) -> float
     Raises:
         ValueError: a count is below 0 or above its number of images.
     """
-    from scipy.stats import fisher_exact
+    from scipy.stats import binomtest, fisher_exact
 
     if not (0 <= near_fake <= n_fake and 0 <= near_real <= n_real):
         raise ValueError(f"{near_fake} of {n_fake} and {near_real} of {n_real} are no shares")
     if near_fake * n_real <= near_real * n_fake:  # also where a side is empty
         return 0.0
-    table = [[near_fake, n_fake - near_fake], [near_real, n_real - near_real]]
-    if fisher_exact(table, alternative="greater").pvalue > SIGNIFICANCE:
-        return 0.0
     share = near_real / n_real
-    return (near_fake / n_fake - share) / (1 - share)
+    if n_real < MIN_HOLDOUT:
+        share = max(share, USUAL)
+        p = binomtest(near_fake, n_fake, share, alternative="greater").pvalue
+    else:
+        table = [[near_fake, n_fake - near_fake], [near_real, n_real - near_real]]
+        p = fisher_exact(table, alternative="greater").pvalue
+    return (near_fake / n_fake - share) / (1 - share) if p <= SIGNIFICANCE else 0.0
 
 
 def real_near_counts(

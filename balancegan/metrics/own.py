@@ -35,7 +35,8 @@ class OwnExtractor:
     comparable = False
     note = (
         "FID here uses features of a small classifier trained on this data set's real training images, not the "
-        "standard Inception network. These numbers compare only with each other, inside this report."
+        "standard Inception network. These numbers compare only with each other, inside this report. A network knows "
+        "its own training images: classes that are compared with those look worse than they are."
     )
     dim = 128
     persistent = False

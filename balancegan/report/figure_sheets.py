@@ -33,9 +33,9 @@ def interpolation_sheet(inp: ReportInput) -> Any | None:
     walks = inp.extras.interpolation if inp.extras else None
     if walks is None or not walks.size:
         return None
-    by_class = len(walks) == len(inp.classes)
-    names = [images.name for images in inp.classes] if by_class else ["all classes"] * len(walks)
-    rows = [(name, [row]) for name, row in zip(names, walks, strict=True)]
+    by_class = len(walks) > 1 or len(inp.classes) == 1
+    names = [images.name for images in inp.classes] if by_class else ["all classes"]
+    rows = [(name, [row]) for name, row in zip(names, walks, strict=False)]
     return _sheet(rows[:MAX_CLASSES], ("",), walks.shape[1], "From one latent to another")
 
 

@@ -40,11 +40,11 @@ def draw_strips(interpolation: Images | None, names: Sequence[str]) -> list[Stri
 
     Args:
         interpolation: uint8 (K, M, C, S, S), or None.
-        names: of the classes, K of them; with another number the rows are about all classes.
+        names: of the classes, the first of which the rows are about; a single row of several classes is about all.
     """
     if interpolation is None or not interpolation.size:
         return []
-    by_class = len(interpolation) == len(names)
+    by_class = len(interpolation) > 1 or len(names) == 1
     return [
         Strip(
             names[k] if by_class else "All classes",
