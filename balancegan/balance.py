@@ -18,7 +18,7 @@ from balancegan.data.card import Card, dataset_card
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.errors import CheckpointError, UsageError
-from balancegan.files import disk_errors, write_atomic
+from balancegan.files import disk_errors, sha256, write_atomic
 from balancegan.fill import Filled, Filling
 from balancegan.judge import Judging
 from balancegan.metrics.choose import choose
@@ -107,7 +107,9 @@ def augment(
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
     need = targets(data.split_counts(), options)
     key = export.plan_key(_plan(restored, data, need, options))
+    card = None  # hash of the README.md that an earlier call wrote
     if export.check_destination(options.out, data.folder, key):
+        card = export.finished_result(options.out).get("card")
         result = _finished(options, judging)
         if result is not None:
             return result
@@ -147,7 +149,7 @@ def augment(
             document = _report(restored, data, filled, result, real, options, judging, progress)
             result["report"] = str((options.out / "report.html").absolute())
             result |= judge.summary(document, options.fail_under)
-        _write_card(restored, data, result, document, options)
+        result["card"] = _write_card(restored, data, result, document, options, card, note)
         folder.finish(result)
     return result
 
@@ -294,8 +296,14 @@ def _write_card(
     result: dict[str, Any],
     document: dict[str, Any] | None,
     options: AugmentOptions,
-) -> None:
-    """The balanced folder's README.md."""
+    before: str | None,
+    note: Callable[[str], None],
+) -> str:
+    """The balanced folder's README.md, unless it is no longer as it was written `before`; returns its hash."""
+    path = options.out / "README.md"
+    if before and path.is_file() and sha256(path) != before:
+        note("README.md was edited and is left as it is")
+        return before
     size = data.store.settings.image_size
     card = Card(
         source=data.folder.root.name,
@@ -318,7 +326,8 @@ def _write_card(
         report=document is not None,
     )
     with disk_errors("write README.md"):
-        write_atomic(options.out / "README.md", dataset_card(card))
+        write_atomic(path, dataset_card(card))
+    return sha256(path)
 
 
 def _copies_line(document: dict[str, Any] | None) -> str:

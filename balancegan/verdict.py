@@ -180,13 +180,18 @@ def arms_json(arms: Sequence[str], scores: Sequence[Scores], names: Sequence[str
     return [
         {
             "name": arm,
-            "balanced_accuracy": interval(s.balanced_accuracy),
-            "macro_f1": interval(s.macro_f1),
-            "recall": {name: interval(s.recall[:, :, k]) for k, name in enumerate(names)},
+            "balanced_accuracy": _share(s.balanced_accuracy),
+            "macro_f1": _share(s.macro_f1),
+            "recall": {name: _share(s.recall[:, :, k]) for k, name in enumerate(names)},
             "confusion": _matrix(s.confusion),
         }
         for arm, s in zip(arms, scores, strict=True)
     ]
+
+
+def _share(draws: NDArray[np.float64]) -> Json:
+    """An interval that stays where shares can be."""
+    return {key: value if value is None else min(1.0, max(0.0, value)) for key, value in interval(draws).items()}
 
 
 def _matrix(confusion: NDArray[np.float64]) -> list[list[float | None]] | None:

@@ -43,6 +43,12 @@ def run(discs, tmp_path):
     return RunDir(train_tiny(discs, tmp_path / "runs")["run"])
 
 
+@pytest.fixture
+def tested(split_discs, tmp_path):
+    """A run on data with enough test images for a verdict."""
+    return RunDir(train_tiny(split_discs, tmp_path / "runs")["run"])
+
+
 def go(run, out, **options):
     settings = {"filter": "none", "report": False, **options}
     return augment(run, AugmentOptions(out=out, **settings), device=CPU)
@@ -323,14 +329,14 @@ def test_augment_ends_with_a_report(run, tmp_path):
     assert ImageFolder(tmp_path / "out").classes == ["ant", "bee", "cat"]
 
 
-def test_a_report_comes_with_its_verdict_card_and_figures(run, tmp_path, monkeypatch):
+def test_a_report_comes_with_its_verdict_card_and_figures(tested, tmp_path, monkeypatch):
     monkeypatch.setattr("balancegan.report.write.write_figures", write_figures)
-    document = go(run, tmp_path / "out", report=True)
+    document = go(tested, tmp_path / "out", report=True)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert document["utility"]["verdict"] == report["utility"]["verdict"] in ("use", "no difference", "do not use")
-    assert report["utility"]["test"]["kind"] == "holdout" and report["utility"]["unfiltered_verdict"] is None
+    assert report["utility"]["test"]["kind"] == "test" and report["utility"]["unfiltered_verdict"] is None
     assert report["utility"]["headline"] in (tmp_path / "out" / "README.md").read_text()
-    assert list((run.path / "report" / "figures").glob("class_counts.*"))
+    assert list((tested.path / "figures").glob("class_counts.*"))
     json.dumps(document, allow_nan=False)
 
 
@@ -338,6 +344,23 @@ def test_the_card_is_there_without_a_report_too(run, tmp_path):
     go(run, tmp_path / "out")
     text = (tmp_path / "out" / "README.md").read_text()
     assert text.startswith("---\n") and run.name in text and "syn_00000_" in text
+
+
+def test_a_card_that_the_user_edited_is_left_alone(run, tmp_path):
+    card = tmp_path / "out" / "README.md"
+    go(run, tmp_path / "out")
+    card.write_text(card.read_text().replace("unknown", "cc-by-4.0"))
+    edited = card.read_text()
+    notes = []
+    options = AugmentOptions(out=tmp_path / "out", filter="none", utility=False)
+    augment(run, options, device=CPU, note=notes.append)
+    assert card.read_text() == edited and any("README.md" in note for note in notes)
+
+
+def test_too_few_test_images_give_no_verdict_and_pass_no_gate(run, tmp_path):
+    document = go(run, tmp_path / "out", report=True, fail_under="no-difference")
+    assert document["utility"]["measured"] and document["utility"]["verdict"] is None
+    assert document["gate"]["passed"] is False
 
 
 def test_a_test_split_is_what_the_verdict_rests_on(split_discs, tmp_path):
@@ -348,24 +371,24 @@ def test_a_test_split_is_what_the_verdict_rests_on(split_discs, tmp_path):
     assert document["utility"]["verdict"]
 
 
-def test_a_verdict_can_be_added_to_a_report(run, tmp_path):
+def test_a_verdict_can_be_added_to_a_report(tested, tmp_path):
     out = tmp_path / "out"
-    first = go(run, out, report=True, utility=False)
+    first = go(tested, out, report=True, utility=False)
     assert first["utility"]["verdict"] is None and "not asked for" in first["utility"]["note"]
-    again = go(run, out, report=True, utility=False)
+    again = go(tested, out, report=True, utility=False)
     assert again["utility"] == first["utility"]
-    assert go(run, out, report=True)["utility"]["verdict"]
+    assert go(tested, out, report=True)["utility"]["verdict"]
     stamp = (out / "report.html").stat().st_mtime_ns
-    assert go(run, out, report=True, utility=False)["utility"]["verdict"]  # more than was asked for
+    assert go(tested, out, report=True, utility=False)["utility"]["verdict"]  # more than was asked for
     assert (out / "report.html").stat().st_mtime_ns == stamp
 
 
-def test_the_gate_is_that_of_this_call(run, tmp_path):
+def test_the_gate_is_that_of_this_call(tested, tmp_path):
     out = tmp_path / "out"
-    failed = go(run, out, report=True, fail_under=99.0)["gate"]
+    failed = go(tested, out, report=True, fail_under=99.0)["gate"]
     assert failed["passed"] is False and failed["fail_under"] == 99.0
-    assert go(run, out, report=True)["gate"] is None
-    assert go(run, out, report=True, fail_under=-99.0)["gate"]["passed"]
+    assert go(tested, out, report=True)["gate"] is None
+    assert go(tested, out, report=True, fail_under=-99.0)["gate"]["passed"]
 
 
 def test_without_a_report_there_is_no_gate(run, tmp_path):

@@ -113,7 +113,7 @@ def test_the_three_commands(discs):
     document = call_json("augment", "--target-ir", 1, "--filter", "none")
     keys = {"out", "complete", "imbalance_rate_before", "imbalance_rate_after", "classes", "report"}
     assert keys <= document.keys() and document["imbalance_rate_after"] == 1
-    assert set(document["classes"][0]) == {"name", "real", "synthetic", "rejected"}
+    assert set(document["classes"][0]) == {"name", "real", "synthetic", "rejected", "refused"}
     for name in ("metadata.csv", "report.html", "report.json"):
         assert (Path("balanced") / name).is_file()
     assert Path(document["out"]) == Path("balanced").absolute()
@@ -121,14 +121,14 @@ def test_the_three_commands(discs):
     assert "imbalance rate 4 -> 1" in shown
 
 
-def test_augment_below_the_gate_is_9_and_the_folder_is_there(discs):
-    call("train", discs, *SMALL)
+def test_augment_below_the_gate_is_9_and_the_folder_is_there(split_discs):
+    call("train", split_discs, *SMALL)
     document = call_json("augment", "--filter", "none", "--fail-under", "99", code=9)
     assert document["gate"]["passed"] is False and "99" in document["gate"]["reason"]
-    assert document["utility"]["verdict"] and Path("balanced/metadata.csv").is_file()
+    assert document["utility"]["verdict"] and Path("balanced/train/metadata.csv").is_file()
     assert "below --fail-under" in call("augment", "--filter", "none", "--fail-under", "99", code=9).stderr
     assert call_json("augment", "--filter", "none")["gate"] is None
-    assert call_json("evaluate", "--no-utility", "--metrics", "ssim", "--images", 4)["run"].endswith("-sgbgan-discs")
+    assert call_json("evaluate", "--no-utility", "--metrics", "ssim", "--images", 4)["run"].endswith("-sgbgan-split")
 
 
 def test_sample_gives_augments_images(discs):

@@ -232,9 +232,10 @@ def test_the_splits_say_what_is_tested_with(split_discs, tmp_path):
     assert folders(split_discs, fake, utility=True)["utility"]["test"]["kind"] == "val"
 
 
-def test_without_splits_the_verdict_comes_with_a_warning(discs, tmp_path):
+def test_without_splits_the_verdict_comes_with_a_warning(tmp_path):
+    real = write_images(tmp_path / "real", {"ant": 24, "bee": 20, "cat": 6})
     fake = write_images(tmp_path / "fake", {"ant": 9, "bee": 9, "cat": 9}, seed=4)
-    document = folders(discs, fake, utility=True)
+    document = folders(real, fake, utility=True)
     assert document["utility"]["test"]["kind"] == "splits" and document["utility"]["verdict"]
     assert any("not known" in text for text in document["utility"]["warnings"])
     assert document["utility"]["arms"] and document["utility"]["classes"]

@@ -23,10 +23,6 @@ FALLBACK_THRESHOLD = 0.02
 MEDIAN_FRACTION = 0.1
 """The copy threshold is never lower than this fraction of the median nearest distance."""
 
-USUAL = 0.05
-"""Share of near-copies among real images that is allowed for where there are fewer than `MIN_HOLDOUT` to count them on;
-the threshold is chosen so that it should be a fifth of that."""
-
 MIN_HOLDOUT = 20
 """With fewer held-out images the training images say how often real ones lie near to each other."""
 
@@ -165,7 +161,7 @@ def copy_rate(near_fake: int, n_fake: int, near_real: int, n_real: int) -> float
     Real images of a class lie near to each other too, now and then. If synthetic images are a mixture of copies, which
     are always near, and of new images, which are as often near as real ones, then the share of copies is
     (p_fake - p_real) / (1 - p_real). It is 0 unless p_fake is significantly above p_real (Fisher's exact test, one
-    sided, at `SIGNIFICANCE`). So few real images that no test could tell anything are taken to show `USUAL` at least.
+    sided, at `SIGNIFICANCE`). Of fewer than `MIN_HOLDOUT` real images the share is taken to be one in n + 1 at least.
 
     Args:
         near_fake: synthetic images that are nearer to a training image than the threshold.
@@ -187,7 +183,8 @@ def copy_rate(near_fake: int, n_fake: int, near_real: int, n_real: int) -> float
         return 0.0
     share = near_real / n_real
     if n_real < MIN_HOLDOUT:
-        share = max(share, USUAL)
+        # The threshold is about the smallest of these few distances: a new image lies below it one time in n + 1.
+        share = max(share, 1 / (n_real + 1))
         p = binomtest(near_fake, n_fake, share, alternative="greater").pvalue
     else:
         table = [[near_fake, n_fake - near_fake], [near_real, n_real - near_real]]

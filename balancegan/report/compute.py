@@ -122,7 +122,10 @@ def compute_report(
         "utility": inp.utility or {"measured": False, "verdict": None, "note": _UTILITY_NOTE},
         "findings": [],
         "shortcuts": inp.shortcuts,
-        "warnings": [*inp.warnings, *(check["sentence"] for check in inp.shortcuts if check["sentence"])],
+        "warnings": [
+            *inp.warnings,
+            *(check["sentence"] for check in inp.shortcuts if check["telling"] and not check["explained"]),
+        ],
         "notes": list(inp.notes),
         "settings": inp.settings,
         "history": inp.history,
@@ -139,6 +142,11 @@ def compute_report(
     document["embeddings"] += [shown] if shown else []
     document["findings"] = findings(document)
     return _finite(document)
+
+
+def _shortcut_warnings(checks: list[Json]) -> list[str]:
+    """Of those that tell, the ones that no other explains; the page's table has all."""
+    return [check["sentence"] for check in checks if check["telling"] and not check.get("explained")]
 
 
 def describe_extractor(extractor: Extractor | type[Extractor]) -> Json:

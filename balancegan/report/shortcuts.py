@@ -122,11 +122,11 @@ def shortcut_checks(real_files: Sequence[Path], synthetic_files: Sequence[Path],
         seed: of the choice of files and halves.
 
     Returns:
-        One `{check, accuracy, telling, sentence, n_real, n_fake}` per check. `accuracy` is the share of right guesses
-        on equal numbers of both, 0.5 where the property does not help, and null with fewer than `MIN_FILES` readable
-        files on a side (without any, for what the header says). `sentence` is empty unless the check is `telling`,
-        and short where another check explains it: file sizes follow image size, format and pixel type, and a smooth
-        image has less of a checkerboard.
+        One `{check, accuracy, telling, sentence, explained, n_real, n_fake}` per check. `accuracy` is the share of
+        right guesses on equal numbers of both, 0.5 where the property does not help, and null with fewer than
+        `MIN_FILES` readable files on a side (without any, for what the header says). `sentence` is empty unless the
+        check is `telling`, and short where another check explains it (`explained`): file sizes follow image size,
+        format and pixel type, and a smooth image has less of a checkerboard.
     """
     real, fake = _look_at(real_files, seed), _look_at(synthetic_files, seed)
     rows = [_form_row(form, real, fake, seed) for form in _FORMS]
@@ -135,9 +135,9 @@ def shortcut_checks(real_files: Sequence[Path], synthetic_files: Sequence[Path],
     for number in _NUMBERS:
         row = _number_row(number, real, fake, seed)
         if row["telling"] and number.follows_form and form_tells:
-            row["sentence"] = _too(number, "this follows from the image size, file format or pixel type")
+            row |= _too(number, "this follows from the image size, file format or pixel type")
         elif row["telling"] and number.remedy in said:
-            row["sentence"] = _too(number, "the remedy is the same")
+            row |= _too(number, "the remedy is the same")
         elif row["telling"]:
             said.add(number.remedy)
         rows.append(row)
@@ -253,13 +253,14 @@ def _number_row(number: _Number, real: list[_File], fake: list[_File], seed: int
         shown = "({}; median of synthetic images {}, of real ones {})".format(number.measured, *medians)
     row = _row(number.check, accuracy, shown, number.remedy, len(ours), len(theirs), plural=number.plural)
     if row["telling"] and number.only_more and np.median(theirs) < np.median(ours):
-        row["sentence"] = _too(number, "smooth images have less of it")
+        row |= _too(number, "smooth images have less of it")
     return row
 
 
-def _too(number: _Number, why: str) -> str:
+def _too(number: _Number, why: str) -> Json:
     verb = "tell" if number.plural else "tells"
-    return f"{number.check.capitalize()} {verb} synthetic from real images too: {why}."
+    sentence = f"{number.check.capitalize()} {verb} synthetic from real images too: {why}."
+    return {"sentence": sentence, "explained": True}
 
 
 def _row(
@@ -275,6 +276,7 @@ def _row(
         "accuracy": accuracy,
         "telling": telling,
         "sentence": sentence if telling else "",
+        "explained": False,
         "n_real": n_real,
         "n_fake": n_fake,
     }

@@ -19,7 +19,7 @@ MANY_CLASSES = 12
 
 VERDICTS = {
     "use": ("good", "✓", "Use these images"),
-    "no difference": ("note", "=", "These images make no difference"),
+    "no difference": ("note", "=", "No difference shown"),
     "do not use": ("warning", "✕", "Do not use these images"),
     None: ("unknown", "?", "Not measured: do these images help?"),
 }

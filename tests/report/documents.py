@@ -91,8 +91,8 @@ def make_embedding(which, classes, points=20):
 
 
 def make_shortcuts():
-    check = {"check": "image size", "accuracy": 0.98, "telling": True, "sentence": "Size tells.", "n_real": 60,
-             "n_fake": 50}  # fmt: skip
+    check = {"check": "image size", "accuracy": 0.98, "telling": True, "explained": False, "sentence": "Size tells.",
+             "n_real": 60, "n_fake": 50}  # fmt: skip
     return [check, {**check, "check": "file size", "accuracy": None, "telling": False, "sentence": ""}]
 
 

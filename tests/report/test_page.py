@@ -29,7 +29,7 @@ def words(page):
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_the_verdict_stands_first_in_words(verdict):
     text = words(page_of(make_document(verdict=verdict)))
-    title = {"use": "Use these images", "no difference": "make no difference", "do not use": "Do not use these images",
+    title = {"use": "Use these images", "no difference": "No difference shown", "do not use": "Do not use these images",
              None: "No verdict"}[verdict]  # fmt: skip
     assert title in text and text.index(title) < text.index("What to know first")
     assert "Balanced accuracy rises by 4.1 points" in text
