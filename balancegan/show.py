@@ -124,7 +124,7 @@ def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
         console.print(f"• {finding['level']}: {shown(name + finding['text'])}")
     if not console.verbose:
         more, notes = len(warnings) - len(first), sum(f["level"] == "note" for f in findings)
-        rest = [f"{n} more {what}" for n, what in ((more, "warnings"), (notes, "notes")) if n]
+        rest = [f"{n} more {what}{'s' if n > 1 else ''}" for n, what in ((more, "warning"), (notes, "note")) if n]
         if rest:
             console.print(f"• {' and '.join(rest)} in the report")
 

@@ -35,7 +35,7 @@ Labels = NDArray[np.int64]
 
 SEEDS = 3
 BATCH = 64
-UPDATES = (400, 1000)  # at least and at most on a CPU; four times the most elsewhere
+UPDATES = (300, 1000)  # at least and at most on a CPU; four times the most elsewhere
 EPOCHS = 20  # over the largest arm's images, as far as the limits allow
 TEST_SHARE = 0.3  # of the real images, where they are split here
 MIRRORED = 0.9  # flips are used where mirrored images are recognised this well, in proportion
