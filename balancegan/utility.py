@@ -179,6 +179,10 @@ def _measure(material: Material, seeds: int, updates: int | None, device: torch.
         material, pool, plans, arms, allowed, updates=updates, flips=flips, device=device, progress=progress
     )
     document = _document(material, pool, plans, arms, answers)
+    if not flips:
+        document["rule"] = _without_flips(document["rule"])
+        for row in document["arms"]:
+            row["description"] = _without_flips(row["description"])
     if left_out := max(int((~rows).sum()) for rows in allowed):
         document["warnings"].append(
             f"{left_out:,} synthetic images are near-copies of test images: the classifiers were trained without them."
@@ -197,6 +201,10 @@ def _measure(material: Material, seeds: int, updates: int | None, device: torch.
         "flips": flips,
         "flips_note": flips_note,
     }
+
+
+def _without_flips(text: str) -> str:
+    return text.replace("flips and crops", "crops")
 
 
 @dataclass(frozen=True)
