@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,9 @@ def measure_utility(
 
 def _measure(material: Material, seeds: int, updates: int | None, device: torch.device, progress: Progress) -> Json:
     pool, plans = _plans(material, seeds)
-    flips, flips_note = _flips(pool, plans[0], len(material.names), device)
+    # On images that no seed tests: a choice must not be made on those behind the verdict.
+    untested = _Plan(reduce(np.intersect1d, [plan.train for plan in plans]), plans[0].test)
+    flips, flips_note = _flips(pool, untested, len(material.names), device)
     most = UPDATES[1] * (1 if device.type == "cpu" else 4)
     largest = len(plans[0].train) + len(material.fake)
     if updates is None:
@@ -265,7 +268,7 @@ def _loses(upright: NDArray[np.bool_], mirrored: NDArray[np.bool_]) -> bool:
 
 def _at_most(rows: NDArray[np.intp], labels: Labels, limit: int) -> NDArray[np.intp]:
     """The first `limit` rows of each class."""
-    return np.concatenate([rows[labels[rows] == label][:limit] for label in np.unique(labels)])
+    return np.concatenate([rows[:0], *(rows[labels[rows] == label][:limit] for label in np.unique(labels))])
 
 
 def _document(

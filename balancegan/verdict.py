@@ -38,10 +38,11 @@ RULE = (
     "“Use” when balanced accuracy with the synthetic images is higher than with oversampling (same flips and crops) by "
     f"at least {100 * LEAST_GAIN:g} points, the {LEVEL:.0%} interval of the paired difference lies above zero, and no "
     "arm on real images alone is surely better. “Do not use” when any arm on real images alone is better by that "
-    "much and the interval lies below zero; plain training counts only where flips and crops do no harm themselves. "
-    "Otherwise “no difference”. Classes alone are judged by their recall, against oversampling, at intervals widened "
-    f"for their number. Classes with fewer than {MIN_TEST} test images are judged not at all and left out of balanced "
-    "accuracy and macro F1; without such a number of any class that got synthetic images there is no verdict."
+    "much and the interval, widened for their number, lies below zero; plain training counts only where flips and "
+    "crops do no harm themselves. Otherwise “no difference”. Classes alone are judged by their recall, against "
+    f"oversampling, at intervals widened for their number. Classes with fewer than {MIN_TEST} test images are judged "
+    "not at all and left out of balanced accuracy and macro F1; without such a number of any class that got synthetic "
+    "images there is no verdict."
 )
 
 MOST_CLASSES = 100
@@ -208,6 +209,10 @@ def difference_json(arm: str, against: str, scores: Mapping[str, Scores], names:
         "arm": arm,
         "against": against,
         "balanced_accuracy": interval(a.balanced_accuracy - b.balanced_accuracy),
+        # For "do not use", which any of the arms on real images can bring about (Bonferroni).
+        "balanced_accuracy_widened": interval(
+            a.balanced_accuracy - b.balanced_accuracy, 1 - (1 - LEVEL) / len(REAL_ARMS)
+        ),
         "macro_f1": interval(a.macro_f1 - b.macro_f1),
         "recall": {name: interval(a.recall[:, :, k] - b.recall[:, :, k]) for k, name in enumerate(names)},
     }
@@ -227,10 +232,14 @@ def augmentation_harms(differences: Sequence[Json]) -> bool:
 
 
 def _against(differences: Sequence[Json], candidate: str) -> dict[str, Json]:
-    """The candidate's differences of balanced accuracy to the arms on real images that count."""
+    """The candidate's differences to the arms on real images that count."""
     left_out = PLAIN if augmentation_harms(differences) else None
-    found = {d["against"]: d["balanced_accuracy"] for d in differences if d["arm"] == candidate}
+    found = {d["against"]: d for d in differences if d["arm"] == candidate}
     return {arm: found[arm] for arm in REAL_ARMS if arm in found and arm != left_out}
+
+
+def _surely_worse(difference: Json) -> bool:
+    return _direction(difference.get("balanced_accuracy_widened") or difference["balanced_accuracy"]) < 0
 
 
 def judge(differences: Sequence[Json], candidate: str = CANDIDATE) -> str:
@@ -238,10 +247,10 @@ def judge(differences: Sequence[Json], candidate: str = CANDIDATE) -> str:
 
     `differences` hold those of the candidate, and the one of oversampling to plain training.
     """
-    found = {arm: _direction(difference) for arm, difference in _against(differences, candidate).items()}
-    if any(direction < 0 for direction in found.values()):
+    found = _against(differences, candidate)
+    if any(_surely_worse(difference) for difference in found.values()):
         return DO_NOT_USE
-    return USE if found.get(BASELINE) == 1 else NO_DIFFERENCE
+    return USE if BASELINE in found and _direction(found[BASELINE]["balanced_accuracy"]) == 1 else NO_DIFFERENCE
 
 
 def judge_classes(
@@ -264,9 +273,9 @@ def judge_classes(
 def headline(verdict: str, differences: Sequence[Json]) -> str:
     """The figures behind the verdict in a sentence."""
     by_arm = _against(differences, CANDIDATE)
-    worse = [arm for arm in by_arm if _direction(by_arm[arm]) < 0]
-    shown = min(worse, key=lambda arm: by_arm[arm]["value"]) if worse else BASELINE
-    d = by_arm[shown]
+    worse = [arm for arm in by_arm if _surely_worse(by_arm[arm])]
+    shown = min(worse, key=lambda arm: by_arm[arm]["balanced_accuracy"]["value"]) if worse else BASELINE
+    d = by_arm[shown]["balanced_accuracy"]
     change = (
         f"{100 * d['value']:+.1f} points of balanced accuracy against {_AGAINST[shown]} "
         f"({LEVEL:.0%} interval {100 * d['low']:+.1f} to {100 * d['high']:+.1f})"

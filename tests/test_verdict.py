@@ -347,3 +347,13 @@ def test_the_gate(found, least, passes):
     assert (reason is None) == passes
     if not passes and found:
         assert (found in reason) if isinstance(least, str) else ("+2.0" in reason and f"{least:+g}" in reason)
+
+
+def test_any_of_three_arms_has_to_be_surer_to_speak_against_the_images():
+    """2.2 deviations: enough for one comparison, not for one of three."""
+    draws = np.concatenate([[-0.1], np.random.default_rng(0).normal(-0.1, 0.0455, 5000)])
+    scores = {CANDIDATE: scores_of(np.tile(draws[:, None], (1, 2))), BASELINE: scores_of([[0.0, 0.0]])}
+    row = difference_json(CANDIDATE, BASELINE, scores, ["a", "b"])
+    assert row["balanced_accuracy"]["high"] < 0 < row["balanced_accuracy_widened"]["high"]
+    assert judge([row]) == NO_DIFFERENCE
+    assert judge([{**row, "balanced_accuracy_widened": row["balanced_accuracy"]}]) == DO_NOT_USE
