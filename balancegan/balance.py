@@ -283,7 +283,7 @@ def _report(
         balancegan_version=__version__,
         notes=[*notes, *result["notes"], *data.store.notes],
         distribution=(result["assignment"] or {}).get("distribution"),
-        utility=judge.verdict_of(judge.run_material(data, filled.classes), judging, progress),
+        utility=judge.verdict_of(lambda: judge.run_material(data, filled.classes), judging, progress),
         **judge.run_pictures(restored, data, plain=False, progress=progress),
     )
     figures = restored.run.path / "figures"

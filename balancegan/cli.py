@@ -320,7 +320,7 @@ def evaluate(
                 raise UsageError(f"{what} is no run", "to evaluate images, give two folders: evaluate REAL FAKE")
             document = evaluate_run(find_run(what, runs), options, judging, progress=view, note=console.note)
         else:
-            document = evaluate_folders(Path(what or ""), fake, options, judging, progress=view, note=console.note)
+            document = evaluate_folders(Path(what or ""), fake, options, judging, progress=view)
     console.result(document, show_evaluate)
     console.gate(document["gate"])
 

@@ -98,7 +98,7 @@ def evaluate_run(
             *data.store.notes,
         ],
         distribution=(assignment or {}).get("distribution"),
-        utility=judge.verdict_of(judge.run_material(data, classes), judging, progress),
+        utility=judge.verdict_of(lambda: judge.run_material(data, classes), judging, progress),
         **judge.run_pictures(restored, data, plain=True, progress=progress),
     )
     document = judge.write(inp, extractor, out, judging, figures=out / "figures", progress=progress)
@@ -175,7 +175,6 @@ def evaluate_folders(
     judging: Judging,
     *,
     progress: Progress = silent,
-    note: Note | None = None,
 ) -> Json:
     """Report on the synthetic images of one folder beside the real ones of another; returns the command's document.
 
@@ -215,15 +214,18 @@ def evaluate_folders(
         notes.append(_HALVED)
     own = judge.own_extractor(train.images, seen, train.labels, len(names), judging, progress)
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
-    material = Material(
-        names=names,
-        real=train,
-        fake=judge.pool([c.fake for c in classes], theirs.store.images),
-        test=judge.pool([c.real_holdout for c in classes], ours.store.images) if held else None,
-        kind=held or "splits",
-        delivered=[len(c.fake) for c in classes],
-        may_have_seen=True,
-    )
+
+    def material() -> Material:
+        return Material(
+            names=names,
+            real=train,
+            fake=judge.pool([c.fake for c in classes], theirs.store.images),
+            test=judge.pool([c.real_holdout for c in classes], ours.store.images) if held else None,
+            kind=held or "splits",
+            delivered=[len(c.fake) for c in classes],
+            may_have_seen=True,
+        )
+
     made = [c.name for c in classes if len(c.fake)]
     inp = ReportInput(
         title=f"{fake.resolve().name} beside {real.resolve().name}",

@@ -80,10 +80,10 @@ class Filling:
         if self.filter == "none" or not need:
             return None
         train = self._rows(label, self.data.train_rows)
-        copies, alone = (CopyFilter(self.data.store.images[train], len(train) + need) for _ in range(2))
+        copies = partial(CopyFilter, self.data.store.images[train], len(train) + need)
         if self.quality is None:
-            return copies
-        return QualityKeep(copies, alone, partial(self.quality, label=label), limit=min(need, shown))
+            return copies()
+        return QualityKeep(copies(), copies(), partial(self.quality, label=label), limit=min(need, shown))
 
     def _refused(self, keep: CopyFilter | QualityKeep | None, rejected: int) -> dict[str, Any]:
         """Fields of the report's class that only the quality filter fills."""

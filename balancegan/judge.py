@@ -132,12 +132,12 @@ def _without_filter(images: ClassImages) -> int:
     return images.requested if complete else len(images.unfiltered)
 
 
-def verdict_of(material: Material, judging: Judging, progress: Progress) -> Json:
-    """The report's `utility`."""
+def verdict_of(material: Callable[[], Material], judging: Judging, progress: Progress) -> Json:
+    """The report's `utility`; the material, which copies whole sets of images, is made where it is needed alone."""
     if not judging.utility:
         note = "Whether these images help a classifier was not measured: it was not asked for."
         return not_measured(note) | {"asked": False}
-    return measure_utility(material, device=judging.device, seeds=judging.seeds, progress=progress)
+    return measure_utility(material(), device=judging.device, seeds=judging.seeds, progress=progress)
 
 
 def run_pictures(restored: Restored, data: TrainingSet, *, plain: bool, progress: Progress) -> Json:
