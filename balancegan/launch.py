@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 from collections.abc import Mapping
@@ -13,12 +14,13 @@ import numpy as np
 import torch
 
 from balancegan import device as devices
+from balancegan.accumulate import HINT
 from balancegan.batches import Batches
 from balancegan.config import MethodConfig, dump_yaml, load_yaml, resolve
 from balancegan.data.training_set import TrainingSet, open_training_set
-from balancegan.errors import CheckpointError, UsageError
-from balancegan.estimate import estimate
-from balancegan.files import disk_errors, refuse_source, write_atomic, write_json
+from balancegan.errors import BalanceGANError, CheckpointError, UsageError
+from balancegan.estimate import checkpoint_bytes, estimate
+from balancegan.files import disk_errors, refuse_source, require_space, write_atomic, write_json
 from balancegan.grid import save_grid
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec, Method
@@ -28,6 +30,9 @@ from balancegan.restore import read_config, recorded_settings
 from balancegan.rundir import RunDir, find_run, list_runs
 from balancegan.sample import GRID_COLUMNS
 from balancegan.train import Monitor, train
+
+BESIDE = 2  # checkpoints beside those that stay: the last one before a collapse, and the one being written
+NO_SPACE = "free some space, choose another disk with --out, or keep fewer: --set keep_checkpoints=1"
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,9 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     try:
         _describe(run, plan, data, continued=found is not None)
         torch.manual_seed(cfg.seed)
-        with devices.memory_errors(device, "lower --batch-size or --image-size, or use --preset tiny"):
+        with devices.memory_errors(device, HINT):
             method.setup(data_spec(data))
+            require_run_space(run.path, method, there=len(run.checkpoint_dirs()))
             labels = data.labels[data.train_rows]
             batches = Batches(data.store.images, data.train_rows, labels, cfg.sampling, device, cfg.batch_size)
             result = train(
@@ -117,7 +123,8 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
                 class_names=data.class_names,
             )
     finally:
-        plot_losses(run.read_metrics(), run.path / "losses.png")
+        with contextlib.suppress(OSError, BalanceGANError):  # a picture must not hide what really happened
+            plot_losses(run.read_metrics(), run.path / "losses.png")
         run.unlock()
     return {
         "schema_version": 1,
@@ -130,8 +137,22 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         "images_per_second": result.images_per_second,
         "resumed_from": result.resumed_from,
         "finished": result.finished,
+        "collapsed": list(result.collapsed),
         "signum": result.signum,
     }
+
+
+def require_run_space(place: Path, method: Method, *, there: int = 0) -> None:
+    """Raise `DiskError` when the checkpoints of a run, of which `there` exist, will not fit where `place` is."""
+    left = max(1, method.cfg.keep_checkpoints + BESIDE - there)
+    require_space(place, left * checkpoint_bytes(method), "the checkpoints need", NO_SPACE)
+
+
+def run_bytes(plan: Plan, data: TrainingSet) -> int:
+    """Bytes that the checkpoints of a planned run will take at most."""
+    method = type(plan.method)(plan.cfg)
+    method.setup(data_spec(data))
+    return (plan.cfg.keep_checkpoints + BESIDE) * checkpoint_bytes(method)
 
 
 def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any]:
@@ -159,7 +180,7 @@ def _open_data(request: TrainRequest, plan: Plan, progress: Progress) -> Trainin
 
 def _cost(plan: Plan, data: TrainingSet) -> dict[str, Any]:
     """`estimate` for a method of its own, which the measuring may change."""
-    with devices.memory_errors(plan.device, "lower --batch-size or --image-size, or use --preset tiny"):
+    with devices.memory_errors(plan.device, HINT):
         method = type(plan.method)(plan.cfg)
         method.setup(data_spec(data))
         return estimate(method, plan.device, len(data.train_rows))

@@ -65,6 +65,12 @@ def show_train(console: Console, doc: dict[str, Any]) -> None:
         f"{state}: {doc['steps']:,} steps, {doc['images_seen']:,} images in {human_time(doc['seconds'])}"
         f" ({doc['images_per_second']:.0f} images/s) on {doc['device']}"
     )
+    if doc["collapsed"]:
+        names = ", ".join(shown(name) for name in doc["collapsed"])
+        console.print(
+            f"[yellow]the images of {names} have become alike (mode collapse);[/] augment takes the last checkpoint "
+            "before it"
+        )
     here, run = Path.cwd(), Path(doc["run"])
     name = shown(str(run.relative_to(here) if run.is_relative_to(here) else run))
     console.print(f"look at {name}/samples" + (f", then: balancegan augment {name}" if doc["steps"] else ""))
