@@ -103,14 +103,15 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         hours = _cost(plan, data)["seconds_estimated"] / 3600
         if hours > 0.5:
             monitor.note(f"this may take {hours:.0f} hours on this CPU; --preset tiny --image-size 32 is made for CPUs")
+    torch.manual_seed(cfg.seed)
+    with devices.memory_errors(device, HINT):
+        method.setup(data_spec(data))
+    require_space(request.out, _bytes_to_come(method, found), "the checkpoints need", NO_SPACE)
     run = found or RunDir.create(request.out, plan.name, data.folder.root.name)
     run.lock()
     try:
         _describe(run, plan, data, continued=found is not None)
-        torch.manual_seed(cfg.seed)
         with devices.memory_errors(device, HINT):
-            method.setup(data_spec(data))
-            require_run_space(run.path, method, there=len(run.checkpoint_dirs()))
             labels = data.labels[data.train_rows]
             batches = Batches(data.store.images, data.train_rows, labels, cfg.sampling, device, cfg.batch_size)
             result = train(
@@ -142,17 +143,17 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     }
 
 
-def require_run_space(place: Path, method: Method, *, there: int = 0) -> None:
-    """Raise `DiskError` when the checkpoints of a run, of which `there` exist, will not fit where `place` is."""
-    left = max(1, method.cfg.keep_checkpoints + BESIDE - there)
-    require_space(place, left * checkpoint_bytes(method), "the checkpoints need", NO_SPACE)
+def _bytes_to_come(method: Method, run: RunDir | None = None) -> int:
+    """What a training's checkpoints will take at most, beside those that there are."""
+    there = len(run.checkpoint_dirs()) if run else 0
+    return max(1, method.cfg.keep_checkpoints + BESIDE - there) * checkpoint_bytes(method)
 
 
 def run_bytes(plan: Plan, data: TrainingSet) -> int:
     """Bytes that the checkpoints of a planned run will take at most."""
     method = type(plan.method)(plan.cfg)
     method.setup(data_spec(data))
-    return (plan.cfg.keep_checkpoints + BESIDE) * checkpoint_bytes(method)
+    return _bytes_to_come(method)
 
 
 def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any]:

@@ -81,12 +81,13 @@ class RunDir:
                 slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", data_name).strip("-.")[:60] or "data"
                 run = cls(out / f"{number:05d}-{method}-{slug}")
                 run.path.mkdir()
-            run.samples.mkdir()
-            (run.path / "checkpoints").mkdir()
         return run
 
     def lock(self) -> None:
-        """Hold the run for this process; refuse when another live process has it. Freed when the process ends."""
+        """Hold the run for this process, and see that its folders are there. Freed when the process ends.
+
+        Raises `UsageError` when another live process has it.
+        """
         with disk_errors(f"lock {self.path}"):
             try:
                 self._lock.acquire(timeout=0)
@@ -95,6 +96,8 @@ class RunDir:
                     f"{self.name} is being trained by another process",
                     "wait for it, or start a run of its own with --resume never",
                 ) from None
+            for folder in (self.samples, self.path / "checkpoints"):
+                folder.mkdir(exist_ok=True)
 
     def unlock(self) -> None:
         """Let other processes have the run."""
