@@ -48,6 +48,10 @@ class Checkpoint:
     sha256: str  # of weights.safetensors
 
 
+class OtherFormatError(CheckpointError):
+    """A checkpoint that another version of this program wrote, in a format of its own."""
+
+
 class RunDir:
     """One run directory. Construction reads nothing; `create` makes a new one."""
 
@@ -245,6 +249,8 @@ class RunDir:
             for path in dirs:
                 try:
                     return read_checkpoint(path)
+                except OtherFormatError:  # intact: an older one instead would throw its training away
+                    raise
                 except CheckpointError as error:
                     if not path.exists():  # the training went on and dropped it
                         break
@@ -286,7 +292,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         manifest = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))
         if manifest["schema_version"] != SCHEMA_VERSION:
-            raise CheckpointError(
+            raise OtherFormatError(
                 f"{path.name} has format {manifest['schema_version']}, this version reads {SCHEMA_VERSION}",
                 f"use the version that wrote it ({manifest.get('version')})",
             )

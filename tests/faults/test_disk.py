@@ -5,7 +5,6 @@ files and permissions stand in.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import Quiet, train_tiny, write_images
+from helpers import SHORT, Quiet, train_tiny, tree, write_images
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -32,18 +31,6 @@ from balancegan.rundir import RunDir
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 CPU = torch.device("cpu")
-NARROW = ("--preset", "tiny", "--image-size", "16", "--device", "cpu", "--set", "width=16", "--set", "latent_dim=8")
-SHORT = (*NARROW, "--steps", "4", "--pretrain-steps", "2", "--batch-size", "8")
-
-
-def tree(folder):
-    """Name -> (hash, mode, time of change) of everything below a folder, and of the folder."""
-    found = {}
-    for path in (folder, *sorted(folder.rglob("*"))):
-        info = path.lstat()
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        found[str(path.relative_to(folder))] = (content, info.st_mode, info.st_mtime_ns)
-    return found
 
 
 @pytest.fixture
