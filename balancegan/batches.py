@@ -67,9 +67,10 @@ class Batches:
 
     def once(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every training image once, class by class, in batches of `once_size` (the last may be smaller)."""
-        labels = torch.repeat_interleave(torch.arange(len(self._counts), device=self._at), self._counts)
-        for position in torch.arange(self.num_images, device=self._at).split(self.once_size):
-            yield self._images(position), labels[position].to(self.device)
+        for start in range(0, self.num_images, self.once_size):
+            position = torch.arange(start, min(start + self.once_size, self.num_images), device=self._at)
+            label = torch.searchsorted(self._starts, position, right=True) - 1
+            yield self._images(position), label.to(self.device)
 
     def of_class(self, label: int, most: int) -> np.ndarray:
         """Up to `most` images of a class, spread evenly over all it has: uint8 (n, C, S, S)."""
