@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from balancegan import __version__, cli_weights
+from balancegan import __version__, cli_machine, cli_weights
 from balancegan.errors import UsageError
 from balancegan.methods import PAPER_TABLE
 from balancegan.options import (
@@ -437,21 +437,8 @@ def compare(
     console.result(document, show_compare)
 
 
-@command
-def methods(console: Any) -> None:
-    """List the methods that can be trained."""
-    from balancegan.methods import METHODS, load_method
-    from balancegan.show import show_methods
-
-    kinds = {name: load_method(name) for name in METHODS}
-    document = {
-        "schema_version": 1,
-        "methods": [
-            {"name": name, "paper": kind.paper, "conditional": kind.conditional, "image_sizes": list(kind.image_sizes)}
-            for name, kind in kinds.items()
-        ],
-    }
-    console.result(document, show_methods)
+command(cli_machine.methods)
+command(cli_machine.doctor)
 
 
 @command

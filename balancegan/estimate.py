@@ -79,3 +79,5 @@ def _measure(loss: Any, x: torch.Tensor, c: torch.Tensor, device: torch.device) 
 def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
