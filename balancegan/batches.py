@@ -13,6 +13,7 @@ from torch import Tensor
 
 from balancegan.config import class_weights
 from balancegan.device import out_of_memory
+from balancegan.machine import memory_bytes
 from balancegan.pixels import to_float
 
 CPU_SHARE = 0.3  # of the machine's memory that may hold the images; larger sets are read from the memory map
@@ -114,11 +115,3 @@ def _budget(device: torch.device) -> float:
     if device.type == "cuda":
         return GPU_SHARE * torch.cuda.mem_get_info(device)[0]
     return CPU_SHARE * memory_bytes()
-
-
-def memory_bytes() -> int:
-    """Physical memory of this machine in bytes (4 GiB where the system does not tell)."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 4 << 30

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from balancegan.batches import memory_bytes
 
 GIB = 2**30
 PROBE_BYTES = 1 << 20
@@ -36,14 +35,17 @@ def load() -> float | None:
 
 def memory() -> dict[str, float | None]:
     """`total_gib` and `available_gib` (None where the system does not tell), within a container's limit."""
-    total, available = memory_bytes(), _available_bytes()
-    limit = _number("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    total, available, limit = _physical_bytes(), _available_bytes(), _container_bytes()
     if limit is not None and limit < total:
         used = _number("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes") or 0
-        total = int(limit)
-        left = max(0, total - int(used))
+        total, left = limit, max(0, limit - int(used))
         available = left if available is None else min(available, left)
     return {"total_gib": in_gib(total), "available_gib": None if available is None else in_gib(available)}
+
+
+def memory_bytes() -> int:
+    """Memory of this machine in bytes, or of the container that this process is in."""
+    return min(_physical_bytes(), _container_bytes() or sys.maxsize)
 
 
 def in_gib(size: float) -> float:
@@ -156,6 +158,20 @@ def _number(*paths: str) -> float | None:
             if line.strip().isdecimal():
                 return float(line)
     return None
+
+
+def _physical_bytes() -> int:
+    """4 GiB where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 4 << 30
+
+
+def _container_bytes() -> int | None:
+    """A container's limit of memory, or None without one."""
+    limit = _number("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    return None if limit is None else int(limit)
 
 
 def _available_bytes() -> int | None:

@@ -371,7 +371,7 @@ def told(monkeypatch, **files):
     monkeypatch.undo()
     lines = {name.replace("__", "."): text.splitlines() for name, text in files.items()}
     monkeypatch.setattr(machine, "_lines", lambda path: lines.get(path.rpartition("/")[2], []))
-    monkeypatch.setattr(machine, "memory_bytes", lambda: 16 << 30)
+    monkeypatch.setattr(machine, "_physical_bytes", lambda: 16 << 30)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
 
 
