@@ -83,7 +83,7 @@ class Operations:
         text = os.fsdecode(path)
         if isinstance(folder, int) and folder >= 0 and not text.startswith("/"):
             text = f"{_opened(folder)}/{text}"
-        return text if text.startswith("/") else os.path.join(os.getcwd(), text)
+        return text if text.startswith("/") else f"{Path.cwd()}/{text}"
 
     def _below(self, path: str) -> bool:
         return any(path == folder or path.startswith(folder + "/") for folder in self.folders)
@@ -97,7 +97,7 @@ class Operations:
 
 def _opened(descriptor: int) -> str:
     with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/self/fd/{descriptor}")
+        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
     return ""
 
 
@@ -348,7 +348,7 @@ def warm_up() -> None:
     import balancegan.cli
     import balancegan.compare.run
     import balancegan.console
-    import balancegan.show  # noqa: F401
+    import balancegan.show
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
