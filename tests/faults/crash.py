@@ -27,6 +27,16 @@ def untidy(problems: Iterable[str]) -> str:
     return "\n".join(text for text in problems if UNTIDY in text)
 
 
+def eventually(true: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether something becomes true within that time."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 @dataclass
 class Command:
     """A command whose results lie in `out`; `start` begins it there, `broken` says what a kill must not leave."""

@@ -140,7 +140,10 @@ def run_compare(data: str, out: str, **changes: Any) -> Json:
     return compare(CompareRequest(data=Path(data), out=Path(out), **{**usual, **changes}))
 
 
-def run_store(data: str, workers: int | None = None, processes: bool = False, chunk: int = 4) -> Json:
+def run_store(
+    data: str, workers: int | None = None, processes: bool = False, chunk: int = 4, flag: str | None = None
+) -> Json:
+    """Build or open a store; `flag` appears when the first images are decoded."""
     from balancegan.data import build, pool
     from balancegan.data.decode import DecodeSettings
     from balancegan.data.scan import scan
@@ -149,7 +152,13 @@ def run_store(data: str, workers: int | None = None, processes: bool = False, ch
     build._chunk_size = lambda folder: chunk  # type: ignore[assignment]
     if processes:
         pool.PROCESSES_FROM = 1
-    store = open_store(scan(data), DecodeSettings(image_size=16), workers=workers)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if flag and stage == "decode" and done:
+            Path(flag).touch()
+            time.sleep(0.05)  # so that there is time to do something to it
+
+    store = open_store(scan(data), DecodeSettings(image_size=16), workers=workers, progress=progress)
     return {"path": str(store.path), "fingerprint": store.fingerprint, "sum": int(store.images.sum())}
 
 
