@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import re
@@ -276,19 +277,30 @@ def tear(operations: Operations) -> None:
     torn(RunDir, "append_metrics", lambda run, row: run.path / "metrics.jsonl")
 
 
-def slow_saving(flag: str, seconds: float) -> None:
-    """Make every checkpoint after the first take long; `flag` appears when one is being written."""
-    from balancegan.rundir import RunDir
+SLOW = {
+    "checkpoint": ("balancegan.rundir", "RunDir.save_checkpoint"),
+    "image": ("balancegan.data.export", "BalancedFolder.add_synthetic"),
+    "measure": ("balancegan.compare.measure", "Ruler.measure"),
+    "decode": ("balancegan.data.build", "_decode_rows"),
+}
 
-    save = RunDir.save_checkpoint
 
-    def slowly(run: RunDir, step: int, *args: Any, **kwargs: Any) -> Any:
-        if step:
+def slow_down(what: str, flag: str, seconds: float) -> None:
+    """Make one thing of `SLOW` take that much longer; `flag` appears when it happens. Not the checkpoint of step 0."""
+    module, name = SLOW[what]
+    owner = importlib.import_module(module)
+    *path, name = name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    original = getattr(owner, name)
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        if what != "checkpoint" or args[1]:
             Path(flag).touch()
             time.sleep(seconds)
-        return save(run, step, *args, **kwargs)
+        return original(*args, **kwargs)
 
-    RunDir.save_checkpoint = slowly  # type: ignore[method-assign]
+    setattr(owner, name, slowly)
 
 
 # The zygote itself -------------------------------------------------------------------------------------------------
@@ -331,7 +343,7 @@ def child(request: Json) -> None:
     if request["quick"]:
         quicken()
     if request["slow"]:
-        slow_saving(*request["slow"])
+        slow_down(*request["slow"])
     if request["below"]:
         tear(Operations(request["below"], request["kill_at"], request["record"]))
     result: Json = {"document": None, "error": None}
@@ -449,7 +461,7 @@ class Zygote:
         kill_at: int | None = None,
         record: Path | None = None,
         quick: bool = True,
-        slow: tuple[str, float] | None = None,
+        slow: tuple[str, Path, float] | None = None,
         cwd: Path | None = None,
         **args: Any,
     ) -> Child:
@@ -466,7 +478,7 @@ class Zygote:
             "kill_at": kill_at,
             "record": str(record) if record else None,
             "quick": quick,
-            "slow": slow,
+            "slow": [str(part) if isinstance(part, Path) else part for part in slow or ()],
         }
         return Child(self, self.ask(request), request)
 
