@@ -11,6 +11,7 @@ import torch
 
 from balancegan.config import class_weights
 from balancegan.data.training_set import TrainingSet
+from balancegan.parts import Fitting
 from balancegan.pixels import to_float
 from balancegan.progress import Progress, silent
 from balancegan.restore import Restored
@@ -92,12 +93,16 @@ def confusion(restored: Restored, data: TrainingSet) -> Confusion:
     """What the method makes of the images that it never saw."""
     rows, classes = data.unseen_rows, len(data.class_names)
     likeliest, taken = np.zeros((classes, classes), np.int64), np.zeros((classes, classes), np.int64)
-    for start in range(0, len(rows), _BATCH):
-        batch = rows[start : start + _BATCH]
-        images = torch.from_numpy(np.ascontiguousarray(data.store.images[batch]))
-        label, sure = (t.cpu().numpy() for t in restored.method.assign(to_float(images.to(restored.device))))
-        np.add.at(likeliest, (data.labels[batch], label), 1)
-        np.add.at(taken, (data.labels[batch][sure], label[sure]), 1)
+
+    def assigned(some: slice) -> torch.Tensor:
+        images = torch.from_numpy(np.ascontiguousarray(data.store.images[rows[some]]))
+        return torch.stack(restored.method.assign(to_float(images.to(restored.device))), dim=1)  # (B, 2)
+
+    if len(rows):
+        found = Fitting(_BATCH, restored.device).rows(assigned, len(rows)).cpu().numpy()
+        label, sure = found[:, 0], found[:, 1].astype(bool)
+        np.add.at(likeliest, (data.labels[rows], label), 1)
+        np.add.at(taken, (data.labels[rows][sure], label[sure]), 1)
     return Confusion(likeliest, taken)
 
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from balancegan import parts
+
 _LUMA = (0.299, 0.587, 0.114)
 _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
@@ -91,7 +93,8 @@ class SimCLRAugment:
 def _uniform(n: int, bounds: tuple[float, float], like: Tensor) -> Tensor:
     """(n,) numbers between the bounds, on the device and in the type of `like`."""
     low, high = bounds
-    return low + (high - low) * torch.rand(n, device=like.device, dtype=like.dtype)
+    drawn = parts.rows(lambda count: torch.rand(count, device=like.device, dtype=like.dtype), n)
+    return low + (high - low) * drawn
 
 
 def _luma(x: Tensor) -> Tensor:

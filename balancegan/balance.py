@@ -28,7 +28,7 @@ from balancegan.report.compute import ReportInput
 from balancegan.report.measures import ClassImages
 from balancegan.report.shortcuts import shortcut_checks
 from balancegan.restore import Restored, restore
-from balancegan.rundir import RunDir
+from balancegan.rundir import AUTO, RunDir
 from balancegan.sample import SEED_STRIDE, make_samplers
 
 FILTERS = ("none", "copies", "quality")
@@ -54,6 +54,7 @@ class AugmentOptions:
     extractor: str = "auto"
     utility: bool = True
     fail_under: str | float | None = None
+    checkpoint: str = AUTO
 
 
 def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
@@ -98,7 +99,7 @@ def augment(
     if options.report:
         choice = choose(options.extractor, options.weights)
         judging = Judging(choice, device, utility=options.utility)
-    restored = restore(run, device, warn=note)
+    restored = restore(run, device, warn=note, checkpoint=options.checkpoint)
     if restored.method.cfg.train_ir:
         raise UsageError(
             f"{run.name} was trained on a thinned training set (train_ir = {restored.method.cfg.train_ir:g})",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor
 
 from balancegan.config import class_weights
+from balancegan.device import out_of_memory
+from balancegan.machine import memory_bytes
 from balancegan.pixels import to_float
 
 CPU_SHARE = 0.3  # of the machine's memory that may hold the images; larger sets are read from the memory map
@@ -32,10 +36,11 @@ class Batches:
         rows, labels = np.asarray(rows)[order], np.asarray(labels)[order]
         counts = np.bincount(labels)
         self.num_images, self.batch_size, self.device = len(rows), batch_size, device
+        self.once_size = batch_size
         self._rows, self._source = rows, images
         self._resident: Tensor | None = None
         if len(rows) * images[:1].nbytes <= _budget(device):
-            self._resident = torch.from_numpy(np.ascontiguousarray(images[rows])).to(device)
+            self._resident = _on_device(images, rows, device)
         # Random numbers are drawn where the images are looked up.
         self._at = device if self._resident is not None else torch.device("cpu")
         weights = class_weights(counts.tolist(), sampling)
@@ -58,14 +63,21 @@ class Batches:
         """The images at positions in the order of classes."""
         if self._resident is not None:
             return to_float(self._resident[position])
-        chosen = torch.from_numpy(np.ascontiguousarray(self._source[self._rows[position.numpy()]]))
+        chosen = torch.from_numpy(read_rows(self._source, self._rows[position.numpy()]))
         return to_float(chosen.to(self.device, non_blocking=True))
 
     def once(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every training image once, class by class, in batches of `batch_size` (the last may be smaller)."""
-        labels = torch.repeat_interleave(torch.arange(len(self._counts), device=self._at), self._counts)
-        for position in torch.arange(self.num_images, device=self._at).split(self.batch_size):
-            yield self._images(position), labels[position].to(self.device)
+        """Every training image once, class by class, in batches of `once_size` (the last may be smaller)."""
+        for start in range(0, self.num_images, self.once_size):
+            position = torch.arange(start, min(start + self.once_size, self.num_images), device=self._at)
+            label = torch.searchsorted(self._starts, position, right=True) - 1
+            yield self._images(position), label.to(self.device)
+
+    def of_class(self, label: int, most: int) -> np.ndarray:
+        """Up to `most` images of a class, spread evenly over all it has: uint8 (n, C, S, S)."""
+        first, count = int(self._starts[label]), int(self._counts[label])
+        chosen = self._rows[first + np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))]
+        return read_rows(self._source, chosen)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless batches."""
@@ -73,17 +85,33 @@ class Batches:
             yield self.draw()
 
 
+def read_rows(images: Any, rows: np.ndarray) -> np.ndarray:
+    """Rows of an array, from its file where it is a memory map: uint8 (n, C, S, S).
+
+    Every page touched through a map counts as the process's memory, with its neighbours, until the process seems as
+    large as the file and is killed where memory is limited. What is read from a file stays in the system's cache.
+    """
+    if not isinstance(images, np.memmap) or images.filename is None or not hasattr(os, "preadv"):
+        return np.ascontiguousarray(images[rows])
+    found = np.empty((len(rows), *images.shape[1:]), images.dtype)
+    with open(images.filename, "rb", buffering=0) as file:  # noqa: PTH123 - the name may be a string
+        for block, row in zip(found, rows.tolist(), strict=True):
+            if os.preadv(file.fileno(), [block.data], images.offset + row * block.nbytes) != block.nbytes:
+                raise OSError(errno.EIO, "the file ends too early", str(images.filename))
+    return found
+
+
+def _on_device(images: Any, rows: np.ndarray, device: torch.device) -> Tensor | None:
+    """The rows' images on the device, or None where they turn out not to fit: they are read from the file then."""
+    try:
+        return torch.from_numpy(read_rows(images, rows)).to(device)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return None
+
+
 def _budget(device: torch.device) -> float:
     if device.type == "cuda":
         return GPU_SHARE * torch.cuda.mem_get_info(device)[0]
     return CPU_SHARE * memory_bytes()
-
-
-def memory_bytes() -> int:
-    """Physical memory of this machine in bytes (4 GiB where the system does not tell)."""
-    import os
-
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 4 << 30

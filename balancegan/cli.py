@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from balancegan import __version__, cli_weights
+from balancegan import __version__, cli_machine, cli_weights
 from balancegan.errors import UsageError
 from balancegan.methods import PAPER_TABLE
 from balancegan.options import (
     MOST_AUGMENT_SEED,
     BatchSize,
+    Checkpoint,
     Data,
     Device,
     Extractor,
@@ -207,6 +208,7 @@ def augment(
     out_size: Annotated[str, option("--out-size", help="model, or native: the real images' size.")] = "model",
     format: Annotated[str, option("--format", help="png, jpeg, or match: the real images' format.")] = "png",
     seed: Annotated[int, option("--seed", help="Seed of all random choices.", min=0, max=MOST_AUGMENT_SEED)] = 0,
+    checkpoint: Checkpoint = "auto",
     extractor: Extractor = "auto",
     weights: Weights = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no quality report.")] = False,
@@ -251,6 +253,7 @@ def augment(
         weights=weights,
         utility=utility,
         fail_under=parse_least(fail_under, utility=utility and not no_report),
+        checkpoint=checkpoint,
     )
     where = resolve_device(device)
     prepare(where)
@@ -291,6 +294,7 @@ def evaluate(
         Path | None, typer.Option("--out", help="Folder of the report. [default: the run's report/, or evaluation]")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Classifiers trained per arm.", min=1, max=100)] = 3,
+    checkpoint: Checkpoint = "auto",
     device: Device = "auto",
     runs: Runs = Path("runs"),
 ) -> None:
@@ -309,6 +313,7 @@ def evaluate(
         images=images,
         image_size=image_size,
         fail_under=parse_least(fail_under, utility=utility),
+        checkpoint=checkpoint,
     )
     judging = Judging(
         choose(extractor, weights), where, metrics=parse_metrics(parse_names(metrics)), utility=utility, seeds=seeds
@@ -333,6 +338,7 @@ def sample(
     n: Annotated[int, option("--n", help="Images per class.", min=1)] = 16,
     seeds: Annotated[str | None, option("--seeds", help="Which seeds, e.g. 0-15 or 3,7,20-29.")] = None,
     sampler: Sampler = "auto",
+    checkpoint: Checkpoint = "auto",
     out: Annotated[
         Path | None,
         typer.Option("--out", help="A new .png for a grid, or a new folder. [default: in the run]"),
@@ -350,7 +356,17 @@ def sample(
     prepare(where)
     wanted = parse_seeds(seeds) if seeds else None
     names = parse_names(classes)
-    document = look(find_run(run, runs), names, wanted, n, out, device=where, note=console.note, sampler=sampler)
+    document = look(
+        find_run(run, runs),
+        names,
+        wanted,
+        n,
+        out,
+        device=where,
+        note=console.note,
+        sampler=sampler,
+        checkpoint=checkpoint,
+    )
     console.result(document, show_sample)
 
 
@@ -421,21 +437,8 @@ def compare(
     console.result(document, show_compare)
 
 
-@command
-def methods(console: Any) -> None:
-    """List the methods that can be trained."""
-    from balancegan.methods import METHODS, load_method
-    from balancegan.show import show_methods
-
-    kinds = {name: load_method(name) for name in METHODS}
-    document = {
-        "schema_version": 1,
-        "methods": [
-            {"name": name, "paper": kind.paper, "conditional": kind.conditional, "image_sizes": list(kind.image_sizes)}
-            for name, kind in kinds.items()
-        ],
-    }
-    console.result(document, show_methods)
+command(cli_machine.methods)
+command(cli_machine.doctor)
 
 
 @command

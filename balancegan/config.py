@@ -40,7 +40,7 @@ class MethodConfig:
     """
 
     RESUMABLE: ClassVar[frozenset[str]] = frozenset(
-        {"steps", "log_every", "sample_every", "save_every", "keep_checkpoints"}
+        {"steps", "log_every", "sample_every", "save_every", "keep_checkpoints", "micro_batch"}
     )
     """Fields that may differ between a run and the command that continues it."""
 
@@ -69,6 +69,7 @@ class MethodConfig:
     pretrain_beta1: float = 0.5
     ema_halflife: float = 0.0  # thousands of images; 0 switches the average off
     amp: bool = True  # bf16 autocast on CUDA
+    micro_batch: int = 0  # images worked on at once, gradients accumulated; 0: as many as memory holds
 
     log_every: int = 10
     sample_every: int = 250
@@ -78,7 +79,7 @@ class MethodConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "n_critic", "log_every", "sample_every", "save_every", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "warmup_steps"):
+        for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "warmup_steps", "micro_batch"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.seed < 2**63, "seed", self.seed, "below 2**63")
         for name in ("lr_g", "lr_d", "lr_pretrain"):

@@ -52,11 +52,45 @@ def memory_errors(device: torch.device, hint: str = "use a smaller --batch-size 
     """Turn a failed allocation, on whatever device, into `OutOfMemoryError`."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError, the CPU's has no type
-        text = str(error).lower()
-        if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-            raise OutOfMemoryError(f"{device} has too little free memory", hint) from None
-        raise
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemoryError(f"{device} has too little free memory", hint) from None
+
+
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed"),
+    # oneDNN's words for it; a kind of layer that it does not know has no "primitive descriptor".
+    *("could not create a memory object", "could not create a primitive", "could not execute a primitive"),
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that an allocation failed, on whatever device."""
+    # torch.OutOfMemoryError is CUDA's; the CPU's allocator and CUDA's libraries have none but RuntimeError.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower().replace("could not create a primitive descriptor", "")
+    return isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY)
+
+
+def random_state(device: torch.device) -> list[torch.Tensor]:
+    """The states of torch's global generators that work on `device` draws from; costs no synchronisation."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    elif device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return states
+
+
+def set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    """Return to what `random_state` gave."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states[1])
 
 
 def describe(device: torch.device) -> dict[str, Any]:

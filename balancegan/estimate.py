@@ -41,6 +41,7 @@ def estimate(method: Method, device: torch.device, num_images: int) -> dict[str,
     return {
         "parameters": parameters,
         "memory_gib": round((4 * weights + activations) / 2**30, 2),
+        "checkpoint_mib": round(checkpoint_bytes(method) / 2**20, 1),
         "images": num_images,
         "seconds_estimated": round(seconds, 1),
     }
@@ -49,6 +50,12 @@ def estimate(method: Method, device: torch.device, num_images: int) -> dict[str,
 def count_parameters(module: nn.Module) -> int:
     """Number of weights of a network."""
     return sum(p.numel() for p in module.parameters())
+
+
+def checkpoint_bytes(method: Method) -> int:
+    """Bytes of a checkpoint of a method that was set up: its tensors, and Adam's two moments of every weight."""
+    tensors = sum(t.numel() * t.element_size() for t in method.state_dict().values())
+    return tensors + 2 * sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
 
 
 def _measure(loss: Any, x: torch.Tensor, c: torch.Tensor, device: torch.device) -> tuple[float, int]:
@@ -72,3 +79,5 @@ def _measure(loss: Any, x: torch.Tensor, c: torch.Tensor, device: torch.device) 
 def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -27,7 +27,7 @@ from balancegan.report.compute import ReportInput
 from balancegan.report.measures import ClassImages
 from balancegan.report.shortcuts import shortcut_checks
 from balancegan.restore import Restored, restore
-from balancegan.rundir import RunDir
+from balancegan.rundir import AUTO, RunDir
 from balancegan.sample import first_images, make_samplers
 from balancegan.utility import Material, stratified_split
 
@@ -54,6 +54,7 @@ class EvaluateOptions:
     images: int | None = None  # per class, from a run
     image_size: int | None = None  # for two folders
     fail_under: str | float | None = None
+    checkpoint: str = AUTO  # of a run
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ def evaluate_run(
     """
     if options.image_size is not None:
         raise UsageError("--image-size is for two folders: a run has its own", "leave it out")
-    restored = restore(run, judging.device, warn=note)
+    restored = restore(run, judging.device, warn=note, checkpoint=options.checkpoint)
     if not restored.trained:
         raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,6 +39,18 @@ def _user_cache() -> str:
     return platformdirs.user_cache_dir("balancegan", appauthor=False)
 
 
+DISK_ERRNOS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG"),  # full
+        *("EROFS", "EACCES", "EPERM"),  # not allowed
+        *("ENOENT", "ENOTDIR", "ESTALE", "EIO", "ENODEV"),  # gone
+    )
+    if hasattr(errno, name)
+)
+"""What a disk, or somebody else who works on it, can do to a command at any time."""
+
+
 @contextlib.contextmanager
 def disk_errors(doing: str, place: str = "--out") -> Iterator[None]:
     """Turn an `OSError` while `doing` something into a `DiskError` that says what to do.
@@ -52,10 +65,25 @@ def disk_errors(doing: str, place: str = "--out") -> Iterator[None]:
             errno.EDQUOT: "your quota is used up: free some space, or choose another disk",
             errno.EROFS: f"this file system is read-only: choose another place ({place})",
             errno.EACCES: f"check the permissions, or choose another place ({place})",
+            errno.ENOENT: "was it deleted or renamed meanwhile? call the command again",
         }
         where = f" ({error.filename})" if error.filename else ""
         hint = hints.get(error.errno or 0, "nothing of yours was changed; choose another place")
         raise DiskError(f"could not {doing}: {error.strerror or error}{where}", hint) from error
+
+
+def free_bytes(place: Path) -> int:
+    """Free bytes on the disk where `place` is or will be."""
+    there = next(p for p in (place, *place.absolute().parents) if p.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def require_space(place: Path, need: int, what: str, hint: str) -> None:
+    """Raise `DiskError` when the `need` bytes that `what` will take are not free where `place` is or will be."""
+    with disk_errors(f"read the free space of {place}"):
+        free = free_bytes(place)
+    if need > free:
+        raise DiskError(f"{what} about {need / 2**20:,.0f} MiB in {place}; {free / 2**20:,.0f} MiB are free", hint)
 
 
 def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 from collections.abc import Mapping
@@ -13,12 +14,13 @@ import numpy as np
 import torch
 
 from balancegan import device as devices
+from balancegan.accumulate import HINT
 from balancegan.batches import Batches
 from balancegan.config import MethodConfig, dump_yaml, load_yaml, resolve
 from balancegan.data.training_set import TrainingSet, open_training_set
-from balancegan.errors import CheckpointError, UsageError
-from balancegan.estimate import estimate
-from balancegan.files import disk_errors, refuse_source, write_atomic, write_json
+from balancegan.errors import BalanceGANError, CheckpointError, UsageError
+from balancegan.estimate import checkpoint_bytes, estimate
+from balancegan.files import disk_errors, refuse_source, require_space, write_atomic, write_json
 from balancegan.grid import save_grid
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec, Method
@@ -28,6 +30,9 @@ from balancegan.restore import read_config, recorded_settings
 from balancegan.rundir import RunDir, find_run, list_runs
 from balancegan.sample import GRID_COLUMNS
 from balancegan.train import Monitor, train
+
+BESIDE = 2  # checkpoints beside those that stay: the last one before a collapse, and the one being written
+NO_SPACE = "free some space, choose another disk with --out, or keep fewer: --set keep_checkpoints=1"
 
 
 @dataclass(frozen=True)
@@ -98,13 +103,15 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         hours = _cost(plan, data)["seconds_estimated"] / 3600
         if hours > 0.5:
             monitor.note(f"this may take {hours:.0f} hours on this CPU; --preset tiny --image-size 32 is made for CPUs")
+    torch.manual_seed(cfg.seed)
+    with devices.memory_errors(device, HINT):
+        method.setup(data_spec(data))
+    require_space(request.out, _bytes_to_come(method, found), "the checkpoints need", NO_SPACE)
     run = found or RunDir.create(request.out, plan.name, data.folder.root.name)
     run.lock()
     try:
         _describe(run, plan, data, continued=found is not None)
-        torch.manual_seed(cfg.seed)
-        with devices.memory_errors(device, "lower --batch-size or --image-size, or use --preset tiny"):
-            method.setup(data_spec(data))
+        with devices.memory_errors(device, HINT):
             labels = data.labels[data.train_rows]
             batches = Batches(data.store.images, data.train_rows, labels, cfg.sampling, device, cfg.batch_size)
             result = train(
@@ -117,7 +124,8 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
                 class_names=data.class_names,
             )
     finally:
-        plot_losses(run.read_metrics(), run.path / "losses.png")
+        with contextlib.suppress(OSError, BalanceGANError):  # a picture must not hide what really happened
+            plot_losses(run.read_metrics(), run.path / "losses.png")
         run.unlock()
     return {
         "schema_version": 1,
@@ -130,8 +138,22 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         "images_per_second": result.images_per_second,
         "resumed_from": result.resumed_from,
         "finished": result.finished,
+        "collapsed": list(result.collapsed),
         "signum": result.signum,
     }
+
+
+def _bytes_to_come(method: Method, run: RunDir | None = None) -> int:
+    """What a training's checkpoints will take at most, beside those that there are."""
+    there = len(run.checkpoint_dirs()) if run else 0
+    return max(1, method.cfg.keep_checkpoints + BESIDE - there) * checkpoint_bytes(method)
+
+
+def run_bytes(plan: Plan, data: TrainingSet) -> int:
+    """Bytes that the checkpoints of a planned run will take at most."""
+    method = type(plan.method)(plan.cfg)
+    method.setup(data_spec(data))
+    return _bytes_to_come(method)
 
 
 def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any]:
@@ -159,7 +181,7 @@ def _open_data(request: TrainRequest, plan: Plan, progress: Progress) -> Trainin
 
 def _cost(plan: Plan, data: TrainingSet) -> dict[str, Any]:
     """`estimate` for a method of its own, which the measuring may change."""
-    with devices.memory_errors(plan.device, "lower --batch-size or --image-size, or use --preset tiny"):
+    with devices.memory_errors(plan.device, HINT):
         method = type(plan.method)(plan.cfg)
         method.setup(data_spec(data))
         return estimate(method, plan.device, len(data.train_rows))

@@ -13,7 +13,7 @@ from balancegan.errors import UsageError
 from balancegan.files import disk_errors, refuse_source, write_atomic
 from balancegan.grid import png_bytes, save_grid, to_pil
 from balancegan.restore import restore
-from balancegan.rundir import RunDir
+from balancegan.rundir import AUTO, RunDir
 from balancegan.sample import first_images, make_samplers
 
 
@@ -27,6 +27,7 @@ def look(
     device: torch.device,
     note: Callable[[str], None],
     sampler: str = "auto",
+    checkpoint: str = AUTO,
 ) -> dict[str, Any]:
     """Sample the given classes (all if empty); returns the command's JSON document.
 
@@ -37,7 +38,7 @@ def look(
     `out` ending in .png is a new grid with one row per class, any other `out` a new folder with one PNG per image; by
     default a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
     """
-    restored = restore(run, device, warn=note)
+    restored = restore(run, device, warn=note, checkpoint=checkpoint)
     if not restored.trained:
         note(f"{run.name} has made no adversarial step yet: these come from its pre-training")
     restored.require_classes(classes)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from balancegan.errors import BalanceGANError, StoppedError
+from balancegan.errors import BalanceGANError, OutOfMemoryError, StoppedError
 from balancegan.signals import STOPPING
 
 
@@ -79,6 +79,13 @@ FailUnder = Annotated[
         help="Exit with 9 below this verdict: use, no-difference, or a least gain in points of balanced accuracy.",
     ),
 ]
+Checkpoint = Annotated[
+    str,
+    option(
+        "--checkpoint",
+        help="Of which step: newest, a step, or auto: the newest, or the last one before classes collapsed.",
+    ),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
 MOST_AUGMENT_SEED = 900_000_000_000
@@ -99,7 +106,7 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
 
             console = Console(**{name: arguments.pop(name) for name in COMMON})
             try:
-                with signals_stop():
+                with signals_stop(), failures_in_words():
                     function(console, **arguments)
             except BalanceGANError as error:
                 console.fail(error)
@@ -125,6 +132,28 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
         return run
 
     return command
+
+
+@contextlib.contextmanager
+def failures_in_words() -> Iterator[None]:
+    """The net under everything: a disk or a memory that fails where nobody expected it is no bug of ours."""
+    try:
+        yield
+    except BrokenPipeError:  # an OSError that says that nobody reads the output any more
+        raise
+    except OSError as error:
+        from balancegan.files import DISK_ERRNOS, disk_errors
+
+        if error.errno not in DISK_ERRNOS:
+            raise
+        with disk_errors("go on"):
+            raise
+    except (MemoryError, RuntimeError) as error:
+        from balancegan.device import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemoryError("memory ran out", "close other programs, or ask for smaller images or batches") from None
 
 
 class _StopNow(KeyboardInterrupt):

@@ -15,7 +15,7 @@ from balancegan.device import memory_errors
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec, Method
-from balancegan.rundir import Checkpoint, RunDir
+from balancegan.rundir import NEWEST, Checkpoint, RunDir
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,10 @@ def read_config(run: RunDir) -> tuple[type[Method], MethodConfig]:
         raise CheckpointError(f"the config.yaml of {run.name} cannot be used: {error}") from None
 
 
-def restore(run: RunDir, device: torch.device, warn: Callable[[str], None] | None = None) -> Restored:
-    """Rebuild the method of a run and load its newest intact checkpoint."""
+def restore(
+    run: RunDir, device: torch.device, warn: Callable[[str], None] | None = None, *, checkpoint: str = NEWEST
+) -> Restored:
+    """Rebuild the method of a run and load an intact checkpoint: `newest`, `auto` or a step; see `load_checkpoint`."""
     kind, cfg = read_config(run)
     dataset = run.read_json("dataset.json")
     try:
@@ -89,14 +91,14 @@ def restore(run: RunDir, device: torch.device, warn: Callable[[str], None] | Non
         spec = DataSpec(len(names), dataset["channels"], dataset["image_size"], tuple(counts[n] for n in names))
     except (KeyError, TypeError):
         raise CheckpointError(f"the dataset.json of {run.name} is damaged", "choose another run") from None
-    checkpoint = run.load_checkpoint(warn=warn)
-    if checkpoint is None:
+    found = run.load_checkpoint(warn=warn, choice=checkpoint)
+    if found is None:
         raise CheckpointError(f"{run.name} has no checkpoint yet", "train it first, or choose another run")
     method = kind(cfg)
     method.setup(spec)
-    load_weights(method, checkpoint)
+    load_weights(method, found)
     with memory_errors(device):
-        return Restored(run, method.to(device).eval(), checkpoint, names, device, source)
+        return Restored(run, method.to(device).eval(), found, names, device, source)
 
 
 def load_weights(method: Method, checkpoint: Checkpoint) -> None:

@@ -8,11 +8,14 @@ Checkpoints hold tensors and plain values only; reading one never executes code.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,13 +26,14 @@ from filelock import FileLock, Timeout
 
 from balancegan import __version__
 from balancegan.errors import CheckpointError, UsageError
-from balancegan.files import disk_errors, sha256, sync_dir, write_atomic, write_json
+from balancegan.files import disk_errors, sync_dir, write_atomic, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 1
 RUN_NAME = re.compile(r"(\d{5,})-(.+)")
+NEWEST, AUTO = "newest", "auto"  # choices of a checkpoint; the third is a step
 CHECKPOINT_NAME = re.compile(r"step-(\d{6,})")
 
 
@@ -42,6 +46,10 @@ class Checkpoint:
     weights: dict[str, Tensor]
     state: dict[str, Any]
     sha256: str  # of weights.safetensors
+
+
+class OtherFormatError(CheckpointError):
+    """A checkpoint that another version of this program wrote, in a format of its own."""
 
 
 class RunDir:
@@ -77,12 +85,13 @@ class RunDir:
                 slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", data_name).strip("-.")[:60] or "data"
                 run = cls(out / f"{number:05d}-{method}-{slug}")
                 run.path.mkdir()
-            run.samples.mkdir()
-            (run.path / "checkpoints").mkdir()
         return run
 
     def lock(self) -> None:
-        """Hold the run for this process; refuse when another live process has it. Freed when the process ends."""
+        """Hold the run for this process, and see that its folders are there. Freed when the process ends.
+
+        Raises `UsageError` when another live process has it.
+        """
         with disk_errors(f"lock {self.path}"):
             try:
                 self._lock.acquire(timeout=0)
@@ -91,6 +100,8 @@ class RunDir:
                     f"{self.name} is being trained by another process",
                     "wait for it, or start a run of its own with --resume never",
                 ) from None
+            for folder in (self.samples, self.path / "checkpoints"):
+                folder.mkdir(exist_ok=True)
 
     def unlock(self) -> None:
         """Let other processes have the run."""
@@ -150,10 +161,22 @@ class RunDir:
         found = [p for p in folder.iterdir() if CHECKPOINT_NAME.fullmatch(p.name)] if folder.is_dir() else []
         return sorted(found, key=lambda p: int(p.name[5:]), reverse=True)
 
-    def save_checkpoint(self, step: int, weights: dict[str, Tensor], state: dict[str, Any], keep: int) -> Path:
-        """Write under a temporary name, make it durable, rename it, then drop all but the newest `keep`."""
+    def save_checkpoint(
+        self,
+        step: int,
+        weights: dict[str, Tensor],
+        state: dict[str, Any],
+        keep: int,
+        *,
+        collapsed: Sequence[str] | None = None,
+    ) -> Path:
+        """Write under a temporary name, make it durable, rename it, then drop all but the newest `keep`.
+
+        `collapsed` names the classes whose images are alike (None: nobody looked); while there are any, the newest
+        checkpoint without stays too.
+        """
         import torch
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         final = self.path / "checkpoints" / f"step-{step:06d}"
         partial = final.with_name(f".partial-{os.getpid()}")
@@ -161,13 +184,24 @@ class RunDir:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             try:
-                tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-                save_file(tensors, partial / "weights.safetensors")
-                torch.save(state, partial / "state.pt")
-                files = {name: sha256(partial / name) for name in ("weights.safetensors", "state.pt")}
-                manifest = {"schema_version": SCHEMA_VERSION, "version": __version__, "step": step, "files": files}
+                # Through memory: when a disk is full, the libraries' own writers raise errors of their own kinds.
+                buffer = io.BytesIO()
+                torch.save(state, buffer)
+                contents = {
+                    "weights.safetensors": save({k: v.detach().cpu().contiguous() for k, v in weights.items()}),
+                    "state.pt": buffer.getvalue(),
+                }
+                manifest = {
+                    "schema_version": SCHEMA_VERSION,
+                    "version": __version__,
+                    "step": step,
+                    "collapsed": None if collapsed is None else list(collapsed),
+                    "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+                }
+                for name, content in contents.items():
+                    (partial / name).write_bytes(content)
                 write_json(partial / "MANIFEST.json", manifest)
-                for name in (*files, "MANIFEST.json"):
+                for name in (*contents, "MANIFEST.json"):
                     _fsync(partial / name)
                 if final.exists():  # the same step again, after a roll-back
                     shutil.rmtree(final)
@@ -176,10 +210,19 @@ class RunDir:
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-            killed = final.parent.glob(".partial-*")  # the run is locked: no other process is writing one
-            for old in (*self.checkpoint_dirs()[keep:], *killed):
-                shutil.rmtree(old, ignore_errors=True)
+            self._prune(keep)
         return final
+
+    def _prune(self, keep: int) -> None:
+        """Drop checkpoints that are not to stay, and what killed processes left of theirs."""
+        dirs = self.checkpoint_dirs()
+        old = dirs[keep:]
+        if not any(_collapsed(path) == [] for path in dirs[:keep]):
+            healthy = next((path for path in old if _collapsed(path) == []), None)
+            old = [path for path in old if path != healthy]
+        killed = (self.path / "checkpoints").glob(".partial-*")  # the run is locked: no other process writes one
+        for path in (*old, *killed):
+            shutil.rmtree(path, ignore_errors=True)
 
     def set_aside_after(self, step: int) -> None:
         """Rename checkpoints of later steps (damaged, or of weights that diverged): they must not count as newest."""
@@ -190,43 +233,75 @@ class RunDir:
                     shutil.rmtree(target, ignore_errors=True)
                     path.rename(target)
 
-    def load_checkpoint(self, warn: Any = None) -> Checkpoint | None:
-        """The newest intact checkpoint; damaged ones are passed over with a call of `warn(text)`.
+    def load_checkpoint(self, warn: Callable[[str], None] | None = None, choice: str = NEWEST) -> Checkpoint | None:
+        """An intact checkpoint; damaged ones are passed over with a call of `warn(text)`.
 
-        None when the run has no checkpoint at all; `CheckpointError` when it has, but none is intact.
+        Args:
+            warn: told about every checkpoint that is passed over, and why.
+            choice: `newest`; `auto`, the newest in which no class has collapsed where there is one; or a step.
+
+        None when the run has no checkpoint at all; `CheckpointError` when it has, but none is intact; `UsageError` for
+        a step without one.
         """
-        dirs = self.checkpoint_dirs()
-        for path in dirs:
-            try:
-                return read_checkpoint(path)
-            except CheckpointError as error:
-                if path is dirs[-1]:
-                    raise CheckpointError(
-                        f"no checkpoint of {self.name} is intact ({error.message})", "train again with --resume never"
-                    ) from None
-                if warn:
-                    warn(f"{error.message}; falling back to the one before")
+        say = warn or (lambda text: None)
+        while dirs := self._candidates(choice, say):
+            reason = ""
+            for path in dirs:
+                try:
+                    return read_checkpoint(path)
+                except OtherFormatError:  # intact: an older one instead would throw its training away
+                    raise
+                except CheckpointError as error:
+                    if not path.exists():  # the training went on and dropped it
+                        break
+                    reason = reason or error.message
+                    say(f"{error.message}; falling back to the one before")
+            else:
+                raise CheckpointError(
+                    f"no checkpoint of {self.name} is intact ({reason})", "train again with --resume never"
+                )
         return None
+
+    def _candidates(self, choice: str, say: Callable[[str], None]) -> list[Path]:
+        """Checkpoint directories in the order in which they are to be tried."""
+        dirs = self.checkpoint_dirs()
+        if choice == NEWEST or not dirs:
+            return dirs
+        if choice != AUTO:
+            if named := [path for path in dirs if choice.isdecimal() and int(path.name[5:]) == int(choice)]:
+                return named
+            steps = ", ".join(str(int(path.name[5:])) for path in dirs)
+            raise UsageError(f"{self.name} has no checkpoint {choice}", f"give auto, newest, or one of {steps}")
+        alike = _collapsed(dirs[0])
+        healthy = next((path for path in dirs if _collapsed(path) == []), None)
+        if not alike or healthy is None:
+            return dirs
+        say(
+            f"at step {int(dirs[0].name[5:])} the images of {', '.join(alike)} were alike (mode collapse): step "
+            f"{int(healthy.name[5:])} is taken, the last before it; --checkpoint newest takes the last of all"
+        )
+        return [healthy, *(path for path in dirs if path != healthy)]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read and verify one checkpoint directory; raises `CheckpointError` when anything is off."""
     import torch
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
         manifest = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))
         if manifest["schema_version"] != SCHEMA_VERSION:
-            raise CheckpointError(
+            raise OtherFormatError(
                 f"{path.name} has format {manifest['schema_version']}, this version reads {SCHEMA_VERSION}",
                 f"use the version that wrote it ({manifest.get('version')})",
             )
-        for name in ("weights.safetensors", "state.pt"):
-            if sha256(path / name) != manifest["files"][name]:
+        contents = {name: (path / name).read_bytes() for name in ("weights.safetensors", "state.pt")}
+        for name, content in contents.items():  # what was checked is what is read
+            if hashlib.sha256(content).hexdigest() != manifest["files"][name]:
                 raise CheckpointError(f"checkpoint {path.name} is damaged ({name} does not match its hash)")
-        weights = load_file(path / "weights.safetensors")
-        state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        weights = load(contents["weights.safetensors"])
+        state = torch.load(io.BytesIO(contents["state.pt"]), map_location="cpu", weights_only=True)
         return Checkpoint(path, int(manifest["step"]), weights, state, manifest["files"]["weights.safetensors"])
     except (
         OSError,
@@ -240,6 +315,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"checkpoint {path.name} is damaged ({reason})") from None
+
+
+def _collapsed(path: Path) -> list[str] | None:
+    """The classes that had collapsed in a checkpoint; None where nobody looked, or it cannot be read."""
+    try:
+        found = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))["collapsed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return [str(name) for name in found] if isinstance(found, list) else None
 
 
 def list_runs(out: Path) -> list[RunDir]:

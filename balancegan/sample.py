@@ -19,6 +19,7 @@ from balancegan.device import memory_errors
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.methods.base import Method
 from balancegan.metrics.memorisation import copy_threshold, crowded_threshold, nearest, pixel_features
+from balancegan.parts import Fitting
 from balancegan.pixels import to_uint8
 
 CHUNK = 64
@@ -43,7 +44,8 @@ def latents(method: Method, seeds: Sequence[int]) -> Tensor:
 class Sampler:
     """Generates in chunks of fixed size and fixed membership: seed s is always image s mod `CHUNK` of its chunk.
 
-    Floating-point results can depend on a batch's size and on the position in it; so both depend on the seed alone.
+    Floating-point results can depend on a batch's size and on the position in it; so both depend on the seed alone,
+    unless memory does not hold a chunk: then it is made in parts, and a pixel may differ by a level.
     A method that is not conditional makes the same image of a seed whatever the class; then the class of an image is
     what the method assigns to it, and the images of a class are found among all (rejection sampling).
     """
@@ -60,6 +62,7 @@ class Sampler:
         self.method = method.to(device).to(memory_format=torch.channels_last).eval()
         self.device = device
         self.shape = (method.data.channels, method.data.image_size, method.data.image_size)
+        self._fitting = Fitting(CHUNK, device, hint="use --device cpu")
         self._assigned: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # chunk -> likeliest classes, sure ones
 
     def chunk(self, label: int, index: int) -> np.ndarray:
@@ -85,8 +88,8 @@ class Sampler:
         """Generate a chunk and remember the classes of its images."""
         x = self._generate(label, index)
         with self._equal_bytes():
-            likeliest, sure = self.method.assign(x)
-        self._assigned[index] = likeliest.cpu().numpy(), sure.cpu().numpy()
+            found = self._fitting.rows(lambda some: torch.stack(self.method.assign(x[some]), dim=1), CHUNK)
+        self._assigned[index] = found[:, 0].cpu().numpy(), found[:, 1].bool().cpu().numpy()
         return x
 
     def _members(self, label: int, index: int) -> np.ndarray:
@@ -109,7 +112,8 @@ class Sampler:
         """The same as floats in [-1, 1] on the device."""
         c = torch.full((CHUNK,), label, device=self.device)
         with self._equal_bytes():
-            return self.method.sample(self._latents(c, range(index * CHUNK, (index + 1) * CHUNK)), c)
+            z = self._latents(c, range(index * CHUNK, (index + 1) * CHUNK))
+            return self._fitting.rows(lambda some: self.method.sample(z[some], c[some]), CHUNK)
 
     @contextmanager
     def _equal_bytes(self) -> Iterator[None]:
@@ -147,9 +151,14 @@ class LangevinSampler(Sampler):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         z = torch.cat([self.method.latent(1, generator=g) for g in generators])
         noise = torch.stack([torch.randn(langevin.STEPS, z.shape[1], generator=g) for g in generators], dim=1)
-        energy = partial(self.method.energy, c=c, weight=langevin.CLASS_WEIGHT)
+        z, noise = z.to(self.device), noise.to(self.device)  # (CHUNK, latent_dim), (steps, CHUNK, latent_dim)
+
+        def walked(some: slice) -> Tensor:
+            energy = partial(self.method.energy, c=c[some], weight=langevin.CLASS_WEIGHT)
+            return langevin.walk(z[some], energy, noise[:, some], support=self.method.support)
+
         with parametrize.cached():  # weights are normalised once, not at every step
-            return langevin.walk(z.to(self.device), energy, noise.to(self.device), support=self.method.support)
+            return self._fitting.rows(walked, CHUNK)
 
 
 SAMPLERS: dict[str, tuple[type[Sampler], ...]] = {
@@ -178,12 +187,15 @@ def grid_images(method: Method, device: torch.device, columns: int = GRID_COLUMN
     Of a conditional method one row per class from seeds 0 … columns-1 (a column shares its latent); of another method
     as many different seeds, whatever comes.
     """
-    rows = []
-    for label in range(method.data.num_classes):
+    fitting = Fitting(columns, device)
+
+    def row(label: int) -> Tensor:
         first = 0 if method.conditional else label * columns
         z = latents(method, range(first, first + columns)).to(device)
-        rows.append(to_uint8(method.sample(z, torch.full((columns,), label, device=device))).cpu().numpy())
-    return rows
+        c = torch.full((columns,), label, device=device)
+        return fitting.rows(lambda some: method.sample(z[some], c[some]), columns)
+
+    return [to_uint8(row(label)).cpu().numpy() for label in range(method.data.num_classes)]
 
 
 @dataclass

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from balancegan.accumulate import Accumulator
 from balancegan.batches import Batches
 from balancegan.config import MethodConfig
 from balancegan.data.training_set import TrainingSet
@@ -20,6 +21,7 @@ from balancegan.methods import load_method
 from balancegan.methods.base import Method
 from balancegan.metrics.embedding import CAVEAT, MIN_POINTS, embedding_json, equal_shares, tsne
 from balancegan.nets.vae import VariationalEncoder
+from balancegan.parts import Fitting
 from balancegan.pixels import to_float, to_uint8
 from balancegan.progress import Progress, silent
 from balancegan.report.extras import Extras
@@ -76,8 +78,14 @@ def interpolation(restored: Restored, columns: int = 9, seed: int = 0) -> np.nda
     first, last = latents(method, (2 * seed, 2 * seed + 1))
     path = between(first, last, columns, method.support).to(device)
     rows = min(method.data.num_classes, MAX_ROWS) if method.conditional else 1
+    fitting = Fitting(columns, device)
+
+    def row(k: int) -> Tensor:
+        c = torch.full((columns,), k, device=device)
+        return fitting.rows(lambda some: method.sample(path[some], c[some]), columns)
+
     with memory_errors(device, "use --device cpu"):
-        images = [to_uint8(method.sample(path, torch.full((columns,), k, device=device))) for k in range(rows)]
+        images = [to_uint8(row(k)) for k in range(rows)]
     return torch.stack(images).contiguous().cpu().numpy()
 
 
@@ -169,12 +177,13 @@ def _chosen_rows(data: TrainingSet, limit: int, seed: int) -> np.ndarray:
 def _encode(encoder: nn.Module, data: TrainingSet, rows: np.ndarray, device: torch.device) -> Tensor:
     """Latents of the images (n, latent_dim) on the CPU; of a variational encoder the means."""
     encoder.eval()
-    codes = []
-    for start in range(0, len(rows), _CHUNK):
-        images = torch.from_numpy(np.ascontiguousarray(data.store.images[rows[start : start + _CHUNK]]))
+
+    def encoded(some: slice) -> Tensor:
+        images = torch.from_numpy(np.ascontiguousarray(data.store.images[rows[some]]))
         out = encoder(to_float(images.to(device)))
-        codes.append((out[0] if isinstance(out, tuple) else out).float().cpu())
-    return torch.cat(codes)
+        return (out[0] if isinstance(out, tuple) else out).float().cpu()
+
+    return Fitting(_CHUNK, device).rows(encoded, len(rows))
 
 
 def _label_embedding(restored: Restored) -> nn.Module | None:
@@ -216,13 +225,12 @@ def _train_autoencoder(method: Method, batches: Batches, steps: int, progress: P
     adam = torch.optim.Adam(
         list(method.pretrain_parameters()), lr=cfg.lr_pretrain, betas=(cfg.pretrain_beta1, cfg.beta2)
     )
+    gradients = Accumulator(method, batches.device, cfg.batch_size)
     began = time.monotonic()
     for step in range(steps):
         if step and time.monotonic() - began > PLAIN_SECONDS:
             return step
-        loss = torch.stack(list(method.pretrain_loss(*batches.draw()).values())).sum()
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
+        gradients("pretrain", method.pretrain_loss, *batches.draw(), adam.zero_grad)
         adam.step()
         progress("plain autoencoder", step + 1, steps)
     return steps

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from balancegan.accumulate import Accumulator
 from balancegan.batches import Batches
+from balancegan.collapse import ALL, REAL_IMAGES, DiversityWatch, by_name
 from balancegan.errors import CheckpointError, StoppedError, TrainingDivergedError
 from balancegan.grid import save_grid
-from balancegan.methods.base import Method, Terms
+from balancegan.methods.base import Method
+from balancegan.pixels import to_uint8
 from balancegan.restore import load_weights
 from balancegan.rundir import Checkpoint, RunDir
 from balancegan.sample import grid_images
@@ -46,6 +50,7 @@ class TrainResult:
     images_per_second: float  # of this call, or of the run when this call had nothing to do
     resumed_from: str | None
     finished: bool
+    collapsed: tuple[str, ...] = ()  # classes whose images were alike at the last look
     signum: int | None = None  # a signal that came in the last step, too late to stop anything
 
 
@@ -90,6 +95,12 @@ class _Loop:
         self.step, self.images_seen, self.seconds, self.rollbacks = 0, 0, 0.0, 0
         self.stage = ""
         self.optimisers: dict[str, torch.optim.Adam] = {}
+        autocast = self.cfg.amp and device.type == "cuda"
+        size = min(self.cfg.micro_batch or self.cfg.batch_size, self.cfg.batch_size)
+        self.gradients = Accumulator(self.method, device, size, autocast=autocast, note=self._say)
+        self.diversity: DiversityWatch | None = None  # from the first look on
+        self._best_diversity: dict[str, float] = {}  # in earlier calls
+        self._rows: list[np.ndarray] = []  # of the last look
         self.rates: dict[str, float] = {}
         self.sums: dict[str, Tensor] = {}
         self.broken = torch.zeros((), dtype=torch.bool, device=device)
@@ -119,9 +130,9 @@ class _Loop:
                     self.method.update_ema(0.0)  # the average begins with the adversarial stage; until then it follows
                     if self.step == self.cfg.pretrain_steps:
                         self._enter(ADVERSARIAL)
+                        self._look()
                 if ending and self.step > self.cfg.pretrain_steps:
-                    self._seed("end")
-                    self.method.end_training(self.batches)
+                    self._over_all_images("end", self.method.end_training)
                 if self._at_sample() or ending or self.step == self.cfg.pretrain_steps:
                     self._save_samples()
                 if saving:
@@ -146,6 +157,7 @@ class _Loop:
             images_per_second=round(images / max(seconds, 1e-9), 2),
             resumed_from=resumed,
             finished=self.step >= self.total,
+            collapsed=tuple(self.diversity.collapsed) if self.diversity else (),
             signum=stop.signum,
         )
 
@@ -173,19 +185,26 @@ class _Loop:
 
     def _update(self, name: str, loss: Any, x: Tensor, c: Tensor) -> None:
         """One optimiser update; sums the terms for the log and notes non-finite losses, all on the device."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.cfg.amp and self.device.type == "cuda"):
-            terms: Terms = loss(x, c)
-            total = torch.stack([t.float() for t in terms.values()]).sum()
-        self.optimisers[name].zero_grad(set_to_none=True)
-        total.backward()
+        optimiser = self.optimisers[name]
+        terms = self.gradients(name, loss, x, c, optimiser.zero_grad)
         self._warm_up(name)
-        self.optimisers[name].step()
-        self.broken |= ~torch.isfinite(total.detach())
+        optimiser.step()
+        self.broken |= ~torch.isfinite(torch.stack(list(terms.values())).sum())
         share = 1 / self.cfg.n_critic if name == "d" else 1.0
         for term, value in terms.items():
             key = f"loss/{name}/{term}"
-            value = share * value.detach().float()
+            value = share * value
             self.sums[key] = self.sums[key] + value if key in self.sums else value
+
+    def _over_all_images(self, name: str, work: Callable[[Batches], None]) -> None:
+        """Let the method go through the training images, as many at once as memory allows."""
+
+        def attempt(size: int) -> None:
+            self._seed(name)
+            self.batches.once_size = size
+            work(self.batches)
+
+        self.gradients.fitting(name).run(attempt)
 
     def _warm_up(self, name: str) -> None:
         """Set the learning rate of an adversarial step; afterwards, and in pre-training, it is constant."""
@@ -216,8 +235,7 @@ class _Loop:
             plan = {"pretrain": (method.pretrain_parameters(), cfg.lr_pretrain, cfg.pretrain_beta1)}
         else:
             if fresh:
-                self._seed("transfer")
-                method.end_pretrain(self.batches)
+                self._over_all_images("transfer", method.end_pretrain)
                 method.update_ema(0.0)
             plan = {
                 "d": (method.d_parameters(), cfg.lr_d, cfg.beta1),
@@ -264,6 +282,9 @@ class _Loop:
         if saving and not self._weights_finite():
             self._roll_back("a weight is not finite")
             return False
+        self._rows = []
+        if saving and self.stage == ADVERSARIAL:
+            self._look()
         now = time.monotonic()
         elapsed, self.clock = now - self.clock, now
         self.seconds += elapsed
@@ -277,6 +298,8 @@ class _Loop:
             "images_per_second": round((self.images_seen - self._ticked_images) / max(elapsed, 1e-9), 2),
             **{key: float(value) / n for key, value in self.sums.items()},
         }
+        if saving and self.diversity and self.diversity.lowest is not None:
+            row["diversity"] = round(self.diversity.lowest, 4)
         self._reset_tick()
         self.run.append_metrics(row)
         stage_step, stage_total = self._within_stage()
@@ -311,12 +334,38 @@ class _Loop:
         self._restore(checkpoint, rollbacks=self.rollbacks + 1)
         self._say(f"Step {at}: {why}; back to step {self.step} with learning rates times {0.5**self.rollbacks:g}.")
 
+    def _look(self) -> None:
+        """Generate a few images of every class and see whether any class has collapsed."""
+        names = self._class_names()
+        self._rows = grid_images(self.method, self.device)
+        if self.diversity is None:
+            self.diversity = DiversityWatch(self._real_images(names), self._best_diversity)
+        watch = self.diversity
+        for name in watch.look(by_name(names, self._rows, self.method.conditional)):
+            now, best = watch.shares[name], watch.best[name]
+            self._say(
+                f"Step {self.step}: the images of {name} have become alike (mode collapse): their diversity is "
+                f"{now:.0%} of real images', it was {best:.0%}. The last checkpoint before it is kept."
+            )
+
+    def _class_names(self) -> Sequence[str]:
+        return self.class_names or [str(label) for label in range(self.method.data.num_classes)]
+
+    def _real_images(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Real images as the generator should vary: of every class, or as they are drawn."""
+        if self.method.conditional:
+            return {name: self.batches.of_class(label, REAL_IMAGES) for label, name in enumerate(names)}
+        self._seed("diversity")
+        return {ALL: to_uint8(self.batches.draw()[0]).cpu().numpy()}
+
     def _save_samples(self) -> None:
+        rows = self._rows or grid_images(self.method, self.device)
         # Without labels where the rows are not classes.
         names = self.class_names if self.method.conditional else None
-        save_grid(grid_images(self.method, self.device), self.run.samples / f"step-{self.step:06d}.png", names)
+        save_grid(rows, self.run.samples / f"step-{self.step:06d}.png", names)
 
     def _save(self) -> None:
+        watch = self.diversity
         state = {
             "step": self.step,
             "stage": self.stage,
@@ -324,8 +373,13 @@ class _Loop:
             "seconds": self.seconds,
             "rollbacks": self.rollbacks,
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "parts": self.gradients.sizes(),
+            "best_diversity": dict(watch.best) if watch else {},
         }
-        self.run.save_checkpoint(self.step, self.method.state_dict(), state, self.cfg.keep_checkpoints)
+        collapsed = watch.collapsed if watch and self.step > self.cfg.pretrain_steps else None
+        self.run.save_checkpoint(
+            self.step, self.method.state_dict(), state, self.cfg.keep_checkpoints, collapsed=collapsed
+        )
 
     def _restore(self, checkpoint: Checkpoint, rollbacks: int | None = None) -> None:
         state = checkpoint.state
@@ -333,6 +387,10 @@ class _Loop:
             load_weights(self.method, checkpoint)
             self.step, self.images_seen, self.seconds = state["step"], state["images_seen"], state["seconds"]
             self.rollbacks = state["rollbacks"] if rollbacks is None else rollbacks
+            if not self.cfg.micro_batch:
+                self.gradients.begin_with(state.get("parts", {}))
+            self._best_diversity = dict(state.get("best_diversity", {}))
+            self.diversity = None
             self._enter(state["stage"], fresh=False)
             for name, optimiser in self.optimisers.items():
                 optimiser.load_state_dict(state["optimisers"][name])

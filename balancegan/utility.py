@@ -28,7 +28,8 @@ from balancegan import verdict
 from balancegan.device import memory_errors
 from balancegan.metrics.features import Images
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
-from balancegan.metrics.own import OwnExtractor, build_classifier, one_thread
+from balancegan.metrics.own import OwnExtractor, build_classifier, classifier_loss, one_thread
+from balancegan.parts import Fitting, mean_gradients
 from balancegan.progress import Progress, silent
 
 Json = dict[str, Any]
@@ -544,17 +545,16 @@ def _train(
     chosen = draw.rows[rng.choice(len(draw.often), size=(updates, BATCH), p=draw.often)]
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(2, updates + 1))
+    fitting = Fitting(BATCH, shelf.images.device, hint="use --device cpu, or leave the verdict out with --no-utility")
     network.train()
     for rows in torch.from_numpy(chosen):
         if not keep_on():
             return
         rows = rows.to(shelf.images.device)
         x = shelf.images[rows].float() / 127.5 - 1.0  # (B, C, S, S)
-        logits = network(flipped_and_cropped(x, rng, flips=flips) if augment else x)
-        if draw.log_prior is not None:
-            logits = logits + draw.log_prior
-        optimiser.zero_grad(set_to_none=True)
-        functional.cross_entropy(logits, shelf.labels[rows]).backward()
+        x = flipped_and_cropped(x, rng, flips=flips) if augment else x
+        loss = classifier_loss(network, x, shelf.labels[rows], 0.0 if draw.log_prior is None else draw.log_prior)
+        mean_gradients(loss, len(rows), fitting, optimiser.zero_grad)
         optimiser.step()
         schedule.step()
 
@@ -582,9 +582,8 @@ def flipped_and_cropped(x: Tensor, rng: np.random.Generator, *, flips: bool) -> 
 def _predict(network: nn.Module, images: Tensor, rows: NDArray[np.intp]) -> Labels:
     """The likeliest class of these rows of the images uint8 (n, C, S, S)."""
     network.eval()
+    wanted = torch.from_numpy(rows).to(images.device)
+    fitting = Fitting(256, images.device)
     with torch.inference_mode():
-        parts = [
-            network(images[some].float() / 127.5 - 1.0).argmax(1)
-            for some in torch.from_numpy(rows).to(images.device).split(256)
-        ]
-    return torch.cat(parts).cpu().numpy().astype(np.int64)
+        found = fitting.rows(lambda some: network(images[wanted[some]].float() / 127.5 - 1.0).argmax(1), len(wanted))
+    return found.cpu().numpy().astype(np.int64)

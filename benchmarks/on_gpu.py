@@ -6,6 +6,7 @@
 Slices:
   correct       one step on CUDA against the CPU (float32 and bf16), resume on CUDA, equal bytes from equal seeds
   methods       every method: a few steps of each stage in bf16 with finite losses, images/s with the `paper` preset
+  memory        a device that really runs out: gradients in parts against the whole, training and sampling under a limit
   throughput    images/s of `default` and `paper` at 64 px: float32 eager, bf16, bf16 without channels_last
   running-time  a step of Damage GAN over one of ContraD with the `paper` preset, and the discriminators' part in it
   utility       the report's classifiers on CUDA against the CPU: balanced accuracy of every arm, and the times' ratio
@@ -23,6 +24,7 @@ digits are used at 16 px. A slice that fails is recorded as failed and the next 
 """
 
 import argparse
+import contextlib
 import json
 import math
 import shutil
@@ -35,11 +37,13 @@ import torch
 from common import COUNTS, Updates, batch, build, commit_here, random_images, read, seconds_of
 
 from balancegan import device as devices
+from balancegan.accumulate import Accumulator
 from balancegan.balance import AugmentOptions, augment
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.demo import write_digits
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
+from balancegan.errors import OutOfMemoryError
 from balancegan.launch import TrainRequest, launch
 from balancegan.methods import METHODS
 from balancegan.rundir import RunDir
@@ -141,6 +145,67 @@ def methods(args, steps=20, **flags):
     for name in METHODS:
         result[name] = try_method(name, steps, flags)
         print(name, json.dumps(result[name]), flush=True)
+    return result
+
+
+@contextlib.contextmanager
+def memory_limit(size):
+    """While inside, this process may use so many bytes of the device."""
+    total = torch.cuda.get_device_properties(CUDA).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, size / total), CUDA)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, CUDA)
+
+
+def memory(args, preset="default", peak=torch.cuda.max_memory_allocated):
+    """An update, a training and a sampler with half and with hardly any of the memory that they want."""
+    method = build(preset, CUDA)
+    x, c = batch(method.cfg.batch_size, method.cfg.image_size, CUDA)
+    result = {"batch_size": len(x)}
+
+    def update():
+        torch.manual_seed(0)
+        accumulate = Accumulator(method, CUDA, len(x))
+        accumulate("d", method.d_loss, x, c, method.zero_grad)
+        found = torch.cat([p.grad.flatten().float().cpu() for p in method.d_parameters()])
+        return accumulate.sizes()["d"], found
+
+    for module in method.modules():  # what looks at several images would differ in parts
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    idle = torch.cuda.memory_allocated() if CUDA.type == "cuda" else 0
+    whole_size, whole = update()
+    most = peak()
+    result |= {"peak_mib": most / 2**20, "whole": whole_size}
+    for name, share in (("half", 0.5), ("eighth", 0.125)):
+        with memory_limit(idle + share * (most - idle)):
+            size, parts = update()
+        cosine = float(torch.nn.functional.cosine_similarity(parts, whole, dim=0))
+        result[name] = {
+            "images_at_once": size,
+            "gradient_cosine": cosine,
+            "norm_ratio": float(parts.norm() / whole.norm()),
+        }
+        assert size < len(x) and cosine > 0.999, result
+    with memory_limit(idle):
+        try:
+            update()
+            result["nothing"] = "not refused"
+        except OutOfMemoryError as error:
+            result["nothing"] = f"exit {error.exit_code}: {error.hint}"
+    assert result["nothing"].startswith("exit 5"), result
+    whole_chunk = Sampler(method, CUDA).chunk(1, 0)
+    with memory_limit(idle + 0.125 * (most - idle)):
+        in_parts = Sampler(method, CUDA).chunk(1, 0)
+        flags = {"steps": 5, "pretrain_steps": 2, **({} if args.data else {"image_size": 16})}
+        data = args.data or write_digits(args.out / "digits")
+        request = TrainRequest(data, preset=preset, flags=flags, device=str(CUDA), out=args.out / "memory")
+        trained = launch(request, Printer())
+    result["sample_difference_levels"] = int(abs(whole_chunk.astype(int) - in_parts.astype(int)).max())
+    result["trained_steps"] = trained["steps"]
     return result
 
 
@@ -264,6 +329,7 @@ def utility(args, updates=200):
 SLICES = {
     "correct": correct,
     "methods": methods,
+    "memory": memory,
     "throughput": throughput,
     "running-time": running_time,
     "utility": utility,
@@ -284,7 +350,7 @@ def main():
     parser.add_argument("--work", type=Path, help="keeps unfinished trainings of both; default OUT/<slice>-work")
     parser.add_argument("--steps", type=int, help="of the trainings of `damage`")
     parser.add_argument("--commit", help="what to record where this is no git checkout")
-    parser.add_argument("--only", default="correct,throughput,train")
+    parser.add_argument("--only", default="correct,memory,throughput,train")
     parser.add_argument("--minutes", type=float, default=5)
     args = parser.parse_args()
     if CUDA.type == "cuda" and not torch.cuda.is_available():

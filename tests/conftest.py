@@ -12,7 +12,7 @@ from helpers import write_images
 
 OPTIONS = (
     *("DEVICE", "EXTRACTOR", "FAIL_UNDER", "IMAGES", "IMAGE_SIZE", "INCEPTION_WEIGHTS", "METRICS"),
-    *("RESNET50_WEIGHTS", "RUNS", "SEED", "WEIGHTS"),
+    *("CHECKPOINT", "RESNET50_WEIGHTS", "RUNS", "SEED", "WEIGHTS"),
 )
 """Of the environment variables that set options, those that would change what the tests do."""
 

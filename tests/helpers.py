@@ -1,5 +1,6 @@
 """Images made on the spot, small methods, and a tiny training run: shared by the test modules."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,10 @@ TINY = {
     "sample_every": 100,
 }
 
+NARROW = ("--preset", "tiny", "--image-size", "16", "--device", "cpu", "--set", "width=16", "--set", "latent_dim=8")
+SHORT = (*NARROW, "--steps", "4", "--pretrain-steps", "2", "--batch-size", "8")
+"""Options of `train` and `compare` for a narrow network and a few steps."""
+
 
 def write_images(folder: Path, counts: dict[str, int], *, size: int = 16, grey: bool = False, seed: int = 0) -> Path:
     """`folder/<class>/NNN.png` of noisy discs, one colour and one position per class."""
@@ -38,6 +43,16 @@ def write_images(folder: Path, counts: dict[str, int], *, size: int = 16, grey: 
             image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
             (image.convert("L") if grey else image).save(folder / name / f"{i:03d}.png")
     return folder
+
+
+def tree(folder):
+    """Name -> (hash, mode, time of change) of everything below a folder, and of the folder itself."""
+    found = {}
+    for path in (folder, *sorted(folder.rglob("*"))):
+        info = path.lstat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        found[str(path.relative_to(folder))] = (content, info.st_mode, info.st_mtime_ns)
+    return found
 
 
 class Quiet:

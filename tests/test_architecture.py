@@ -9,7 +9,13 @@ import balancegan
 
 PACKAGE = Path(balancegan.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-COMMAND_LINE = ("balancegan.cli", "balancegan.cli_weights", "balancegan.options", "balancegan.show")
+COMMAND_LINE = (
+    "balancegan.cli",
+    "balancegan.cli_machine",
+    "balancegan.cli_weights",
+    "balancegan.options",
+    "balancegan.show",
+)
 
 
 def imports(path: Path) -> set[str]:

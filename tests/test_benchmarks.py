@@ -568,3 +568,37 @@ def test_damage_gans_slices_of_the_gpu_script(damage, cifar, tmp_path, monkeypat
     assert found["ratio"]["median"] > 0 and len(found["methods"]) == 4
     args.data_cifar = None
     assert "skipped" in script.damage(args)
+
+
+def test_the_memory_slice_of_the_gpu_script(scripts, tmp_path, monkeypatch):
+    """With a CPU and a shim in place of a device that runs out."""
+    from contextlib import contextmanager
+
+    from balancegan.methods.base import Method
+    from balancegan.methods.sgbgan import SGBGAN
+
+    script = load("on_gpu")
+    monkeypatch.setattr(script, "CUDA", torch.device("cpu"))
+    monkeypatch.setattr(script, "build", partial(script.build, width=16, image_size=16, batch_size=16))
+    d_loss, sample = SGBGAN.d_loss, Method.sample
+
+    @contextmanager
+    def memory_limit(size):
+        def limited(original):
+            def call(method, x, c):
+                if len(x) * 1000 > size:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                return original(method, x, c)
+
+            return call
+
+        with monkeypatch.context() as inside:
+            inside.setattr(SGBGAN, "d_loss", limited(d_loss))
+            inside.setattr(Method, "sample", limited(sample))
+            yield
+
+    monkeypatch.setattr(script, "memory_limit", memory_limit)
+    monkeypatch.setattr(script, "memory", partial(script.memory, preset="tiny", peak=lambda: 16_000))
+    result = script.memory(types.SimpleNamespace(out=tmp_path, data=None))
+    assert (result["half"]["images_at_once"], result["eighth"]["images_at_once"]) == (8, 2)
+    assert result["trained_steps"] == 5 and result["sample_difference_levels"] <= 1

@@ -59,7 +59,7 @@ def test_help_and_version_are_fast_and_without_torch():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "augment" in out and out.strip().splitlines()[-1] == "[]"
     assert __version__ in call("--version").stdout
-    for command in ("inspect", "imbalance", "train", "augment", "evaluate", "sample", "methods", "demo"):
+    for command in ("inspect", "imbalance", "train", "augment", "evaluate", "sample", "methods", "doctor", "demo"):
         assert "--json" in call(command, "--help").stdout
 
 

@@ -29,8 +29,8 @@ from balancegan.errors import (
     UsageError,
 )
 from balancegan.estimate import count_parameters
-from balancegan.files import disk_errors, refuse_source, write_atomic
-from balancegan.launch import Plan, configure, launch
+from balancegan.files import disk_errors, refuse_source, require_space, write_atomic
+from balancegan.launch import NO_SPACE, Plan, configure, launch, run_bytes
 from balancegan.report.comparison import write_comparison
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
@@ -166,6 +166,7 @@ class _Worker:
         left = [cell for cell in self.plans if cell not in results]
         if left:
             _ = self.ruler.extractor  # a file that is no Inception should not cost a training first
+            self._require_space(left)
         for cell in left:
             self.watch.watch(cell, self.plans[cell])
             results[cell] = self._result(cell)
@@ -175,6 +176,13 @@ class _Worker:
             if signum := results[cell].pop("signum", None):  # it came in the last step, whose result is kept
                 raise StoppedError(f"after {cell.label}", "the same command goes on from there", signum=signum)
         return {cell: results[cell] for cell in self.plans}
+
+    def _require_space(self, cells: list[Cell]) -> None:
+        """Raise `DiskError` when the checkpoints of all these trainings will not fit; those of earlier calls count."""
+        there = sum(path.stat().st_size for path in self.request.out.glob("runs/*/checkpoints/step-*/*"))
+        each = {cell.method: run_bytes(self.plans[cell], self.data) for cell in cells}
+        need = sum(each[cell.method] for cell in cells)
+        require_space(self.request.out, max(0, need - there), "the checkpoints of all trainings need", NO_SPACE)
 
     def _path(self, cell: Cell) -> Path:
         return self.folder / f"{cell.name}.json"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +26,7 @@ from balancegan.data.decode import (
 )
 from balancegan.data.pool import chunked, map_chunks
 from balancegan.data.scan import BadFile, ImageFolder
-from balancegan.errors import DiskError
+from balancegan.files import require_space
 from balancegan.progress import Progress, silent
 
 SCHEMA = 1
@@ -126,12 +125,8 @@ def _build(
 
 def _reserve(out: Path, count: int, row_bytes: int) -> None:
     need = count * row_bytes
-    free = shutil.disk_usage(out.parent).free
-    if need > free:
-        raise DiskError(
-            f"the decoded images need {need / 1e9:.2f} GB in {out.parent.parent}, {free / 1e9:.2f} GB are free",
-            "free some space, set BALANCEGAN_CACHE_DIR to a folder on another disk, or choose a smaller --image-size",
-        )
+    hint = "free some space, set BALANCEGAN_CACHE_DIR to a folder on another disk, or choose a smaller --image-size"
+    require_space(out.parent.parent, need, "the decoded images need", hint)
     with out.open("wb") as f:
         f.truncate(need)
 

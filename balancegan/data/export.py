@@ -29,8 +29,8 @@ from balancegan.data.decode import DecodeSettings, decode_image
 from balancegan.data.decode import to_uint8 as scale_to_uint8
 from balancegan.data.scan import ImageFile, ImageFolder, printable
 from balancegan.data.training_set import TrainingSet
-from balancegan.errors import DiskError, UsageError
-from balancegan.files import disk_errors, refuse_source, write_atomic, write_json
+from balancegan.errors import UsageError
+from balancegan.files import disk_errors, refuse_source, require_space, write_atomic, write_json
 from balancegan.grid import png_bytes, to_pil
 
 MARKER = ".balancegan.json"
@@ -367,9 +367,5 @@ def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, 
         missing = [f.source.stat() for f in real if mode != "symlink" and not (out / f.target).exists()]
         needed = sum(s.st_size for s in missing if mode != "hardlink" or s.st_dev != device)
         needed += max(0, synthetic - sum(1 for _ in out.rglob("syn_*"))) * bytes_each
-        free = shutil.disk_usage(place).free
-    if needed > free:
-        raise DiskError(
-            f"the balanced folder needs about {needed / 2**20:,.0f} MiB; {place} has {free / 2**20:,.0f} MiB free",
-            "choose another disk with --out, or link the real images with --real symlink",
-        )
+    hint = "choose another disk with --out, or link the real images with --real symlink"
+    require_space(place, needed, "the balanced folder needs", hint)

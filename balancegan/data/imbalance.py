@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.scan import ImageFile, ImageFolder, plural, printable, scan
 from balancegan.errors import DiskError, UsageError
+from balancegan.files import require_space
 from balancegan.progress import Progress, silent
 
 SCHEMES = ("step", "exp")
@@ -222,9 +223,5 @@ def _copy_all(folder: ImageFolder, files: list[ImageFile], target: Path, progres
 def _check_space(where: Path, files: list[ImageFile]) -> None:
     block = 4096  # small files take whole blocks
     need = sum(-(-f.size // block) * block for f in files) + _MARGIN
-    free = shutil.disk_usage(where).free
-    if need > free:
-        raise DiskError(
-            f"{plural(len(files), 'file')} need {need / 1e9:.2f} GB in {where}, {free / 1e9:.2f} GB are free",
-            "free some space or choose a folder on another disk",
-        )
+    hint = "free some space or choose a folder on another disk"
+    require_space(where, need, f"{plural(len(files), 'file')} need", hint)

@@ -29,7 +29,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from balancegan import losses
+from balancegan import losses, parts
 from balancegan.methods.base import Batches, DataSpec, Terms
 from balancegan.methods.conditional import Autoencoded, AutoencodedConfig, presets
 from balancegan.nets.dcgan import Classifier, GaussianGenerator
@@ -67,12 +67,15 @@ class BAGAN(Autoencoded):
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Cross-entropy over K + 1 classes, a mean over the whole batch, in its real and its generated part."""
-        fakes = math.ceil(len(x) / self.data.num_classes)
-        with torch.no_grad():
-            x_fake = self.generate(self.random_labels(fakes, x.device)).to(x.dtype)
+        total = parts.whole(len(x))
+        all_fakes = math.ceil(total / self.data.num_classes)
+        with torch.no_grad(), parts.along(all_fakes) as fakes:
+            x_fake = self.generate(self.random_labels(fakes, x.device)).to(x.dtype) if fakes else x[:0]
         targets = torch.cat([c, c.new_full((fakes,), self.data.num_classes)])
         entropies = losses.cross_entropies(self.D(torch.cat([x, x_fake])), targets)
-        return {"real": entropies[: len(x)].sum() / len(targets), "fake": entropies[len(x) :].sum() / len(targets)}
+        # The loop weights a part by its share of the real images.
+        scale = total / len(x) / (total + all_fakes)
+        return {"real": entropies[: len(x)].sum() * scale, "fake": entropies[len(x) :].sum() * scale}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Generated images should be classified as what was asked for."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from balancegan import parts
 from balancegan.config import MethodConfig
 from balancegan.errors import UsageError
 
@@ -46,7 +47,8 @@ class Method(nn.Module):
     Life of an instance: `build` once; while `pretrain_steps` last, `pretrain_loss`, then `end_pretrain`; then for each
     step `n_critic` times `d_loss` and once `g_loss`; `on_epoch` after every pass over the data's size; `end_training`
     whenever it ends, and `on_resume` when it goes on. Random numbers are drawn from torch's global generators, which
-    the loop seeds from (seed, step).
+    the loop seeds from (seed, step), and through `parts.rows`: where memory is short, losses get a batch in parts of
+    at least `least_part` images.
     """
 
     Config: ClassVar[type[MethodConfig]]
@@ -59,6 +61,7 @@ class Method(nn.Module):
     G: nn.Module
     D: nn.Module
     latent_dim: int
+    least_part: ClassVar[int] = 1  # images that the losses need at once
     support: tuple[float, float] = (-float("inf"), float("inf"))  # of the prior, in every coordinate
 
     def __init__(self, cfg: MethodConfig) -> None:
@@ -143,7 +146,18 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:
-        """Draw z (n, latent_dim) from the generator's prior, by default a standard normal."""
+        """Draw z (n, latent_dim) from the generator's prior, by default a standard normal.
+
+        Without a `generator`, in a part of a batch, the part's rows (`parts.rows`).
+        """
+
+        def draw(count: int) -> Tensor:
+            return self.prior(count, device, generator)
+
+        return draw(n) if generator else parts.rows(draw, n)
+
+    def prior(self, n: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
+        """n draws from the prior (n, latent_dim)."""
         return torch.randn(n, self.latent_dim, device=device, generator=generator)
 
     @torch.no_grad()
@@ -162,11 +176,11 @@ class Method(nn.Module):
 
     def random_labels(self, n: int, device: torch.device) -> Tensor:
         """Labels drawn uniformly over the classes, (n,) int64."""
-        return torch.randint(self.data.num_classes, (n,), device=device)
+        return parts.rows(lambda count: torch.randint(self.data.num_classes, (count,), device=device), n)
 
     def wrong_labels(self, c: Tensor) -> Tensor:
         """For every label another one, uniform over the other classes."""
-        shift = torch.randint(1, self.data.num_classes, c.shape, device=c.device)
+        shift = parts.rows(lambda n: torch.randint(1, self.data.num_classes, (n,), device=c.device), len(c))
         return (c + shift) % self.data.num_classes
 
     @torch.no_grad()

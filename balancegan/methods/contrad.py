@@ -85,6 +85,7 @@ class ContraD(UnconditionalGAN):
             "steps": 10_000,
         },
     }
+    least_part = 2  # a contrast needs another image
     cfg: ContraDConfig
     D: ContrastiveDiscriminator
     augment = SimCLRAugment()

@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from balancegan import losses
+from balancegan import losses, parts
 from balancegan.methods.base import Terms
 from balancegan.methods.conditional import ConditionalConfig, ConditionalGAN, presets
 
@@ -65,5 +65,5 @@ class CWGANGP(ConditionalGAN):
 
     def penalty(self, x: Tensor, x_fake: Tensor, c: Tensor) -> Tensor:
         """The weighted gradient penalty between real and generated images, judged under the real images' labels."""
-        alpha = torch.rand(len(x), device=x.device)
+        alpha = parts.rows(lambda n: torch.rand(n, device=x.device), len(x))
         return self.cfg.lambda_gp * losses.gradient_penalty(lambda x_hat: self.D(x_hat, c), x, x_fake, alpha)

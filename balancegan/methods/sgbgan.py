@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from balancegan import losses
+from balancegan import losses, parts
 from balancegan.methods.bagan_gp import BAGANGP, BAGANGPConfig
 from balancegan.methods.base import DataSpec, Terms
 from balancegan.nets.dcgan import Decoder
@@ -87,5 +87,6 @@ class SGBGAN(BAGANGP):
 
     def reparameterise(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """Eq. 6: z = μ + exp(0.5·log σ²)·α; shapes (N, latent_dim)."""
-        alpha = torch.randn_like(mu) if self.cfg.latent_noise == "normal" else torch.rand_like(mu)
+        draw = torch.randn if self.cfg.latent_noise == "normal" else torch.rand
+        alpha = parts.rows(lambda n: draw(n, mu.shape[1], device=mu.device, dtype=mu.dtype), len(mu))
         return mu + torch.exp(0.5 * logvar) * alpha

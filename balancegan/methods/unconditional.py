@@ -133,8 +133,8 @@ class UnconditionalGAN(Method):
         """What makes features of images."""
         return TRUNKS[self.cfg.trunk](data.channels, data.image_size, self.cfg.d_width, convolution)
 
-    def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:
-        """Draw z (n, latent_dim) from U(-1, 1)."""
+    def prior(self, n: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
+        """U(-1, 1)."""
         low, high = self.support
         return torch.rand(n, self.latent_dim, device=device, generator=generator) * (high - low) + low
 

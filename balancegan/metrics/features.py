@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
@@ -18,6 +18,8 @@ from balancegan.files import cache_root, write_atomic
 
 if TYPE_CHECKING:
     import torch
+
+    from balancegan.parts import Fitting
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -174,6 +176,39 @@ class _Disk:
             with contextlib.suppress(OSError):
                 path.unlink()
                 total -= freed
+
+
+def extract(
+    images: Images,
+    dim: int,
+    network: Callable[[Images], torch.Tensor],
+    fitting: Fitting,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Features:
+    """Run images through a network in batches, smaller ones where memory runs out.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        dim: numbers per image.
+        network: images (B, C, H, W) -> (B, dim) on its device; no image depends on its batch.
+        fitting: the size of the batches.
+        progress: called as `(images done, N)`.
+
+    Raises:
+        OutOfMemoryError: not even one image fits.
+    """
+    import torch
+
+    features = np.empty((len(images), dim), np.float32)
+    done = 0
+    with torch.inference_mode():
+        while done < len(images):
+            start = done
+            batch = fitting.run(lambda size: network(images[start : start + size]).float().cpu().numpy())  # noqa: B023
+            done += len(batch)
+            features[start:done] = batch
+            progress(done, len(images))
+    return features
 
 
 def state_key(state: Mapping[str, torch.Tensor], *more: object) -> str:

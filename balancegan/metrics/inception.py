@@ -6,14 +6,13 @@ Its numbers compare with published ones as far as the sample sizes allow.
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from balancegan.errors import CheckpointError, WeightsMissingError
 from balancegan.files import sha256
-from balancegan.metrics.features import Features, Images, three_channels
+from balancegan.metrics.features import Features, Images, extract, three_channels
 from balancegan.metrics.weights import existing, get_weights, read_state
 from balancegan.progress import Progress, silent
 
@@ -46,6 +45,8 @@ class InceptionExtractor:
         """
         import torch
 
+        from balancegan.parts import Fitting
+
         state = read_state(existing(weights, "The weights file", self.name), self.name)
         self.key = sha256(weights)
         state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
@@ -55,20 +56,18 @@ class InceptionExtractor:
         self.has_head = bool(state["fc.weight"].any())
         self._head = state["fc.weight"].numpy()  # (1008, 2048)
         self._network = _inception(state, weights).to(device)
-        self._device, self._batch_size, self._progress = device, batch_size, progress
+        self._device, self._progress = device, progress
+        self._fitting = Fitting(batch_size, device, hint="use --device cpu, or --extractor own")
 
     def __call__(self, images: Images) -> Features:
         """uint8 (N, C, H, W), C = 1 or 3 -> float32 (N, 2048)."""
         import torch
 
-        features = np.empty((len(images), self.dim), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(images), self._batch_size):
-                batch = three_channels(images[start : start + self._batch_size], "Inception")
-                x = torch.from_numpy(batch).to(self._device)
-                features[start : start + len(x)] = self._network(x)[0].float().cpu().numpy()
-                self._progress("inception features", start + len(x), len(images))
-        return features
+        def network(batch: Images) -> torch.Tensor:
+            return self._network(torch.from_numpy(three_channels(batch, "Inception")).to(self._device))[0]
+
+        shown = partial(self._progress, "inception features")
+        return extract(images, self.dim, network, self._fitting, shown)
 
     def classify(self, features: Features) -> Features:
         """Logits from features that this extractor made: float32 (N, 2048) -> (N, 1008).

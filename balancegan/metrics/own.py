@@ -5,7 +5,7 @@ It needs no download, and its numbers compare only with numbers from the same tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from balancegan.errors import CheckpointError
 from balancegan.files import disk_errors, write_atomic
-from balancegan.metrics.features import Features, Images, state_key
+from balancegan.metrics.features import Features, Images, extract, state_key
 from balancegan.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -43,8 +43,11 @@ class OwnExtractor:
 
     def __init__(self, network: torch.nn.Module, *, side: int, device: str = "cpu") -> None:
         """Wrap a trained network; use `fit` to get one."""
+        from balancegan.parts import Fitting
+
         self._network = network.to(device).eval()
         self._side, self._device = side, device
+        self._fitting = Fitting(128, device, hint="use --device cpu")
         self.key = state_key(network.state_dict(), side)
 
     @classmethod
@@ -79,7 +82,8 @@ class OwnExtractor:
             ValueError: no images, or labels that do not fit them.
         """
         import torch
-        from torch.nn import functional
+
+        from balancegan.parts import Fitting, mean_gradients
 
         if not len(images) or len(labels) != len(images):
             raise ValueError(f"{len(images)} images and {len(labels)} labels cannot train a classifier")
@@ -91,13 +95,13 @@ class OwnExtractor:
             network = build_classifier(images.shape[1], num_classes, side).to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(2, steps + 1))
+        fitting = Fitting(batch_size, device, hint="use --device cpu")
         with one_thread():
             for step in range(steps):
                 chosen = np.array([rng.choice(members[k]) for k in rng.integers(len(members), size=batch_size)])
                 x = _shifted(normalised(images[chosen], side, device), rng)  # (B, C, side, side)
                 target = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
-                optimiser.zero_grad(set_to_none=True)
-                functional.cross_entropy(network(x), target).backward()
+                mean_gradients(classifier_loss(network, x, target), batch_size, fitting, optimiser.zero_grad)
                 optimiser.step()
                 schedule.step()
                 progress("classifier", step + 1, steps)
@@ -149,17 +153,15 @@ class OwnExtractor:
         ]
         return np.array(recalls, np.float64)
 
-    def _run(self, images: Images, *, classify: bool, batch_size: int = 128) -> Features:
-        import torch
-
+    def _run(self, images: Images, *, classify: bool) -> Features:
         network: Any = self._network
-        parts: list[Features] = []
-        with torch.inference_mode():
-            for start in range(0, max(1, len(images)), batch_size):
-                x = normalised(images[start : start + batch_size], self._side, self._device)
-                features = network[0](x)
-                parts.append((network[1](features) if classify else features).float().cpu().numpy())
-        return np.concatenate(parts)
+
+        def run(batch: Images) -> torch.Tensor:
+            features = network[0](normalised(batch, self._side, self._device))
+            return network[1](features) if classify else features
+
+        dim = network[1].out_features if classify else self.dim
+        return extract(images, dim, run, self._fitting)
 
 
 def normalised(images: Images, side: int, device: str) -> torch.Tensor:
@@ -171,6 +173,18 @@ def normalised(images: Images, side: int, device: str) -> torch.Tensor:
     if x.shape[2:] != (side, side) and len(x):
         x = functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
     return x
+
+
+def classifier_loss(
+    network: torch.nn.Module, x: torch.Tensor, target: torch.Tensor, log_prior: torch.Tensor | float = 0.0
+) -> Callable[[slice], torch.Tensor]:
+    """Mean cross-entropy of some of the images x (B, C, S, S) against their classes (B,), as a function of which.
+
+    `log_prior` (K,) is added to the logits (balanced softmax).
+    """
+    from torch.nn import functional
+
+    return lambda some: functional.cross_entropy(network(x[some]) + log_prior, target[some])
 
 
 def _shifted(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

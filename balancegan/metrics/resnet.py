@@ -6,14 +6,13 @@ them compare with each other, not with published ones.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from balancegan.errors import CheckpointError
 from balancegan.files import sha256
-from balancegan.metrics.features import Features, Images, three_channels
+from balancegan.metrics.features import Features, Images, extract, three_channels
 from balancegan.metrics.weights import existing, get_weights, read_state
 from balancegan.progress import Progress, silent
 
@@ -52,22 +51,21 @@ class ResNet50Extractor:
             WeightsMissingError: no such file.
             CheckpointError: the file is damaged, holds something else than tensors, or is another network.
         """
+        from balancegan.parts import Fitting
+
         state = read_state(existing(weights, "The weights file", self.name), self.name)
         self.key = sha256(weights)
         self._network = _resnet(state, weights).to(device)
-        self._device, self._batch_size, self._progress = device, batch_size, progress
+        self._device, self._progress = device, progress
+        self._fitting = Fitting(batch_size, device, hint="use --device cpu, or --extractor own")
 
     def __call__(self, images: Images) -> Features:
         """uint8 (N, C, H, W), C = 1 or 3 -> float32 (N, 2048)."""
-        import torch
 
-        features = np.empty((len(images), self.dim), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(images), self._batch_size):
-                x = _prepared(three_channels(images[start : start + self._batch_size], "ResNet-50"), self._device)
-                features[start : start + len(x)] = self._network(x).float().cpu().numpy()
-                self._progress("ResNet-50 features", start + len(x), len(images))
-        return features
+        def network(batch: Images) -> torch.Tensor:
+            return self._network(_prepared(three_channels(batch, "ResNet-50"), self._device))
+
+        return extract(images, self.dim, network, self._fitting, partial(self._progress, "ResNet-50 features"))
 
 
 def _prepared(images: Images, device: str) -> torch.Tensor:

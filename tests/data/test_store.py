@@ -244,7 +244,7 @@ def test_leftovers_are_cleaned_when_old(data):
 
 def test_full_disk(data, monkeypatch):
     usage = shutil.disk_usage(data)
-    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: usage._replace(free=10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
     with pytest.raises(DiskError, match="are free") as e:
         open_store(scan(data), SMALL)
     assert e.value.exit_code == 6 and "BALANCEGAN_CACHE_DIR" in e.value.hint

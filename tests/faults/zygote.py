@@ -257,12 +257,15 @@ def tear(operations: Operations) -> None:
 
     from balancegan.rundir import RunDir
 
-    def torn(owner: Any, name: str, path_of: Callable[..., Path]) -> None:
+    def torn(owner: Any, name: str, path_of: Callable[..., Any]) -> None:
         write = getattr(owner, name)
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            path = Path(path_of(*args, **kwargs))
-            if not operations._below(str(path)) or not operations.due("write", str(path)):
+            path = path_of(*args, **kwargs)
+            if not isinstance(path, str | Path) or not operations._below(str(path)):  # not in memory
+                return write(*args, **kwargs)
+            path = Path(path)
+            if not operations.due("write", str(path)):
                 return write(*args, **kwargs)
             operations.busy = True  # this one file's own operations do not count any more
             before = path.stat().st_size if path.exists() else 0
@@ -274,6 +277,7 @@ def tear(operations: Operations) -> None:
 
     torn(safetensors.torch, "save_file", lambda tensors, path, *_: path)
     torn(torch, "save", lambda state, path, *_: path)
+    torn(Path, "write_bytes", lambda path, data: path)
     torn(RunDir, "append_metrics", lambda run, row: run.path / "metrics.jsonl")
 
 

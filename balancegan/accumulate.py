@@ -1,0 +1,105 @@
+"""Gradients of a loss over a batch, in parts where memory does not hold the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from balancegan.device import random_state, set_random_state
+from balancegan.methods.base import Method, Terms
+from balancegan.parts import Fitting, Part, cut, part
+
+HINT = "lower --batch-size or --image-size, or use --preset tiny"
+
+
+class Accumulator:
+    """Back-propagates losses of a method; when memory runs out, in parts of half the size, and so on to `least_part`.
+
+    The parts' gradients are added up, each weighted by its share of the batch, so an update still sees the whole one.
+    Losses that are means over images come out the same but for rounding, with the same random numbers. Batch norm
+    normalises each part by itself and moves its running statistics once a part, spectral norm makes a power iteration
+    a part, and a contrast sees the images of its part alone: fewer to tell apart.
+
+    Args:
+        method: whose losses these are.
+        device: it is on.
+        size: images at once, to begin with.
+        autocast: whether losses are computed in bf16 where that is safe.
+        note: told when a loss goes on in smaller parts.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        device: torch.device,
+        size: int,
+        *,
+        autocast: bool = False,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.method, self.device, self.size, self.autocast, self.note = method, device, size, autocast, note
+        self._fitting: dict[str, Fitting] = {}
+        # What a forward pass changes: a failed one must leave no trace.
+        self._buffers = list(method.buffers())
+
+    def __call__(
+        self, name: str, loss: Callable[[Tensor, Tensor], Terms], x: Tensor, c: Tensor, clear: Callable[[], None]
+    ) -> Terms:
+        """Compute the gradients of `loss` on (x, c), after `clear` took the old ones away; returns its terms, detached.
+
+        `name` is the loss's: each has a size of its own. Raises `OutOfMemoryError` where the least part does not fit.
+        """
+        before, buffers = random_state(self.device), [b.clone() for b in self._buffers]
+        attempts = 0
+
+        def work(size: int) -> Terms:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:
+                torch._foreach_copy_(self._buffers, buffers)
+            clear()
+            values: Terms = {}
+            for this in cut(len(x), size, self.method.least_part):
+                if attempts > 1 or this.start:
+                    set_random_state(before, self.device)
+                for term, value in self._part(loss, x, c, this).items():
+                    values[term] = values[term] + value if term in values else value
+            return values
+
+        return self.fitting(name).run(work)
+
+    def fitting(self, name: str) -> Fitting:
+        """The size of the parts of a loss."""
+        if name not in self._fitting:
+            self._fitting[name] = Fitting(
+                self.size,
+                self.device,
+                hint=HINT,
+                least=self.method.least_part,
+                note=lambda text: self.note(f"{text} ({name}); an update still sees all of its batch"),
+            )
+        return self._fitting[name]
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes that were found, for a checkpoint."""
+        return {name: fitting.size for name, fitting in self._fitting.items()}
+
+    def begin_with(self, sizes: dict[str, int]) -> None:
+        """Take the sizes that an earlier process found."""
+        for name, size in sizes.items():
+            self.fitting(name).size = min(size, self.size)
+
+    def _part(self, loss: Callable[[Tensor, Tensor], Terms], x: Tensor, c: Tensor, this: Part) -> Terms:
+        """Back-propagate the loss of one part, weighted by its share."""
+        weight = this.size / this.total
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            if weight == 1:
+                terms = loss(x, c)
+            else:
+                with part(this):
+                    terms = loss(x[this.start : this.stop], c[this.start : this.stop])
+        weighted = {name: weight * value.float() for name, value in terms.items()}
+        torch.stack(list(weighted.values())).sum().backward()
+        return {name: value.detach() for name, value in weighted.items()}

@@ -1,0 +1,176 @@
+"""Batches in parts, for when memory does not hold them at once.
+
+A loss that is a mean over images has the gradient of the whole batch when the gradients of its parts, each weighted by
+its share of the images, are added up; for that every image must meet the same random numbers as within the whole
+batch. So losses draw their numbers through `rows`, which inside `part` draws for the whole batch and gives this part's
+rows. What looks at several images at once (batch statistics, contrasts) sees those of its part only.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from balancegan.device import out_of_memory
+from balancegan.errors import OutOfMemoryError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows `start` to `stop` of a batch of `total`."""
+
+    start: int
+    stop: int
+    total: int
+
+    @property
+    def size(self) -> int:
+        """Rows of this part."""
+        return self.stop - self.start
+
+
+_current: ContextVar[Part | None] = ContextVar("part", default=None)
+
+
+@contextmanager
+def part(this: Part | None) -> Iterator[None]:
+    """While inside, `rows` gives those of this part."""
+    token = _current.set(this)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def rows(draw: Callable[[int], Tensor], n: int) -> Tensor:
+    """Random numbers for n images, `draw(n)`; of a part of a batch its rows of what the whole batch draws.
+
+    n may be a multiple of the part's size: several views of every image, one view after the other. `draw` gives a
+    tensor of as many rows as it is asked for.
+    """
+    this = _current.get()
+    if this is None or not n:
+        return draw(n)
+    views = n // max(this.size, 1)
+    if views * this.size != n:
+        raise ValueError(f"{n} rows are no multiple of a part of {this.size}")
+    whole = draw(views * this.total)
+    chosen = whole.unflatten(0, (views, this.total))[:, this.start : this.stop]
+    return chosen.flatten(0, 1)
+
+
+def whole(n: int) -> int:
+    """Images of the whole batch, of which n are at hand."""
+    this = _current.get()
+    return n if this is None else this.total
+
+
+@contextmanager
+def along(count: int) -> Iterator[int]:
+    """For `count` things that go with the whole batch: how many of them go with this part, 0 among the answers.
+
+    Inside, `rows` gives their rows.
+    """
+    this = _current.get()
+    if this is None:
+        yield count
+        return
+    share = Part(count * this.start // this.total, count * this.stop // this.total, count)
+    with part(share):
+        yield share.size
+
+
+def cut(n: int, size: int, least: int = 1) -> list[Part]:
+    """A batch of n in as few parts of at most `size` as can be, alike to one image, none below `least`.
+
+    Where `least` does not allow for `size`, parts are larger.
+    """
+    count = max(1, min(-(-n // max(size, 1)), n // least))
+    edges = [n * i // count for i in range(count + 1)]
+    return [Part(start, stop, n) for start, stop in itertools.pairwise(edges)]
+
+
+class Fitting:
+    """How many images are worked on at once: all, until memory runs out; then half as many, and so on.
+
+    Args:
+        size: to begin with.
+        device: whose memory is freed before another attempt.
+        hint: advice where not even `least` images fit.
+        least: images that the work needs at least.
+        note: told when the size is halved.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        device: torch.device | str,
+        *,
+        hint: str = "use --device cpu, or a smaller --image-size",
+        least: int = 1,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.size, self.device, self.hint, self.least, self.note = size, torch.device(device), hint, least, note
+
+    def run(self, work: Callable[[int], T]) -> T:
+        """`work(size)`, called again with half the size as long as memory runs out.
+
+        Raises `OutOfMemoryError` where it does so at the least size. What a failed attempt made is thrown away, so
+        `work` must not change anything that counts before it is sure to end.
+        """
+        while True:
+            try:
+                return work(self.size)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+            # Outside the handler: the error's traceback holds on to the tensors of the failed attempt.
+            if self.size <= self.least:
+                raise OutOfMemoryError(f"{self.device} has too little free memory for a single image", self.hint)
+            _release(self.device)
+            self.size = max(self.least, (self.size + 1) // 2)
+            if self.note:
+                self.note(f"out of memory: going on with {self.size} images at once")
+
+    def rows(self, work: Callable[[slice], Tensor], n: int) -> Tensor:
+        """`work` on slices of n rows, put together; each as large as memory allows."""
+
+        def in_slices(size: int) -> Tensor:
+            return torch.cat([work(slice(start, start + size)) for start in range(0, max(n, 1), size)])
+
+        return self.run(in_slices)
+
+
+def mean_gradients(
+    loss: Callable[[slice], Tensor], n: int, fitting: Fitting, clear: Callable[[], None] = lambda: None
+) -> None:
+    """Gradients of a mean over n images, in parts where memory does not hold all, after `clear` took old ones away.
+
+    `loss` is the mean over some of the images, none of which may depend on another, nor on random numbers.
+    """
+
+    def work(size: int) -> None:
+        clear()
+        for this in cut(n, size, fitting.least):
+            (loss(slice(this.start, this.stop)) * (this.size / n)).backward()
+
+    fitting.run(work)
+
+
+def _release(device: torch.device) -> None:
+    """Give cached memory back, so that a smaller attempt finds it in one piece."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
