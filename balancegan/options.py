@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from balancegan.errors import BalanceGANError, OutOfMemoryError, StoppedError
+from balancegan.signals import STOPPING
 
 
 def option(*flags: str, help: str, **more: Any) -> Any:
@@ -105,14 +106,16 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
 
             console = Console(**{name: arguments.pop(name) for name in COMMON})
             try:
-                with terminated_is_stopped(), failures_in_words():
+                with signals_stop(), failures_in_words():
                     function(console, **arguments)
             except BalanceGANError as error:
                 console.fail(error)
                 raise typer.Exit(error.exit_code) from None
-            except KeyboardInterrupt:
-                console.fail(StoppedError(UNFINISHED, "the same command goes on"))
-                raise typer.Exit(130) from None
+            except KeyboardInterrupt as stop:
+                signum = stop.signum if isinstance(stop, _StopNow) else signal.SIGINT
+                stopped = StoppedError(UNFINISHED, "the same command goes on", signum=signum)
+                console.fail(stopped)
+                raise typer.Exit(stopped.exit_code) from None
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(0) from None
@@ -153,19 +156,34 @@ def failures_in_words() -> Iterator[None]:
         raise OutOfMemoryError("memory ran out", "close other programs, or ask for smaller images or batches") from None
 
 
+class _StopNow(KeyboardInterrupt):
+    """A signal ends the command. No `Exception`, so that no handler of those takes it for a damaged file."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.signum = signum
+
+
 @contextlib.contextmanager
-def terminated_is_stopped() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: with a line, its exit code, and nothing half-written."""
+def signals_stop() -> Iterator[None]:
+    """The first of `STOPPING` ends a command with a line, its exit code, and nothing half-written.
+
+    A second one, while that is being done, ends the process at once. Signals that are ignored (nohup, background
+    jobs) or handled already stay so.
+    """
+    before: dict[int, Any] = {}
 
     def stop(signum: int, frame: object) -> None:
-        raise StoppedError(UNFINISHED, "the same command goes on", signum=signum)
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        raise _StopNow(signum)
 
-    before = signal.getsignal(signal.SIGTERM)
-    mine = threading.current_thread() is threading.main_thread() and before is signal.SIG_DFL
-    if mine:
-        signal.signal(signal.SIGTERM, stop)
+    if threading.current_thread() is threading.main_thread():
+        for signum in STOPPING:
+            if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):
+                before[signum] = signal.signal(signum, stop)
     try:
         yield
     finally:
-        if mine:
-            signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

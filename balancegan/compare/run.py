@@ -99,6 +99,10 @@ def _locked(out: Path) -> Iterator[None]:
         except Timeout:
             raise UsageError(f"another process works on {out}", "wait for it, or choose another --out") from None
     try:
+        with disk_errors(f"clear {out}"):
+            for folder in (out, out / "cells", out / "figures"):
+                for leftover in folder.glob(".tmp-*"):  # of a call that was killed
+                    leftover.unlink()
         yield
     finally:
         lock.release()

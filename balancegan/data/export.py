@@ -6,11 +6,13 @@ command completes.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from balancegan.data.decode import DecodeSettings, decode_image
@@ -31,6 +34,9 @@ from balancegan.files import disk_errors, refuse_source, require_space, write_at
 from balancegan.grid import png_bytes, to_pil
 
 MARKER = ".balancegan.json"
+LOCK = ".balancegan.lock"
+BEGINNING = re.compile(rf"{re.escape(LOCK)}|\.tmp-[a-z0-9_]{{8}}")
+"""What a call leaves in a new folder that was killed before it had written the marker."""
 REAL_MODES = ("copy", "hardlink", "symlink", "convert", "none")
 FORMATS = ("png", "jpeg", "match")
 OUT_SIZES = ("model", "native")
@@ -72,13 +78,40 @@ def check_destination(out: Path, source: ImageFolder, key: str) -> bool:
     refuse_source(out, source.folders(), around=True)
     if is_free(out):
         return False
+    marker = _read_marker(out, key)
+    if (out / LOCK).exists():  # said before hours of work; what decides is the lock that `BalancedFolder` takes
+        _unlock(_lock(out))
+    return bool(marker.get("finished")) and _all_there(out)
+
+
+def _read_marker(out: Path, key: str) -> dict[str, Any]:
+    """What the marker says; raises `UsageError` where the folder is not this command's."""
     try:
         marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UsageError(f"{out} is not empty", "choose a new folder with --out") from None
     if not isinstance(marker, dict) or marker.get("key") != key:
         raise UsageError(f"{out} holds the result of another command", "choose a new folder, e.g. --out balanced2")
-    return bool(marker.get("finished")) and _all_there(out)
+    return marker
+
+
+def _lock(out: Path) -> FileLock:
+    """Hold the folder for this process; raises `UsageError` where another one does. A process that dies lets go."""
+    lock = FileLock(out / LOCK)
+    with disk_errors(f"lock {out}"):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:  # an OSError too
+            raise UsageError(
+                f"another process is writing {out}", "wait for it, or choose another folder with --out"
+            ) from None
+    return lock
+
+
+def _unlock(lock: FileLock) -> None:
+    with contextlib.suppress(OSError):  # where open files cannot be removed, the lock does it when it is released
+        Path(lock.lock_file).unlink()
+    lock.release()
 
 
 def is_free(out: Path) -> bool:
@@ -86,7 +119,7 @@ def is_free(out: Path) -> bool:
     if os.path.lexists(out) and not out.is_dir():
         raise UsageError(f"{out} is a file", "choose another folder with --out")
     with disk_errors(f"read {out}"):
-        return not out.is_dir() or not any(out.iterdir())
+        return not out.is_dir() or all(BEGINNING.fullmatch(path.name) for path in out.iterdir())
 
 
 def _all_there(out: Path) -> bool:
@@ -173,7 +206,10 @@ def _target_name(file: ImageFile, suffix: str, used: set[str]) -> str:
 
 
 class BalancedFolder:
-    """Writes the output folder; use as a context manager, which waits for pending writes."""
+    """Writes the output folder; use as a context manager, which holds it and waits for pending writes.
+
+    Entering raises `UsageError` where another process holds the folder, or made it another command's meanwhile.
+    """
 
     def __init__(self, out: Path, data: TrainingSet, key: str, *, real: str, format: str, out_size: str) -> None:
         self.out, self.data, self.real, self.format, self.out_size = out, data, real, format, out_size
@@ -183,15 +219,28 @@ class BalancedFolder:
         self.forms = [class_form(data, label) for label in range(len(data.class_names))]
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
         self._pending: list[Future[None]] = []
-        with disk_errors(f"create {out}"):
-            out.mkdir(parents=True, exist_ok=True)
-            write_json(out / MARKER, {"key": key, "finished": False})
 
     def __enter__(self) -> BalancedFolder:
+        with disk_errors(f"create {self.out}"):
+            self.out.mkdir(parents=True, exist_ok=True)
+        self._held = _lock(self.out)
+        try:
+            before = {} if is_free(self.out) else _read_marker(self.out, self.key)
+            marker = {"key": self.key, "finished": False}
+            if "result" in before:  # whether its README.md was edited since must be known to who goes on after a kill
+                marker["result"] = before["result"]
+            with disk_errors(f"create {self.out}"):
+                write_json(self.out / MARKER, marker)
+        except BaseException:
+            _unlock(self._held)
+            raise
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        try:
+            self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        finally:
+            _unlock(self._held)
 
     def add_real(self, file: RealFile) -> None:
         """Copy, link or convert one real image, unless an earlier call did; all before the first synthetic one."""
@@ -297,8 +346,11 @@ class BalancedFolder:
 
 
 def finished_result(out: Path) -> dict[str, Any]:
-    """What the command that completed the folder reported."""
-    return json.loads((out / MARKER).read_text(encoding="utf-8"))["result"]
+    """What the command that completed the folder reported; also after a later call that was killed. Else empty."""
+    try:
+        return json.loads((out / MARKER).read_text(encoding="utf-8")).get("result", {})
+    except FileNotFoundError:
+        return {}
 
 
 def convert_to_png(path: Path, settings: DecodeSettings, data: TrainingSet) -> bytes:

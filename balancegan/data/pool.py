@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import types
 import warnings
 from collections import deque
@@ -67,6 +68,14 @@ def _process_pool(workers: int) -> ProcessPoolExecutor:
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     warnings.filterwarnings("ignore", module="PIL")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed says no goodbye: its workers would wait for work for ever."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _in_order(pool: Executor, fn: Callable[[Sequence[T]], R], chunks: Sequence[Sequence[T]]) -> Iterator[R]:
@@ -74,7 +83,7 @@ def _in_order(pool: Executor, fn: Callable[[Sequence[T]], R], chunks: Sequence[S
     todo = iter(chunks)
     ahead = _IN_FLIGHT * getattr(pool, "_max_workers", 4)
     try:
-        with _without_main():  # workers start with the first submissions
+        with _without_main(), _interrupts_later():  # workers start with the first submissions
             for chunk in islice(todo, ahead):
                 waiting.append(pool.submit(fn, chunk))
         while waiting:
@@ -98,6 +107,22 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Ctrl-C waits until this is over, and processes that start meanwhile never hear it.
+
+    It goes to every process of the terminal; a worker that is still importing would answer with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -16,11 +16,13 @@ import secrets
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from balancegan.data.build import SCHEMA, Built, build
@@ -31,7 +33,9 @@ from balancegan.files import cache_root
 from balancegan.progress import Progress, silent
 
 STALE_SECONDS = 3600
-"""A build touches its temporary folder all the time; one left alone this long belongs to a dead process."""
+"""Where locks do not work: a build touches its temporary folder all the time; one left alone this long is dead."""
+_LOCK, _OLD = ".lock", "-old"
+_RACES = 10  # more processes will not replace one damaged store at the same time
 UNUSED_SECONDS = 60 * 24 * 3600
 """Stores that nobody opened for this long are removed when a new one is built."""
 
@@ -110,15 +114,11 @@ def open_store(
     """
     if strict and folder.bad_files:
         _refuse(folder.bad_files)
-    base = stores_dir(cache_dir)
-    final = base / _key(folder, settings)
-    built = _read(final, folder)
-    if built is None:
-        built = _build_into(final, folder, settings, workers, progress)
-    else:
-        with contextlib.suppress(OSError):
-            os.utime(final)
-    store = _open(final, folder, built)
+    final = stores_dir(cache_dir) / _key(folder, settings)
+    try:
+        store = _read_or_build(final, folder, settings, workers, progress)
+    except FileNotFoundError:  # another process replaced it, or cleaned up, between two looks at it
+        store = _read_or_build(final, folder, settings, workers, progress)
     if strict and store.bad_files:
         _refuse(store.bad_files)
     if len(store.classes) < least_classes:
@@ -129,6 +129,19 @@ def open_store(
             "run `balancegan inspect` to see which files are damaged",
         )
     return store
+
+
+def _read_or_build(
+    final: Path, folder: ImageFolder, settings: DecodeSettings, workers: int | None, progress: Progress
+) -> Store:
+    built = _read(final, folder)
+    if built is None:
+        built = _build_into(final, folder, settings, workers, progress)
+    else:
+        with contextlib.suppress(OSError):
+            os.utime(final)
+            _clear_dead(final.parent)
+    return _open(final, folder, built)
 
 
 def stores_dir(cache_dir: Path | None = None) -> Path:
@@ -163,43 +176,94 @@ def _build_into(
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _clean(final.parent)
-        temporary.mkdir()
-        built = build(temporary, folder, settings, workers=workers, progress=progress)
-        _write(temporary, built)
-        return _publish(temporary, final, folder, built)
+        with _alive(temporary):
+            temporary.mkdir()
+            try:
+                built = build(temporary, folder, settings, workers=workers, progress=progress)
+                _write(temporary, built)
+                return _publish(temporary, final, folder, built)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as e:
         raise DiskError(
             f"cannot write the image cache in {final.parent}: {e.strerror or e}",
             "free some space, or set BALANCEGAN_CACHE_DIR to a folder on another disk",
         ) from e
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _publish(temporary: Path, final: Path, folder: ImageFolder, built: Built) -> Built:
+    damaged = final.parent / f"{temporary.name}{_OLD}"
+    for _ in range(_RACES):
+        try:
+            temporary.rename(final)
+            return built
+        except OSError:
+            if not final.is_dir():
+                raise
+        winner = _read(final, folder)
+        if winner is not None:
+            return winner
+        with contextlib.suppress(FileNotFoundError):  # another process was faster to move the damaged one away
+            final.rename(damaged)
+        shutil.rmtree(damaged, ignore_errors=True)
+    raise DiskError(f"cannot replace the damaged image cache {final}", "remove it")
+
+
+@contextlib.contextmanager
+def _alive(temporary: Path) -> Iterator[None]:
+    """Hold a lock beside a temporary folder for as long as this process lives: see `_clean`."""
+    lock = _hold(_lock_of(temporary))
     try:
-        temporary.rename(final)
-        return built
-    except OSError:
-        if not final.is_dir():
-            raise
-    winner = _read(final, folder)
-    if winner is not None:
-        return winner
-    damaged = final.parent / f"{temporary.name}-old"
-    final.rename(damaged)
-    shutil.rmtree(damaged, ignore_errors=True)
-    temporary.rename(final)
-    return built
+        yield
+    finally:
+        if lock:
+            _drop(lock)
+
+
+def _lock_of(temporary: Path) -> Path:
+    return temporary.with_name(temporary.name.removesuffix(_OLD) + _LOCK)
+
+
+def _hold(path: Path) -> FileLock | None:
+    """The lock, or None where another process holds it or locks do not work."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError):
+        with contextlib.suppress(OSError):
+            path.unlink()  # or it would look held for ever
+        return None
+    return lock
+
+
+def _drop(lock: FileLock) -> None:
+    with contextlib.suppress(OSError):  # where open files cannot be removed, the lock does it when it is released
+        Path(lock.lock_file).unlink()
+    lock.release()
+
+
+def _clear_dead(base: Path) -> None:
+    """Remove what builds left behind whose lock is free."""
+    for path in base.glob(f"tmp-*{_LOCK}"):
+        if lock := _hold(path):  # its process is gone
+            temporary = path.with_name(path.name.removesuffix(_LOCK))
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(temporary.with_name(temporary.name + _OLD), ignore_errors=True)
+            _drop(lock)
 
 
 def _clean(base: Path) -> None:
     """Remove what dead builds left behind, and stores that were not opened for two months."""
+    _clear_dead(base)
     now = time.time()
     for entry in base.iterdir():
         with contextlib.suppress(OSError):
-            limit = STALE_SECONDS if entry.name.startswith("tmp-") else UNUSED_SECONDS
-            if entry.is_dir() and now - entry.stat().st_mtime > limit:
+            unfinished = entry.name.startswith("tmp-")
+            if unfinished and _lock_of(entry).exists():
+                continue  # somebody is at work, however long ago he last wrote
+            if entry.is_dir() and now - entry.stat().st_mtime > (STALE_SECONDS if unfinished else UNUSED_SECONDS):
                 shutil.rmtree(entry, ignore_errors=True)
 
 
