@@ -6,6 +6,7 @@ command completes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -26,7 +27,7 @@ from balancegan.data import metadata
 from balancegan.data.decode import DecodeSettings, decode_image
 from balancegan.data.decode import to_uint8 as scale_to_uint8
 from balancegan.data.metadata import COLUMNS
-from balancegan.data.regular import open_regular
+from balancegan.data.regular import copy_regular, open_regular
 from balancegan.data.scan import ImageFile, ImageFolder, printable
 from balancegan.data.training_set import TrainingSet
 from balancegan.errors import DatasetError, DiskError, UsageError
@@ -234,6 +235,7 @@ class BalancedFolder:
         self.out, self.data, self.real, self.format, self.out_size = out, data, real, format, out_size
         self.key = key
         self._taken: set[str] = set()  # real files and their folders, folded, which synthetic ones must avoid
+        self._made: set[Path] = set()  # folders that are there and lie in `out`
         self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
         self.forms = [class_form(data, label) for label in range(len(data.class_names))]
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -256,10 +258,19 @@ class BalancedFolder:
             if target.is_symlink() and not target.exists():
                 target.unlink()  # the data moved since an earlier call linked it
             if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
+                self._make_folder(target.parent)
                 self._place(file, target)
         row = {"label": file.label, "synthetic": "false", "run": NONE, "checkpoint_sha256": NONE}
         self._record(file.target, {**row, "source_path": str(file.source)})
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder of the output; a link in its place, left there by whoever began it, must not lead out."""
+        if folder in self._made:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.resolve().is_relative_to(self.out.resolve()):
+            raise OSError(errno.ELOOP, "a link leads out of the folder", str(folder))
+        self._made.add(folder)
 
     def _place(self, file: RealFile, target: Path) -> None:
         if file.convert:
@@ -273,7 +284,7 @@ class BalancedFolder:
             temporary = target.with_name(
                 f".tmp-{os.getpid()}-{hashlib.sha1(os.fsencode(target.name)).hexdigest()[:12]}"
             )
-            shutil.copyfile(file.source, temporary)
+            copy_regular(file.source, temporary)
             temporary.replace(target)
 
     def synthetic_name(self, label: int, run: str, seed: int) -> str:
@@ -292,7 +303,7 @@ class BalancedFolder:
         path = self.out / name
         with disk_errors(f"write {printable(name)}"):
             there = path.exists()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(path.parent)
         if not there:
             self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
             if len(self._pending) >= 512:
@@ -334,7 +345,7 @@ class BalancedFolder:
         self.flush()
         for folder, rows in self.metadata.items():
             with disk_errors("write metadata.csv"):
-                (self.out / folder).mkdir(exist_ok=True)
+                self._make_folder(self.out / folder)
                 write_atomic(self.out / folder / metadata.NAME, metadata.table_bytes(rows))
 
     def finish(self, result: dict[str, Any]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+from pathlib import Path
 from typing import BinaryIO
 
 FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -25,6 +27,12 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         file.close()
         raise
     return file
+
+
+def copy_regular(source: str | os.PathLike[str], target: Path) -> None:
+    """Copy a file's bytes; OSError when it is no regular file (any more): a device may have no end."""
+    with open_regular(source) as file, target.open("wb") as out:
+        shutil.copyfileobj(file, out, 1 << 20)
 
 
 def _open(path: str, _: int) -> int:
