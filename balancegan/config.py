@@ -28,6 +28,7 @@ SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
 FITS = ("stretch", "crop", "pad")
 MOST_YAML = 64 * 1024
 """Bytes of a configuration, which is a few lines."""
+MOST_DEPTH = 20
 LARGEST = 2**63
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
@@ -227,12 +228,22 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases, by which a few lines can stand for more than any memory holds."""
+    """Without aliases, by which a few lines can stand for more than any memory holds, and without deep nesting.
+
+    The library's time grows with the square of the depth.
+    """
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise ValueError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            raise ValueError(f"it is nested more than {MOST_DEPTH} times")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def parse_yaml(raw: bytes) -> Any:
