@@ -160,16 +160,39 @@ def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any
     result = {**export.finished_result(options.out), "out": str(options.out.absolute())}
     page = options.out / "report.html"
     result["report"] = str(page.absolute()) if page.is_file() else None
+    if not _whole(result):
+        return None
     if judging is None:
         return {**result, "gate": None}
     if not result["report"] or "utility" not in result:
         return None
     better = judging.choice.name == "own" and options.extractor == "auto"  # a report by Inception will do as well
-    if result["extractor"] != judging.choice.name and not (better and result["extractor"] == "inception"):
+    extractor, utility = result["extractor"], result["utility"]
+    if extractor != judging.choice.name and not (better and extractor == "inception"):
         return None
-    if options.utility and result["utility"]["measured"] is False and result["utility"].get("asked") is False:
+    try:
+        if options.utility and utility["measured"] is False and utility.get("asked") is False:
+            return None
+        return {**result, "gate": judge.gate_json(utility, options.fail_under)}
+    except (AttributeError, KeyError, TypeError):
         return None
-    return {**result, "gate": judge.gate_json(result["utility"], options.fail_under)}
+
+
+def _whole(result: dict[str, Any]) -> bool:
+    """Whether what a folder says of itself is what `_result` writes: the folder may come from anywhere."""
+    kinds: dict[str, Any] = {
+        "complete": bool,
+        "imbalance_rate_before": int | float,
+        "imbalance_rate_after": int | float,
+    }
+    kinds |= {"run": str, "step": int, "classes": list, "short": list, "notes": list, "extractor": str | None}
+    try:
+        return all(isinstance(result[key], kind) for key, kind in kinds.items()) and all(
+            isinstance(c["name"], str) and all(type(c[key]) is int for key in ("real", "synthetic", "rejected"))
+            for c in result["classes"]
+        )
+    except (KeyError, TypeError):
+        return False
 
 
 def _quality(data: TrainingSet, progress: Progress) -> QualityFilter:

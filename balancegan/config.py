@@ -11,6 +11,7 @@ import difflib
 import math
 import os
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,18 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 
 from balancegan.errors import UsageError
+from balancegan.text import printable
 
 ENV_PREFIX = "BALANCEGAN_"
 SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
 """A class is drawn with a probability in proportion to this power of its count."""
 FITS = ("stretch", "crop", "pad")
+MOST_YAML = 64 * 1024
+"""Bytes of a configuration, which is a few lines."""
+MOST_DEPTH = 20
+LARGEST = 2**63
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
 
 
 def class_weights(counts: Sequence[int], sampling: str) -> list[float]:
@@ -96,8 +104,8 @@ class MethodConfig:
         )
         try:
             re.compile(self.group_by)
-        except re.error as error:
-            what = f"group_by: {self.group_by!r} is not a regular expression ({error})"
+        except (re.error, RecursionError, OverflowError) as error:
+            what = f"group_by: {brief(self.group_by)} is not a regular expression ({error})"
             raise UsageError(what, r"write e.g. --group-by 'patient(\d+)'") from None
 
     @property
@@ -116,7 +124,15 @@ C = TypeVar("C", bound=MethodConfig)
 
 def _require(ok: bool, name: str, value: object, expected: str) -> None:
     if not ok:
-        raise UsageError(f"{name} = {value!r} cannot work", f"give {name} {expected}")
+        raise UsageError(f"{name} = {brief(value)} cannot work", f"give {name} {expected}")
+
+
+def brief(value: object) -> str:
+    """A value from outside as a message shows it: its beginning, and nothing that is larger written out than stored."""
+    try:
+        return _BRIEF.repr(value)
+    except ValueError:  # a number with more digits than Python prints
+        return f"a very large {type(value).__name__}"
 
 
 def resolve(
@@ -143,7 +159,7 @@ def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
     if name not in defaults:
         near = difflib.get_close_matches(name, defaults, n=1)
         hint = f"Did you mean {near[0]}?" if near else "Known fields: " + ", ".join(sorted(defaults)) + "."
-        raise UsageError(f"there is no configuration field {name!r}", hint)
+        raise UsageError(f"there is no configuration field {brief(name)}", hint)
     kind = type(defaults[name])
     if kind is bool:
         words = {
@@ -156,23 +172,29 @@ def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
             "off": False,
             "0": False,
         }
-        if str(value).lower() in words:
-            return words[str(value).lower()]
+        word = str(value).lower() if isinstance(value, bool | str) or value in (0, 1) else ""
+        if word in words:
+            return words[word]
     elif kind is int and isinstance(value, str | int | float) and not isinstance(value, bool):
-        text = str(value).strip().replace("_", "")
         with contextlib.suppress(ValueError, OverflowError):
-            # 1e3 and 2.0 are whole numbers too, but only int() keeps all digits of a large seed.
-            return int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else _whole(float(text))
+            number = value if isinstance(value, int) else _integer(str(value).strip().replace("_", ""))
+            if abs(number) < LARGEST:
+                return number
+            raise UsageError(f"{name} = {brief(value)} cannot work", f"give {name} below 2**63")
     elif kind is float and not isinstance(value, bool):
-        with contextlib.suppress(TypeError, ValueError):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             if math.isfinite(float(value)):
                 return float(value)
     elif kind is str and isinstance(value, str | int | float):
         return str(value)
-    raise UsageError(f"{name} = {value!r} is not {'a' if kind is not int else 'an'} {kind.__name__}")
+    raise UsageError(f"{name} = {brief(value)} is not {'a' if kind is not int else 'an'} {kind.__name__}")
 
 
-def _whole(number: float) -> int:
+def _integer(text: str) -> int:
+    """`1000`, and `1e3` or `2.0` too, which are whole numbers; but only int() keeps all digits of a large seed."""
+    if re.fullmatch(r"[+-]?[0-9]+", text):
+        return int(text)
+    number = float(text)
     if number != int(number):
         raise ValueError
     return int(number)
@@ -184,24 +206,55 @@ def parse_set(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         key, eq, value = pair.partition("=")
         if not eq or not key.strip():
-            raise UsageError(f"--set {pair!r} has no value", "write --set key=value, e.g. --set lambda_gp=5")
+            raise UsageError(f"--set {brief(pair)} has no value", "write --set key=value, e.g. --set lambda_gp=5")
         result[key.strip()] = value.strip()
     return result
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a flat YAML mapping of configuration fields (`method` and `preset` may be among them)."""
+    where = printable(str(path))
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:  # noqa: PTH123 - no more of it than can be a configuration
+            data = parse_yaml(file.read(MOST_YAML + 1))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"cannot read {where}: {error.strerror}", "check the path") from None
+    except ValueError as error:
+        raise UsageError(f"{where} is not valid YAML: {error}", "see a run's config.yaml for an example") from None
     if data is None:
         return {}
     if not isinstance(data, dict) or not all(isinstance(k, str) for k in data):
-        raise UsageError(f"{path} must hold 'field: value' lines", "see a run's config.yaml for an example")
+        raise UsageError(f"{where} must hold 'field: value' lines", "see a run's config.yaml for an example")
     return data
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases, by which a few lines can stand for more than any memory holds, and without deep nesting.
+
+    The library's time grows with the square of the depth.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not allowed")
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            raise ValueError(f"it is nested more than {MOST_DEPTH} times")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def parse_yaml(raw: bytes) -> Any:
+    """Plain YAML of at most `MOST_YAML` bytes; ValueError with one line when it is anything else."""
+    if len(raw) > MOST_YAML:
+        raise ValueError(f"it has more than {MOST_YAML:,} bytes")
+    try:
+        return yaml.load(raw.decode("utf-8"), _Loader)
+    except Exception as error:  # values that are none of their type escape from the YAML library in every form
+        raise ValueError(printable((str(error).splitlines() or [type(error).__name__])[0])) from None
 
 
 def dump_yaml(config: MethodConfig, **extra: object) -> str:

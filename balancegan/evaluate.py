@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,9 @@ import numpy as np
 
 from balancegan import __version__, judge
 from balancegan.assigned import assignment_json, assignment_notes, confusion, distribution_json
-from balancegan.data.decode import DecodeSettings
+from balancegan.data.decode import DecodeSettings, ImageError, read_header
 from balancegan.data.inspect import imbalance_rate
+from balancegan.data.metadata import read_table
 from balancegan.data.scan import ImageFile, ImageFolder, scan
 from balancegan.data.store import Store, open_store
 from balancegan.data.training_set import TrainingSet, reopen_training_set
@@ -266,15 +266,12 @@ def _store(folder: ImageFolder, settings: DecodeSettings, progress: Progress) ->
 
 def _common_side(folder: ImageFolder, wanted: np.ndarray) -> int:
     """The usual longer side of the synthetic images, within `SIDES`: real ones are rarely smaller."""
-    from PIL import Image
-
     sides = []
     rows = np.flatnonzero(wanted)
     for row in rows[:: max(1, len(rows) // 50)]:
         try:
-            with Image.open(folder.path(folder.files[row])) as image:
-                sides.append(max(image.size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            sides.append(max(read_header(folder.path(folder.files[row])).size))
+        except ImageError:
             continue
     return int(np.clip(np.median(sides or [64]), *SIDES))
 
@@ -285,10 +282,9 @@ def _synthetic(folder: ImageFolder, files: Sequence[ImageFile], *, none: bool) -
     for prefix in {"", *(f"{name}/" for name in folder.split_dirs.values())}:
         table = folder.root / f"{prefix}metadata.csv"
         if table.is_file():
-            with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-                for row in csv.DictReader(file):
-                    if row.get("file_name") and row.get("synthetic") is not None:
-                        told[prefix + row["file_name"]] = row["synthetic"].strip().lower() in ("1", "true", "yes")
+            for row in read_table(table):
+                if row.get("file_name") and "synthetic" in row:
+                    told[prefix + row["file_name"]] = row["synthetic"].strip().lower() in ("1", "true", "yes")
     return np.array([told.get(file.rel, none) for file in files], bool)
 
 

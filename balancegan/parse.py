@@ -53,7 +53,7 @@ def parse_seeds(text: str) -> list[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first or len(seeds) + last - first >= MOST_SEEDS:
             hint = f"write e.g. --seeds 0-15 or --seeds 3,7,20-29; at most {MOST_SEEDS:,}"
-            raise UsageError(f"--seeds {text!r} is no list of seeds", hint)
+            raise UsageError(f"--seeds {text[:60]!r} is no list of seeds", hint)
         seeds.extend(range(first, last + 1))
     return seeds
 
@@ -61,8 +61,8 @@ def parse_seeds(text: str) -> list[int]:
 def parse_seed_count(text: str) -> tuple[int, ...]:
     """`3` as (0, 1, 2); a list such as `0,5,7` or `0-4` as it is, and one of a single seed with its comma: `5,`."""
     if re.fullmatch(r"\s*[0-9]+\s*", text):
-        if int(text) > MOST_SEED_COUNT:
-            raise UsageError(f"--seeds {text.strip()} would train each method as often", "write e.g. --seeds 3")
+        if len(text) > 18 or int(text) > MOST_SEED_COUNT:
+            raise UsageError(f"--seeds {text.strip()[:20]} would train each method as often", "write e.g. --seeds 3")
         return tuple(range(int(text)))
     return tuple(dict.fromkeys(parse_seeds(text.rstrip().removesuffix(","))))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from balancegan.config import MethodConfig, resolve
+from balancegan.config import LARGEST, MethodConfig, resolve
 from balancegan.device import memory_errors
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.methods import load_method
@@ -89,16 +89,31 @@ def restore(
         names = tuple(dataset["trained_classes"])
         source = Path(dataset["data"])
         spec = DataSpec(len(names), dataset["channels"], dataset["image_size"], tuple(counts[n] for n in names))
+        if not _plausible(spec, names, cfg):
+            raise TypeError
     except (KeyError, TypeError):
         raise CheckpointError(f"the dataset.json of {run.name} is damaged", "choose another run") from None
     found = run.load_checkpoint(warn=warn, choice=checkpoint)
     if found is None:
         raise CheckpointError(f"{run.name} has no checkpoint yet", "train it first, or choose another run")
     method = kind(cfg)
-    method.setup(spec)
-    load_weights(method, found)
     with memory_errors(device):
+        method.setup(spec)
+        load_weights(method, found)
         return Restored(run, method.to(device).eval(), found, names, device, source)
+
+
+def _plausible(spec: DataSpec, names: tuple[str, ...], cfg: MethodConfig) -> bool:
+    """Whether a dataset.json describes data that this configuration can have been trained on."""
+    return (
+        all(isinstance(name, str) for name in names)
+        and len(set(names)) == len(names) >= 2
+        and type(spec.channels) is int
+        and spec.channels in ((cfg.channels,) if cfg.channels else (1, 3))
+        and type(spec.image_size) is int
+        and spec.image_size == cfg.image_size
+        and all(type(n) is int and 0 < n < LARGEST for n in spec.class_counts)
+    )
 
 
 def load_weights(method: Method, checkpoint: Checkpoint) -> None:

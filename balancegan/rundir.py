@@ -8,6 +8,7 @@ Checkpoints hold tensors and plain values only; reading one never executes code.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -18,15 +19,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from balancegan import __version__
+from balancegan.config import LARGEST, brief, parse_yaml
+from balancegan.data.regular import open_regular
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.files import disk_errors, sync_dir, write_atomic, write_json
+from balancegan.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,19 +116,22 @@ class RunDir:
 
     def read_yaml(self, name: str = "config.yaml") -> dict[str, Any]:
         """A YAML file of the run as a dict."""
-        return self._read(name, lambda text: yaml.safe_load(text))
+        return self._read(name, parse_yaml)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the run as a dict."""
         return self._read(name, json.loads)
 
     def _read(self, name: str, parse: Any) -> dict[str, Any]:
+        where = printable(str(self.path / name))
         try:
-            document = parse((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise CheckpointError(f"{self.path / name} cannot be read: {error}", "choose another run") from None
+            with open_regular(self.path / name) as file:
+                document = parse(file.read())
+        except (OSError, ValueError, RecursionError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise CheckpointError(f"{where} cannot be read: {why}", "choose another run") from None
         if not isinstance(document, dict):
-            raise CheckpointError(f"{self.path / name} is damaged", "choose another run")
+            raise CheckpointError(f"{where} is damaged", "choose another run")
         return document
 
     # metrics.jsonl ---------------------------------------------------------------------------------------------------
@@ -137,15 +142,15 @@ class RunDir:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole rows of metrics.jsonl (a line torn by a crash is left out)."""
+        """All whole rows of metrics.jsonl (a line torn by a crash is left out, or of another program)."""
         rows = []
         path = self.path / "metrics.jsonl"
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
             try:
                 rows.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-        return [row for row in rows if isinstance(row, dict)]
+        return [row for row in rows if isinstance(row, dict) and _is_metrics(row)]
 
     def truncate_metrics(self, step: int) -> None:
         """Drop rows after `step`, which a resumed run will write again."""
@@ -286,34 +291,31 @@ class RunDir:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read and verify one checkpoint directory; raises `CheckpointError` when anything is off."""
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        manifest = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))
+        with open_regular(path / "MANIFEST.json") as file:
+            manifest = json.load(file)
         if manifest["schema_version"] != SCHEMA_VERSION:
             raise OtherFormatError(
-                f"{path.name} has format {manifest['schema_version']}, this version reads {SCHEMA_VERSION}",
-                f"use the version that wrote it ({manifest.get('version')})",
+                f"{path.name} has format {brief(manifest['schema_version'])}, this version reads {SCHEMA_VERSION}",
+                f"use the version that wrote it ({brief(manifest.get('version'))})",
             )
-        contents = {name: (path / name).read_bytes() for name in ("weights.safetensors", "state.pt")}
-        for name, content in contents.items():  # what was checked is what is read
-            if hashlib.sha256(content).hexdigest() != manifest["files"][name]:
+        contents = {}
+        for name in ("weights.safetensors", "state.pt"):
+            with open_regular(path / name) as file:
+                contents[name] = file.read()
+            if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]:
                 raise CheckpointError(f"checkpoint {path.name} is damaged ({name} does not match its hash)")
-        weights = load(contents["weights.safetensors"])
+        weights = load(contents["weights.safetensors"])  # what was checked is what is read
         state = torch.load(io.BytesIO(contents["state.pt"]), map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise CheckpointError(f"checkpoint {path.name} is damaged (its state is no table)")
         return Checkpoint(path, int(manifest["step"]), weights, state, manifest["files"]["weights.safetensors"])
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        EOFError,
-        UnpicklingError,
-        SafetensorError,
-    ) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+    except CheckpointError:
+        raise
+    except Exception as error:  # a file that was made to be damaged comes out of its reader in every form
+        reason = printable((str(error).splitlines() or [type(error).__name__])[0])
         raise CheckpointError(f"checkpoint {path.name} is damaged ({reason})") from None
 
 
@@ -334,12 +336,15 @@ def list_runs(out: Path) -> list[RunDir]:
 def find_run(run: str | None, out: Path) -> RunDir:
     """The run that was named (path, name in `out`, or number), or the newest one with a checkpoint."""
     if run is not None:
-        matches = [Path(run), out / run, *(p for n, p in _numbered(out) if run.isdigit() and n == int(run))]
-        for path in matches:
-            if (path / "config.yaml").is_file():
-                return RunDir(path)
-        known = ", ".join(r.name for r in list_runs(out)[:5]) or "none"
-        raise UsageError(f"there is no run {run}", f"runs in {out}/: {known} (data is named with --data)")
+        number = int(run) if re.fullmatch("[0-9]{1,18}", run) else -1
+        for path in [Path(run), out / run, *(p for n, p in _numbered(out) if n == number)]:
+            with contextlib.suppress(OSError):  # a name that no file system takes
+                if (path / "config.yaml").is_file():
+                    return RunDir(path)
+        known = printable(", ".join(r.name for r in list_runs(out)[:5])) or "none"
+        raise UsageError(
+            f"there is no run {printable(run[:300])}", f"runs in {out}/: {known} (data is named with --data)"
+        )
     for candidate in list_runs(out):
         if candidate.checkpoint_dirs():
             return candidate
@@ -351,6 +356,12 @@ def _numbered(out: Path) -> list[tuple[int, Path]]:
         return []
     matches = ((RUN_NAME.fullmatch(p.name), p) for p in out.iterdir())
     return [(int(m[1]), p) for m, p in matches if m and p.is_dir()]
+
+
+def _is_metrics(row: dict[str, Any]) -> bool:
+    """Whether the step is a number and no number is beyond what floating point holds."""
+    numbers = [value for value in row.values() if isinstance(value, int)]
+    return isinstance(row.get("step", 0), int | float) and all(abs(number) < LARGEST for number in numbers)
 
 
 def _fsync(path: Path) -> None:

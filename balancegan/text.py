@@ -1,6 +1,12 @@
-"""Numbers and times as people read them, on the terminal and on pages."""
+"""Numbers, times and names as people read them, on the terminal and on pages."""
 
 from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """A file name fit for one line of a message: control characters and undecodable bytes become escapes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def human_time(seconds: float) -> str:

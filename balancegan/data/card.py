@@ -29,16 +29,17 @@ REMOVAL = """\
 import csv
 from pathlib import Path
 
-root = Path(".")  # the folder of this README.md
+root = Path(".").resolve()  # the folder of this README.md
 for table in [*root.glob("metadata.csv"), *root.glob("*/metadata.csv")]:
     with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
     for row in rows:
-        if row["synthetic"] == "true":
-            (table.parent / row["file_name"]).unlink(missing_ok=True)
+        path = table.parent / row["file_name"]
+        if row["synthetic"] == "true" and root in path.resolve().parents:  # nothing outside the folder
+            path.unlink(missing_ok=True)
     with table.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, reader.fieldnames, lineterminator="\\n")
+        writer = csv.DictWriter(file, reader.fieldnames)
         writer.writeheader()
         writer.writerows(row for row in rows if row["synthetic"] != "true")
 (root / ".balancegan.json").unlink(missing_ok=True)  # the folder is no longer what augment made

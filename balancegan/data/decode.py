@@ -8,16 +8,19 @@ Sizes change with Pillow's Lanczos filter, which averages over all source pixels
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from balancegan.data.deep import as_tagged, join_halves, lower_half, scientific_tiff
+from balancegan.data.deep import as_tagged, join_halves, lower_half, row_blocks, scientific_tiff, tile_pixels
+from balancegan.data.regular import open_regular
 from balancegan.errors import UsageError
+from balancegan.text import printable
 
 Fit = Literal["stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
@@ -26,9 +29,24 @@ MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 _AVIF = importlib.util.find_spec("PIL.AvifImagePlugin") is not None  # Pillow 11.3 and newer
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", *(("AVIF",) if _AVIF else ()))
 _METADATA = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What EXIF orientations ask for. Pillow's own function also writes the EXIF data anew, and damaged ones stop it."""
 _GREY = frozenset({"1", "L"})
 _DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+
+
+for _name in ("PIL", "tifffile"):  # what they log of damaged files becomes a reason, not lines between our own
+    if logging.getLogger(_name).level == logging.NOTSET:
+        logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class ImageError(Exception):
@@ -98,9 +116,11 @@ def decode_image(
     Raises ImageError, and nothing else, for whatever is wrong with the file.
     """
     try:
-        with Image.open(path, formats=FORMATS) as im:
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as im:
             if im.width * im.height > max_pixels:
                 raise ImageError(_bomb(im.width, im.height, max_pixels))
+            if tile_pixels(im) > max_pixels:
+                raise ImageError(f"decompression bomb: tiles of more than {max_pixels:,} pixels")
             return _load(path, im, background, at_least)
     except ImageError:
         raise
@@ -125,11 +145,19 @@ def _last_resort(path: str | os.PathLike[str], max_pixels: int, refused: Excepti
     return Picture(_some_finite(pixels), (pixels.shape[1], pixels.shape[0]), str(pixels.dtype))
 
 
-def read_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], str]:
-    """(width, height) and Pillow's mode from the header alone; ImageError when there is none."""
+class Header(NamedTuple):
+    """What a file says about itself; `format` in Pillow's spelling."""
+
+    size: tuple[int, int]
+    mode: str
+    format: str
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Native (width, height), Pillow's mode and the format from the header alone; ImageError when there is none."""
     try:
-        with Image.open(path, formats=FORMATS) as im:
-            return im.size, im.mode
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as im:
+            return Header(im.size, im.mode, im.format or "unknown")
     except Image.DecompressionBombError as e:
         raise ImageError(f"decompression bomb: more than {MAX_PIXELS:,} pixels") from e
     except Exception as e:
@@ -145,13 +173,13 @@ def _load(path: str | os.PathLike[str], im: Image.Image, background: tuple[int, 
     low = lower_half(path, im)
     im.load()
     turn = _orientation(im)
-    upright = ImageOps.exif_transpose(im) if turn > 1 else im
+    upright = im.transpose(_TURNS[turn]) if turn > 1 else im
     if not reduced:
         width, height = upright.size
     elif turn >= 5:
         width, height = height, width
     if low is not None:
-        low = ImageOps.exif_transpose(low) if turn > 1 else low
+        low = low.transpose(_TURNS[turn]) if turn > 1 else low
         return Picture(join_halves(upright, low, background), (width, height), f"{mode};16")
     return Picture(_pixels(upright, background), (width, height), mode)
 
@@ -216,13 +244,18 @@ def _plain_reason(e: Exception) -> str:
         word in lowered for word in ("truncated", "premature", "end of file", "only got")
     ):
         return "truncated: the file ends before the picture does"
-    return f"damaged: {text[:200]}"  # "broken data stream" and the like
+    return f"damaged: {printable(text)[:200]}"  # "broken data stream" and the like
 
 
 def finite_range(pixels: NDArray[Any]) -> Window:
     """Smallest and largest finite value of a deep image."""
-    values = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
-    return Window(float(values.min()), float(values.max()))
+    lows, highs = [], []
+    for block in row_blocks(pixels):
+        values = block[np.isfinite(block)] if block.dtype.kind == "f" else block
+        if values.size:
+            lows.append(float(values.min()))
+            highs.append(float(values.max()))
+    return Window(min(lows), max(highs))
 
 
 def to_uint8(pixels: NDArray[Any], window: Window | None) -> NDArray[np.uint8]:
@@ -231,11 +264,15 @@ def to_uint8(pixels: NDArray[Any], window: Window | None) -> NDArray[np.uint8]:
         return pixels
     if window is None:
         raise ValueError("a deep image needs a window")
-    span = window.high - window.low
-    # double precision: float32 cannot tell neighbouring 32-bit integers apart
-    share = (pixels.astype(np.float64) - window.low) / (span if span > 0 else np.inf)
-    share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)
-    return np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
+    low, high = window.low / 2, window.high / 2  # halves, exact in binary: the span of doubles may be no double
+    span = high - low
+    out = np.empty(pixels.shape, np.uint8)
+    for block, into in zip(row_blocks(pixels), row_blocks(out), strict=True):
+        # double precision: float32 cannot tell neighbouring 32-bit integers apart
+        share = (block.astype(np.float64) / 2 - low) / (span if span > 0 else np.inf)
+        share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)
+        into[:] = np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return out
 
 
 def resize(pixels: NDArray[np.uint8], settings: DecodeSettings) -> NDArray[np.uint8]:

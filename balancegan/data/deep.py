@@ -6,16 +6,21 @@ floats and other scientific TIFFs, which tifffile (a dependency of scikit-image)
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+from balancegan.data.regular import open_regular
+
+_BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 322, 323, 339
+_BLOCK = 1 << 20
+_MOST_BYTES = 8
+"""Per pixel of an image at the limit of pixels: larger values count for more."""
 _OTHER_END = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
@@ -29,7 +34,7 @@ def lower_half(path: str | os.PathLike[str], im: Image.Image) -> Image.Image | N
     if raw[:-1] not in ("RGB;16", "RGBA;16"):
         return None
     other = raw[:-1] + _OTHER_END[raw[-1]]
-    with Image.open(path, formats=[im.format or ""]) as low:
+    with open_regular(path) as file, Image.open(file, formats=[im.format or ""]) as low:
         low.tile = [t._replace(args=other if isinstance(t.args, str) else (other, *t.args[1:])) for t in tiles]
         low.load()
         return low
@@ -42,12 +47,31 @@ def _raw_mode(args: object) -> str:
 
 def join_halves(high: Image.Image, low: Image.Image, background: tuple[int, int, int]) -> NDArray[np.uint16]:
     """(H, W, 3) uint16 from two 8-bit halves, transparency over the background."""
-    values = (np.asarray(high).astype(np.uint16) << 8) | np.asarray(low)
-    if values.shape[2] == 3:
-        return values
-    alpha = values[..., 3:] / 65535.0
+    out = np.empty((high.height, high.width, 3), np.uint16)
     under = np.array(background, dtype=np.float64) * 257.0
-    return np.rint(values[..., :3] * alpha + under * (1.0 - alpha)).astype(np.uint16)
+    top = 0
+    for into in row_blocks(out):
+        box = (0, top, high.width, top := top + len(into))
+        values = (np.asarray(high.crop(box)).astype(np.uint16) << 8) | np.asarray(low.crop(box))
+        if values.shape[2] == 4:
+            alpha = values[..., 3:] / 65535.0
+            values = np.rint(values[..., :3] * alpha + under * (1.0 - alpha)).astype(np.uint16)
+        into[:] = values
+    return out
+
+
+def row_blocks(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Views on some rows each: what is worked out in double precision must not take many times the image's memory."""
+    rows = max(1, _BLOCK // max(1, pixels[:1].size))
+    return (pixels[i : i + rows] for i in range(0, len(pixels), rows))
+
+
+def tile_pixels(im: Image.Image) -> int:
+    """Pixels of one tile of a TIFF, which is decoded whole however small the image is; 0 without tiles."""
+    if not isinstance(im, TiffImagePlugin.TiffImageFile):
+        return 0
+    sides = [im.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
+    return int(sides[0]) * int(sides[1]) if all(isinstance(side, int) for side in sides) else 0
 
 
 def as_tagged(pixels: NDArray[Any], im: Image.Image) -> NDArray[Any]:
@@ -63,18 +87,22 @@ def as_tagged(pixels: NDArray[Any], im: Image.Image) -> NDArray[Any]:
 
 def scientific_tiff(path: str | os.PathLike[str], max_pixels: int) -> NDArray[Any] | None:
     """First page of a TIFF that Pillow refuses: (H, W) or (H, W, 3) of any real type; None when it is no such file."""
-    with open(path, "rb") as f:  # noqa: PTH123 - path may be a string
-        if f.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    with open_regular(path) as file:
+        if file.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return None
+        file.seek(0)
+        return _first_page(file, max_pixels)
+
+
+def _first_page(file: BinaryIO, max_pixels: int) -> NDArray[Any] | None:
     import tifffile
 
-    log = logging.getLogger("tifffile")
-    if log.level == logging.NOTSET:  # it reports damaged tags on stderr; the file becomes a bad file with a reason
-        log.setLevel(logging.CRITICAL)
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages[0]
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
         shape = page.shape
-        if page.imagewidth * page.imagelength > max_pixels:  # type: ignore[union-attr]
+        tile = page.tilewidth * page.tilelength * page.tiledepth if page.is_tiled else 0
+        too_many = max(page.imagewidth * page.imagelength, tile) > max_pixels
+        if too_many or page.nbytes > _MOST_BYTES * max_pixels:
             raise Image.DecompressionBombError
         if len(shape) == 3 and shape[0] in (3, 4) and shape[2] not in (3, 4):  # planar
             pixels = np.moveaxis(page.asarray(), 0, 2)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from balancegan.data.decode import finite_range, is_grey, to_uint8
+from balancegan.data.deep import row_blocks
 
 MAX_BITS = 7
 """Near duplicates differ in at most this many of 128 gradient signs, so at least one of 8 bands of 16 is equal."""
@@ -24,12 +25,14 @@ _BITS_SET = np.array([bin(i).count("1") for i in range(256)], dtype=np.uint8)
 
 def pixel_digest(pixels: NDArray[Any]) -> bytes:
     """Hash of the picture itself: an RGB file without colour equals its grey twin, 16 bits stored as 32 their like."""
-    if pixels.dtype != np.uint8:
-        pixels = pixels.astype(np.float64)
-    elif pixels.ndim == 3 and is_grey(pixels):
+    deep = pixels.dtype != np.uint8
+    if not deep and pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[..., 0]
-    head = f"{pixels.shape}{pixels.dtype.kind}".encode()
-    return hashlib.blake2b(pixels.tobytes(), digest_size=16, key=head).digest()
+    head = f"{pixels.shape}{'f' if deep else 'u'}".encode()
+    digest = hashlib.blake2b(digest_size=16, key=head)
+    for block in row_blocks(pixels):
+        digest.update((block.astype(np.float64) if deep else block).tobytes())
+    return digest.digest()
 
 
 def thumbnail(pixels: NDArray[Any]) -> bytes:

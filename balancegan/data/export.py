@@ -7,15 +7,15 @@ command completes.
 from __future__ import annotations
 
 import contextlib
-import csv
+import errno
 import hashlib
 import io
 import json
 import os
 import re
-import shutil
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from PIL import Image
 
+from balancegan.data import metadata
 from balancegan.data.decode import DecodeSettings, decode_image
 from balancegan.data.decode import to_uint8 as scale_to_uint8
+from balancegan.data.metadata import COLUMNS
+from balancegan.data.regular import copy_regular, open_regular
 from balancegan.data.scan import ImageFile, ImageFolder, printable
 from balancegan.data.training_set import TrainingSet
-from balancegan.errors import UsageError
+from balancegan.errors import DatasetError, UsageError
 from balancegan.files import disk_errors, refuse_source, require_space, write_atomic, write_json
 from balancegan.grid import png_bytes, to_pil
 
@@ -48,7 +51,11 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 6},
 }
 NONE = "-"  # readers guess a column's type per file: an empty text column would become numbers in a split without fakes
-METADATA = ("file_name", "label", "synthetic", "run", "seed", "checkpoint_sha256", "source_path")
+METADATA = COLUMNS
+RESERVED = frozenset({metadata.NAME, MARKER, "readme.md", "report.html", "report.json"})
+"""Files of a balanced folder beside its class folders, in lower case."""
+MOST_BYTES = 255
+"""Of a file's name, on nearly all file systems."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +83,21 @@ def check_destination(out: Path, source: ImageFolder, key: str) -> bool:
     or a folder around it.
     """
     refuse_source(out, source.folders(), around=True)
+    _refuse_reserved(source)
     if is_free(out):
         return False
-    marker = _read_marker(out, key)
+    marker = _require_marker(out, key)
     if (out / LOCK).exists():  # said before hours of work; what decides is the lock that `BalancedFolder` takes
         _unlock(_lock(out))
-    return bool(marker.get("finished")) and _all_there(out)
+    return marker.get("finished") is True and isinstance(marker.get("result"), dict) and _all_there(out)
 
 
-def _read_marker(out: Path, key: str) -> dict[str, Any]:
+def _require_marker(out: Path, key: str) -> dict[str, Any]:
     """What the marker says; raises `UsageError` where the folder is not this command's."""
-    try:
-        marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UsageError(f"{out} is not empty", "choose a new folder with --out") from None
-    if not isinstance(marker, dict) or marker.get("key") != key:
+    marker = _marker(out)
+    if marker is None:
+        raise UsageError(f"{out} is not empty", "choose a new folder with --out")
+    if marker.get("key") != key:
         raise UsageError(f"{out} holds the result of another command", "choose a new folder, e.g. --out balanced2")
     return marker
 
@@ -114,6 +121,25 @@ def _unlock(lock: FileLock) -> None:
     lock.release()
 
 
+def _refuse_reserved(source: ImageFolder) -> None:
+    """Refuse class folders that lie, in the output, where a file must."""
+    for name in source.classes:
+        if name.lower() in RESERVED and (not source.split_dirs or name.lower() == metadata.NAME):
+            raise DatasetError(
+                f"a class folder is called '{printable(name)}', as is a file of every balanced folder", "rename it"
+            )
+
+
+def _marker(out: Path) -> dict[str, Any] | None:
+    """What the folder says of itself; None when it says nothing that can be read."""
+    try:
+        with open_regular(out / MARKER) as file:
+            found = json.load(file)
+    except (OSError, ValueError, RecursionError):  # so deeply nested that no program of ours wrote it
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def is_free(out: Path) -> bool:
     """Whether `out` is a new or empty folder; raises `UsageError` for a file."""
     if os.path.lexists(out) and not out.is_dir():
@@ -125,12 +151,18 @@ def is_free(out: Path) -> bool:
 def _all_there(out: Path) -> bool:
     """Whether every image that the folder's metadata names still exists."""
     tables = [*out.glob("metadata.csv"), *out.glob("*/metadata.csv")]
-    for table in tables:
-        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            names = [row.get("file_name") for row in csv.DictReader(file)]
-        if not all(name and (table.parent / name).exists() for name in names):
-            return False
-    return bool(tables)
+    try:
+        names = [(table.parent, row.get("file_name", "")) for table in tables for row in metadata.read_table(table)]
+    except DatasetError:
+        return False
+    return bool(tables) and all(metadata.stays_inside(name) and _is_there(place / name) for place, name in names)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def plan_key(plan: dict[str, Any]) -> str:
@@ -157,7 +189,7 @@ def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
     if real == "none":
         return [], []
     store, folder, planned = data.store, data.folder, []
-    used: set[str] = set()
+    used = {_folded(above) for file in store.files for above in _above(file.rel)}
     gifs, deep = 0, 0
     modes = Counter(_is_deep(mode) for mode in store.native_modes)
     for row, file in enumerate(store.files):
@@ -197,12 +229,35 @@ def _target_name(file: ImageFile, suffix: str, used: set[str]) -> str:
         name = file.rel
     else:
         name = (stem if dot and "/" not in extension and len(extension) <= 5 else file.rel) + suffix
-    base, tail, k = name.removesuffix(suffix), name[len(name.removesuffix(suffix)) :], 1
-    while name.casefold() in used:
+    folder, _, name = name.rpartition("/")
+    base, tail, k, mark = name.removesuffix(suffix), name[len(name.removesuffix(suffix)) :], 1, ""
+    tail = tail or suffix
+    while _folded(name := f"{folder}/{_cut(base, MOST_BYTES - len(mark + tail))}{mark}{tail}") in used:
         k += 1
-        name = f"{base}-{k}{tail or suffix}"
-    used.add(name.casefold())
+        mark = f"-{k}"
+    used.add(_folded(name))
     return name
+
+
+def _folded(name: str) -> str:
+    """Equal for names that are one on some file system: case does not count there, nor how accents are composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def _above(rel: str) -> Iterator[str]:
+    """The folders on the way to a file."""
+    parts = rel.split("/")
+    return ("/".join(parts[:k]) for k in range(1, len(parts)))
+
+
+def _cut(name: str, room: int) -> str:
+    """A name of at most `room` bytes that ends with a whole character."""
+    raw = os.fsencode(name)
+    if len(raw) <= room:
+        return name
+    while raw[room] & 0xC0 == 0x80 and room > 0:
+        room -= 1
+    return os.fsdecode(raw[:room])
 
 
 class BalancedFolder:
@@ -214,7 +269,8 @@ class BalancedFolder:
     def __init__(self, out: Path, data: TrainingSet, key: str, *, real: str, format: str, out_size: str) -> None:
         self.out, self.data, self.real, self.format, self.out_size = out, data, real, format, out_size
         self.key = key
-        self._taken: set[str] = set()  # names of real files, folded, which synthetic ones must avoid
+        self._taken: set[str] = set()  # real files and their folders, folded, which synthetic ones must avoid
+        self._made: set[Path] = set()  # folders that are there and lie in `out`
         self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
         self.forms = [class_form(data, label) for label in range(len(data.class_names))]
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -225,7 +281,7 @@ class BalancedFolder:
             self.out.mkdir(parents=True, exist_ok=True)
         self._held = _lock(self.out)
         try:
-            before = {} if is_free(self.out) else _read_marker(self.out, self.key)
+            before = {} if is_free(self.out) else _require_marker(self.out, self.key)
             marker = {"key": self.key, "finished": False}
             if "result" in before:  # whether its README.md was edited since must be known to who goes on after a kill
                 marker["result"] = before["result"]
@@ -245,15 +301,24 @@ class BalancedFolder:
     def add_real(self, file: RealFile) -> None:
         """Copy, link or convert one real image, unless an earlier call did; all before the first synthetic one."""
         target = self.out / file.target
-        self._taken.add(file.target.casefold())
+        self._taken |= {_folded(name) for name in (file.target, *_above(file.target))}
         with disk_errors(f"write {printable(file.target)}"):
             if target.is_symlink() and not target.exists():
                 target.unlink()  # the data moved since an earlier call linked it
             if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
+                self._make_folder(target.parent)
                 self._place(file, target)
         row = {"label": file.label, "synthetic": "false", "run": NONE, "checkpoint_sha256": NONE}
         self._record(file.target, {**row, "source_path": str(file.source)})
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder of the output; a link in its place, left there by whoever began it, must not lead out."""
+        if folder in self._made:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.resolve().is_relative_to(self.out.resolve()):
+            raise OSError(errno.ELOOP, "a link leads out of the folder", str(folder))
+        self._made.add(folder)
 
     def _place(self, file: RealFile, target: Path) -> None:
         if file.convert:
@@ -264,8 +329,10 @@ class BalancedFolder:
         elif self.real == "hardlink" and file.source.stat().st_dev == self.out.stat().st_dev:
             os.link(file.source.resolve(), target)
         else:
-            temporary = target.with_name(f".tmp-{os.getpid()}-{hashlib.sha1(target.name.encode()).hexdigest()[:12]}")
-            shutil.copyfile(file.source, temporary)
+            temporary = target.with_name(
+                f".tmp-{os.getpid()}-{hashlib.sha1(os.fsencode(target.name)).hexdigest()[:12]}"
+            )
+            copy_regular(file.source, temporary)
             temporary.replace(target)
 
     def synthetic_name(self, label: int, run: str, seed: int) -> str:
@@ -273,7 +340,7 @@ class BalancedFolder:
         folder, name = self.data.folder, self.data.class_names[label]
         stem, suffix = f"{folder.class_dir('train', name)}/syn_{run}_{seed}", SUFFIXES[self._format(label)]
         k, unique = 1, stem
-        while (unique + suffix).casefold() in self._taken:  # the data came from a balanced folder
+        while _folded(unique + suffix) in self._taken:  # the data came from a balanced folder
             k += 1
             unique = f"{stem}-{k}"
         return unique + suffix
@@ -282,9 +349,10 @@ class BalancedFolder:
         """Encode and write one synthetic image (uint8 (C, S, S)) in the background, unless an earlier call did."""
         name = self.synthetic_name(label, number, seed)
         path = self.out / name
-        if not path.exists():
-            with disk_errors(f"write {printable(name)}"):
-                path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(f"write {printable(name)}"):
+            there = path.exists()
+            self._make_folder(path.parent)
+        if not there:
             self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
             if len(self._pending) >= 512:
                 self.flush()
@@ -324,14 +392,9 @@ class BalancedFolder:
         """One metadata.csv per split folder, or one at the root."""
         self.flush()
         for folder, rows in self.metadata.items():
-            buffer = io.StringIO()
-            writer = csv.DictWriter(buffer, METADATA, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
             with disk_errors("write metadata.csv"):
-                data = buffer.getvalue().encode("utf-8", "surrogateescape")
-                (self.out / folder).mkdir(exist_ok=True)
-                write_atomic(self.out / folder / "metadata.csv", data)
+                self._make_folder(self.out / folder)
+                write_atomic(self.out / folder / metadata.NAME, metadata.table_bytes(rows))
 
     def finish(self, result: dict[str, Any]) -> None:
         """Mark the folder as whole, keep what the command reported, clear what a killed process left half-written."""
@@ -346,11 +409,9 @@ class BalancedFolder:
 
 
 def finished_result(out: Path) -> dict[str, Any]:
-    """What the command that completed the folder reported; also after a later call that was killed. Else empty."""
-    try:
-        return json.loads((out / MARKER).read_text(encoding="utf-8")).get("result", {})
-    except FileNotFoundError:
-        return {}
+    """What the command that completed the folder reported; nothing when that cannot be read."""
+    result = (_marker(out) or {}).get("result")
+    return result if isinstance(result, dict) else {}
 
 
 def convert_to_png(path: Path, settings: DecodeSettings, data: TrainingSet) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from balancegan.data.inspect import imbalance_rate
+from balancegan.data.regular import copy_regular
 from balancegan.data.scan import ImageFile, ImageFolder, plural, printable, scan
 from balancegan.errors import DiskError, UsageError
 from balancegan.files import require_space
@@ -208,7 +209,8 @@ def _copy_all(folder: ImageFolder, files: list[ImageFile], target: Path, progres
         for done, f in enumerate(files, 1):
             to = temporary / f.rel
             to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(folder.path(f), to)
+            copy_regular(folder.path(f), to)
+            shutil.copystat(folder.path(f), to)
             if done % 256 == 0 or done == len(files):
                 progress("copy", done, len(files))
         with contextlib.suppress(FileNotFoundError):

@@ -252,7 +252,8 @@ def _look_at(root: str, duplicates: str, rels: Sequence[str]) -> list[_Look]:
 def _look(path: str, duplicates: str) -> _Look:
     try:
         if duplicates == "off":
-            return _Look("", *read_header(path))
+            size, mode, _ = read_header(path)
+            return _Look("", size, mode)
         picture = decode_image(path)
     except ImageError as e:
         return _Look(e.reason)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from balancegan.data.sniff import IMAGE_SUFFIXES
 from balancegan.errors import DatasetError, UsageError
+from balancegan.text import printable
 
 SPLITS = ("train", "val", "test")
 ALIASES = {
@@ -55,6 +56,10 @@ class _Listing:
     skipped: tuple[str, ...]
 
 
+def _shown(path: Path) -> str:
+    return printable(str(path))
+
+
 def is_hidden(name: str) -> bool:
     """Dot files, and the folder that macOS archives add beside the data."""
     return name.startswith(".") or name == "__MACOSX"
@@ -75,19 +80,21 @@ def _list_root(root: Path) -> _Listing:
         with contextlib.suppress(OSError):
             beside = [p.name for p in root.parent.iterdir() if p.is_dir()]
         near = difflib.get_close_matches(root.name, beside, n=1)
-        raise UsageError(f"no such folder: {root}", f"did you mean {near[0]}?" if near else "check the path")
+        raise UsageError(
+            f"no such folder: {_shown(root)}", f"did you mean {printable(near[0])}?" if near else "check the path"
+        )
     if not root.is_dir():
         archive = root.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".xz", ".7z", ".rar"}
         what = "unpack the archive first and give the folder" if archive else LAYOUT_HINT
-        raise DatasetError(f"not a folder: {root}", what)
+        raise DatasetError(f"not a folder: {_shown(root)}", what)
     top = _list(root, _ancestry(root))
     if not top.dirs and top.images:
         raise DatasetError(
-            f"{root} holds {top.images:,} images but no class folders",
+            f"{_shown(root)} holds {top.images:,} images but no class folders",
             f"put the images of each class in a folder of its own; {LAYOUT_HINT}",
         )
     if not top.dirs:
-        raise DatasetError(f"no images in {root}", LAYOUT_HINT)
+        raise DatasetError(f"no images in {_shown(root)}", LAYOUT_HINT)
     return top
 
 
@@ -97,7 +104,7 @@ def _list(folder: Path, above: frozenset[tuple[int, int]]) -> _Listing:
         with os.scandir(folder) as it:
             entries = sorted(it, key=lambda e: (e.is_symlink(), e.name))
     except OSError as e:
-        raise DatasetError(f"cannot open the folder {folder}: {e.strerror}", "check its permissions") from e
+        raise DatasetError(f"cannot open the folder {_shown(folder)}: {e.strerror}", "check its permissions") from e
     seen = set(above)
     dirs, skipped, images, files, hidden = [], [], 0, 0, 0
     for entry in entries:
@@ -109,8 +116,9 @@ def _list(folder: Path, above: frozenset[tuple[int, int]]) -> _Listing:
         elif (identity := _identity(entry.path)) in seen and entry.is_symlink():
             skipped.append(entry.name)
         else:
-            seen.add(identity)
             dirs.append(entry.name)
+            if identity is not None:
+                seen.add(identity)
     return _Listing(tuple(sorted(dirs)), images, files, hidden, tuple(skipped))
 
 
@@ -121,14 +129,19 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _identity(path: str | Path) -> tuple[int, int]:
-    info = os.stat(path)  # noqa: PTH116 - follows links, and takes the string as it is
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """Device and inode of what a path leads to; None when it is gone since the folder was listed."""
+    try:
+        info = os.stat(path)  # noqa: PTH116 - follows links, and takes the string as it is
+    except OSError:
+        return None
     return (info.st_dev, info.st_ino)
 
 
 def _ancestry(folder: Path) -> frozenset[tuple[int, int]]:
-    real = folder.resolve()
-    return frozenset(_identity(p) for p in (real, *real.parents))
+    """The folder and those around it, where they really lie."""
+    real = Path(os.path.realpath(folder))
+    return frozenset(found for p in (real, *real.parents) if (found := _identity(p)) is not None)
 
 
 def _split_dirs(root: Path, top: _Listing) -> dict[str, list[str]] | None:
@@ -171,28 +184,32 @@ def _has_images(folder: Path, budget: int = 2000) -> bool:
 def _flat(root: Path, top: _Listing) -> Layout:
     notes = _loose(top, "beside the class folders") + _links(top)
     names = [n for n in top.dirs if n.lower() in ALIASES]
-    notes += [f"folder '{n}' is taken as a class, because not all folders beside it are splits" for n in names]
+    notes += [
+        f"folder '{printable(n)}' is taken as a class, because not all folders beside it are splits" for n in names
+    ]
     return Layout(root, {}, {"train": top.dirs}, tuple(notes), top.hidden)
 
 
 def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layout:
     for split, names in named.items():
         if len(names) > 1:
-            both = " and ".join(f"'{n}'" for n in names)
-            raise DatasetError(f"{root} has two folders for the {split} split: {both}", "merge them or rename one")
+            both = " and ".join(f"'{printable(n)}'" for n in names)
+            raise DatasetError(
+                f"{_shown(root)} has two folders for the {split} split: {both}", "merge them or rename one"
+            )
     if "train" not in named:
         have = " and ".join(names[0] for names in named.values())
-        raise DatasetError(f"{root} has a {have} folder but no train folder", LAYOUT_HINT)
+        raise DatasetError(f"{_shown(root)} has a {have} folder but no train folder", LAYOUT_HINT)
     notes = _loose(top, "beside the split folders") + _links(top)
     others = [n for n in top.dirs if n.lower() not in ALIASES]
-    notes += [f"folder '{n}' is neither train, val nor test: skipped" for n in others]
+    notes += [f"folder '{printable(n)}' is neither train, val nor test: skipped" for n in others]
     split_dirs = {s: named[s][0] for s in SPLITS if s in named}
     above = _ancestry(root)
     class_dirs, hidden = {}, top.hidden
     for split, name in split_dirs.items():
-        listing = _list(root / name, above | {_identity(root / name)})
+        listing = _list(root / name, above | _ancestry(root / name))
         if not listing.dirs and listing.images and split == "train":
-            raise DatasetError(f"{root / name} holds images but no class folders", LAYOUT_HINT)
+            raise DatasetError(f"{_shown(root / name)} holds images but no class folders", LAYOUT_HINT)
         notes += _loose(listing, f"in {name}, outside the class folders") + _links(listing, f"{name}/")
         class_dirs[split] = listing.dirs
         hidden += listing.hidden
@@ -206,4 +223,6 @@ def _loose(listing: _Listing, where: str) -> list[str]:
 
 
 def _links(listing: _Listing, prefix: str = "") -> list[str]:
-    return [f"link '{prefix}{name}' leads to a folder that is read anyway: skipped" for name in listing.skipped]
+    return [
+        f"link '{printable(prefix + name)}' leads to a folder that is read anyway: skipped" for name in listing.skipped
+    ]

@@ -27,7 +27,7 @@ def render_html(inspection: Inspection, folder: ImageFolder) -> str:
     """A page without any outside reference; thumbnails are `data:` URIs. Decodes up to 8 images per class."""
     from jinja2 import Environment, PackageLoader
 
-    env = Environment(loader=PackageLoader("balancegan.data", ""), autoescape=True, trim_blocks=True)
+    env = Environment(loader=PackageLoader("balancegan.data", ""), autoescape=True, trim_blocks=True, finalize=_clean)
     env.filters["printable"] = printable
     env.filters["code"] = _code
     env.filters["thousands"] = lambda n: f"{n:,}"
@@ -42,8 +42,15 @@ def render_html(inspection: Inspection, folder: ImageFolder) -> str:
     )
 
 
+def _clean(value: Any) -> Any:
+    """Text from the data without control characters and undecodable bytes; ready-made markup and URIs as they are."""
+    plain = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith("data:")
+    return printable(value) if plain else value
+
+
 def _code(text: str) -> Markup:
     """Escape the text, and set what stands in backticks as code."""
+    text = printable(text)
     parts = [escape(part) for part in text.split("`")]
     if len(parts) % 2 == 0:  # a file name brought a backtick of its own
         return escape(text)

@@ -7,6 +7,7 @@ not matter, its first bytes do; only regular files are ever opened.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from balancegan.data.sniff import IMAGE_SUFFIXES, Sniffed, sniff_many
 from balancegan.data.walk import Candidate, Walk, walk_class
 from balancegan.errors import DatasetError
 from balancegan.progress import Progress, silent
+from balancegan.text import printable
 
 __all__ = ["SPLITS", "BadFile", "ImageFile", "ImageFolder", "plural", "printable", "scan"]
 
@@ -80,12 +82,6 @@ class ImageFolder:
     def inner(self, f: ImageFile) -> str:
         """The image's path inside its class folder: the same wherever the folder is and however splits are named."""
         return f.rel.removeprefix(self.class_dir(f.split, self.classes[f.label]) + "/")
-
-
-def printable(text: str) -> str:
-    """A file name fit for one line of a message: control characters and undecodable bytes become escapes."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def plural(count: int, one: str, many: str = "") -> str:
@@ -213,7 +209,9 @@ def _hint_one(layout: Layout) -> str:
     names = layout.class_dirs["train"]
     inner = layout.root / layout.class_path("train", names[0])
     if len(names) == 1:
-        below = [p.name for p in sorted(inner.iterdir()) if p.is_dir() and not is_hidden(p.name)]
+        below: list[str] = []
+        with contextlib.suppress(OSError):
+            below = [p.name for p in inner.iterdir() if p.is_dir() and not is_hidden(p.name)]
         if below:
             return f"the class folders seem to be one level deeper: give {printable(str(inner))}"
     return f"balancing needs at least two classes; {LAYOUT_HINT}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from balancegan.data.regular import FLAGS
 from balancegan.progress import Progress, silent
 
 IMAGE_SUFFIXES = frozenset(
@@ -17,7 +18,6 @@ READ_BYTES = 40
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _BATCH = 512
 _THREADS = 8
-_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class Sniffed(NamedTuple):
@@ -69,7 +69,7 @@ def _reason(head: bytes) -> str:
 def sniff_file(path: str) -> Sniffed:
     """Sniff one regular file; the caller has checked that it is one."""
     try:
-        fd = os.open(path, _FLAGS)
+        fd = os.open(path, FLAGS)
     except OSError as e:
         return Sniffed("", f"cannot be opened: {e.strerror}", unreadable=True)
     try:

@@ -297,10 +297,25 @@ def _read(where: Path, folder: ImageFolder) -> Built | None:
         bad = tuple(BadFile(path, reason) for path, reason in meta["bad_files"])
         built = Built(settings, window, rows, sizes, modes, bad, meta["fingerprint"])
         expected = len(rows) * built.row_bytes
-        fits = len(rows) + len(bad) == len(folder.files) > rows.max(initial=-1)
+        fits = _fits(built, folder) and isinstance(built.fingerprint, str)
         return built if fits and (where / "images.u8").stat().st_size == expected else None
     except Exception:  # a damaged cache is rebuilt, whatever is wrong with it
         return None
+
+
+def _fits(built: Built, folder: ImageFolder) -> bool:
+    """Whether every file of the folder is either a row, in order, or bad."""
+    rows = built.rows
+    ascending = rows.dtype.kind == "i" and rows.ndim == 1 and bool((np.diff(rows, prepend=-1) > 0).all())
+    if (
+        not ascending
+        or len(rows) + len(built.bad_files) != len(folder.files)
+        or rows.max(initial=-1) >= len(folder.files)
+    ):
+        return False
+    left = set(range(len(folder.files))) - set(rows.tolist())
+    alike = built.sizes.shape == (len(rows), 2) and built.sizes.dtype.kind == "i" and built.modes.shape == (len(rows),)
+    return alike and {b.path for b in built.bad_files} == {folder.files[i].rel for i in left}
 
 
 def _open(where: Path, folder: ImageFolder, built: Built) -> Store:

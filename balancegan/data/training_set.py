@@ -16,6 +16,7 @@ from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import Store, open_store
 from balancegan.errors import CheckpointError, DatasetError
 from balancegan.progress import Progress, silent
+from balancegan.text import printable
 
 
 @dataclass(frozen=True)
@@ -129,16 +130,24 @@ def reopen_training_set(
         held_out, before = recorded["holdout"]["files"], sum(recorded["train_counts"].values())
     except (KeyError, TypeError, AttributeError):
         raise CheckpointError("the run's dataset.json is damaged", "choose another run") from None
-    if data is None and not source.is_dir():
-        raise DatasetError(f"the run's data is no longer at {source}", "say where it is now: --data DIR")
+    if data is None and not _is_folder(source):
+        where = printable(str(source)[:300])
+        raise DatasetError(f"the run's data is no longer at {where}", "say where it is now: --data DIR")
     found = open_training_set(source, cfg, progress=progress)
     if found.store.fingerprint != fingerprint:
         now = len(found.train_rows)
         raise DatasetError(
-            f"{source} is not the data this run was trained on: the fingerprints differ "
+            f"{printable(str(source))} is not the data this run was trained on: the fingerprints differ "
             f"({before} training images then, {now} now)",
             "give the original folder with --data, or train again on the changed data",
         )
     if [found.store.files[i].rel for i in found.holdout_rows] != held_out:
         raise CheckpointError("the run's held-out images cannot be reproduced", "train again with this version")
     return found
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that no file system takes
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass, field
@@ -51,10 +52,11 @@ def walk_class(walk: Walk, split: str, name: str, rel: str) -> list[Candidate]:
     """All regular files below one class folder.
 
     Each real folder is entered once, own sub-folders before linked ones, so that loops end and a file keeps the
-    path where it really lies.
+    path where it really lies. A link to a folder around the class leads to all other classes, or to the whole disk:
+    it counts as a loop. The order does not depend on the file system.
     """
     found: list[Candidate] = []
-    entered: set[tuple[int, int]] = set()
+    entered = _around(f"{walk.root}/{rel}")
     own: list[_Folder] = [_Folder(rel, False)]
     linked: list[_Folder] = []
     while own or linked:
@@ -70,6 +72,17 @@ def walk_class(walk: Walk, split: str, name: str, rel: str) -> list[Candidate]:
                 found.append(item)
             else:
                 (linked if item.linked else own).append(item)
+    return found
+
+
+def _around(folder: str) -> set[tuple[int, int]]:
+    """The folders that hold this one: as its path says, and where it really lies."""
+    found: set[tuple[int, int]] = set()
+    for path in (Path(folder), Path(os.path.realpath(folder))):
+        for above in path.parents:
+            with contextlib.suppress(OSError):
+                info = os.stat(above)  # noqa: PTH116
+                found.add((info.st_dev, info.st_ino))
     return found
 
 
@@ -90,7 +103,7 @@ def _enter(walk: Walk, folder: _Folder, entered: set[tuple[int, int]]) -> bool:
 def _entries(walk: Walk, rel: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(f"{walk.root}/{rel}") as it:
-            return list(it)
+            return sorted(it, key=lambda entry: entry.name)
     except OSError as e:
         walk.bad.append((rel, f"cannot open this folder: {e.strerror}"))
         return []

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balancegan.data.decode import ImageError, decode_image
+from balancegan.data.decode import ImageError, decode_image, read_header
 from balancegan.text import significant
 
 MAX_FILES = 500
@@ -162,13 +162,10 @@ def _look_at(files: Sequence[Path], seed: int) -> list[_File]:
 
 def _look(path: Path, decode: bool) -> tuple[_File | None, int]:
     """A file and how many of its pixels were decoded; broken files are the business of `inspect`."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:  # the header only: pixels are decoded on first use
-            width, height, form, mode = image.width, image.height, image.format or "unknown", _mode(image.mode)
+        (width, height), mode, form = read_header(path)
         size = path.stat().st_size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, ImageError):
         return None, 0
     numbers, pixels = {"file size": float(size), "bytes per pixel": size / (width * height)}, 0
     if decode:
@@ -177,7 +174,7 @@ def _look(path: Path, decode: bool) -> tuple[_File | None, int]:
         except ImageError:
             return None, 0
         pixels = width * height
-    return _File(f"{width}x{height}", form, mode, numbers), pixels
+    return _File(f"{width}x{height}", form, _mode(mode), numbers), pixels
 
 
 def _mode(mode: str) -> str:

@@ -277,7 +277,7 @@ def test_whatever_is_wrong_it_is_an_image_error(tmp_path, capfd):
 
 def test_header_only(tmp_path, picture):
     path = picture(tmp_path / "x.jpg", size=(20, 10))
-    assert read_header(path) == ((20, 10), "RGB")
+    assert read_header(path) == ((20, 10), "RGB", "JPEG")
 
 
 def test_grey():

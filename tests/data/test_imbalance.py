@@ -166,7 +166,7 @@ def test_nothing_is_left_after_a_failure(even, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         shutil.copyfile(src, dst)
 
-    monkeypatch.setattr(imbalance.shutil, "copy2", full)
+    monkeypatch.setattr(imbalance, "copy_regular", full)
     with pytest.raises(DiskError, match="No space left"):
         make_imbalanced(even, tmp_path / "new" / "out", ir=2)
     assert list((tmp_path / "new").iterdir()) == []
