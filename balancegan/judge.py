@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from balancegan.data.holdout import pixel_digests
 from balancegan.data.training_set import TrainingSet
 from balancegan.device import memory_errors
 from balancegan.errors import UsageError
@@ -107,8 +106,8 @@ def run_material(data: TrainingSet, classes: Sequence[ClassImages]) -> Material:
     """What the classifiers get of a run: the images that the generator saw, those that it did not, and what it made."""
     images, seen, unseen = data.store.images, data.train_rows, data.unseen_rows
     kind = str(data.store.splits[unseen[0]]) if len(data.other_rows) else "holdout"
-    train = set(pixel_digests(images, seen))
-    fresh = np.array([digest not in train for digest in pixel_digests(images, unseen)], bool)
+    train = set(data.store.pixel_digests(seen))
+    fresh = np.array([digest not in train for digest in data.store.pixel_digests(unseen)], bool)
     filtered = any(c.unfiltered is not None for c in classes)
     others = [c.fake if c.unfiltered is None else c.unfiltered for c in classes]
     return Material(

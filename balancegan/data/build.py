@@ -30,6 +30,7 @@ from balancegan.files import require_space
 from balancegan.progress import Progress, silent
 
 SCHEMA = 1
+DIGEST_BYTES = 16
 _SAMPLE = 48
 
 
@@ -42,6 +43,8 @@ class Built:
     rows: NDArray[np.int64]  # (N,)
     sizes: NDArray[np.int32]  # (N, 2) native width, height
     modes: NDArray[np.str_]  # (N,)
+    digests: NDArray[np.uint8]  # (N, 16) hashes of the stored pixels
+    unused: NDArray[np.int64]  # files that decode, of classes without a training image that does
     bad_files: tuple[BadFile, ...]
     fingerprint: str
 
@@ -195,7 +198,7 @@ def _decode_row(job: _Job, index: int, rel: str, into: NDArray[np.uint8]) -> _Ro
         return _Row(index, "", picture.size, picture.mode, True, b"", finite_range(picture.pixels))
     pixels, grey = network_pixels(to_uint8(picture.pixels, job.window), s)
     into[:] = pixels
-    digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
+    digest = hashlib.blake2b(pixels.data, digest_size=DIGEST_BYTES).digest()
     return _Row(index, "", picture.size, picture.mode, grey, digest)
 
 
@@ -211,7 +214,9 @@ def _common_window(folder: ImageFolder, deep: list[_Row]) -> Window | None:
 def _finish(
     out: Path, folder: ImageFolder, settings: DecodeSettings, window: Window | None, table: list[_Row]
 ) -> Built:
-    good = [row for row in table if not row.reason]
+    decoded = [row for row in table if not row.reason]
+    trained = {folder.files[row.row].label for row in decoded if folder.files[row.row].split == "train"}
+    good = [row for row in decoded if folder.files[row.row].label in trained]
     bad = tuple(BadFile(folder.files[row.row].rel, row.reason) for row in table if row.reason)
     built = Built(
         settings=settings,
@@ -219,15 +224,17 @@ def _finish(
         rows=np.array([row.row for row in good], dtype=np.int64),
         sizes=np.array([row.size for row in good], dtype=np.int32).reshape(-1, 2),
         modes=np.array([row.mode for row in good], dtype=np.str_),
+        digests=np.frombuffer(b"".join(row.digest for row in good), np.uint8).reshape(-1, DIGEST_BYTES),
+        unused=np.array([row.row for row in decoded if folder.files[row.row].label not in trained], dtype=np.int64),
         bad_files=bad,
-        fingerprint=_fingerprint(folder, settings, window, good),
+        fingerprint=_fingerprint(folder, settings, window, decoded),
     )
     _close_gaps(out, built)
     return built
 
 
 def _close_gaps(out: Path, built: Built) -> None:
-    """Move rows up over the places of damaged files, in place and block by block."""
+    """Move rows up over the places of files that are no rows, in place and block by block."""
     with out.open("r+b") as f:
         size, target = built.row_bytes, 0
         for first, last in _runs(built.rows.tolist()) if len(built.rows) else []:

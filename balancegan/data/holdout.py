@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -94,8 +93,3 @@ def group_keys(paths: Sequence[str], pattern: str, digests: Sequence[bytes]) -> 
             f"it is searched in paths such as {paths[0]!r}" if paths else "",
         )
     return [root(i) for i in range(len(paths))]
-
-
-def pixel_digests(images: Any, rows: np.ndarray) -> list[bytes]:
-    """A short hash of each stored image's bytes."""
-    return [hashlib.blake2b(np.ascontiguousarray(images[i]).tobytes(), digest_size=16).digest() for i in rows]

@@ -25,7 +25,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from balancegan.data.build import SCHEMA, Built, build
+from balancegan.data.build import DIGEST_BYTES, SCHEMA, Built, build
 from balancegan.data.decode import DecodeSettings, Window
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder, plural, printable
 from balancegan.errors import DatasetError, DiskError
@@ -34,6 +34,7 @@ from balancegan.progress import Progress, silent
 
 STALE_SECONDS = 3600
 """Where locks do not work: a build touches its temporary folder all the time; one left alone this long is dead."""
+_ARRAYS = ("rows", "sizes", "modes", "digests", "unused")  # of `Built`, in rows.npz
 _LOCK, _OLD = ".lock", "-old"
 _RACES = 10  # more processes will not replace one damaged store at the same time
 UNUSED_SECONDS = 60 * 24 * 3600
@@ -57,6 +58,7 @@ class Store:
     settings: DecodeSettings
     window: Window | None
     bad_files: tuple[BadFile, ...]
+    digests: NDArray[np.uint8]  # (N, 16) hashes of the images: equal for equal pixels
     native_sizes: NDArray[np.int32]  # (N, 2) width, height
     native_modes: tuple[str, ...]
     path: Path
@@ -73,6 +75,10 @@ class Store:
         if label is not None:
             wanted &= self.labels == label
         return np.flatnonzero(wanted).astype(np.int64)
+
+    def pixel_digests(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """A short hash of each of these rows' pixels."""
+        return [digest.tobytes() for digest in self.digests[rows]]
 
     def counts(self, split: str = "train") -> dict[str, int]:
         """Decoded images per class name in one split."""
@@ -268,7 +274,8 @@ def _clean(base: Path) -> None:
 
 
 def _write(where: Path, built: Built) -> None:
-    np.savez(where / "rows.npz", rows=built.rows, sizes=built.sizes, modes=built.modes)
+    arrays = {name: getattr(built, name) for name in _ARRAYS}
+    np.savez(where / "rows.npz", **arrays)
     meta = {
         "schema": SCHEMA,
         "channels": built.settings.channels,
@@ -290,13 +297,13 @@ def _read(where: Path, folder: ImageFolder) -> Built | None:
         if meta["schema"] != SCHEMA:
             return None
         with np.load(where / "rows.npz", allow_pickle=False) as z:
-            rows, sizes, modes = z["rows"], z["sizes"], z["modes"]
+            arrays = {name: z[name] for name in _ARRAYS}
         s = meta["settings"]
         settings = DecodeSettings(s["image_size"], s["channels"], s["fit"], tuple(s["background"]))
         window = None if meta["window"] is None else Window(*meta["window"])
         bad = tuple(BadFile(path, reason) for path, reason in meta["bad_files"])
-        built = Built(settings, window, rows, sizes, modes, bad, meta["fingerprint"])
-        expected = len(rows) * built.row_bytes
+        built = Built(settings, window, bad_files=bad, fingerprint=meta["fingerprint"], **arrays)
+        expected = len(built.rows) * built.row_bytes
         fits = _fits(built, folder) and isinstance(built.fingerprint, str)
         return built if fits and (where / "images.u8").stat().st_size == expected else None
     except Exception:  # a damaged cache is rebuilt, whatever is wrong with it
@@ -304,17 +311,18 @@ def _read(where: Path, folder: ImageFolder) -> Built | None:
 
 
 def _fits(built: Built, folder: ImageFolder) -> bool:
-    """Whether every file of the folder is either a row, in order, or bad."""
-    rows = built.rows
+    """Whether every file of the folder is a row, in order, or bad, or of a class that is not trained on."""
+    rows, unused = built.rows, set(built.unused.tolist())
     ascending = rows.dtype.kind == "i" and rows.ndim == 1 and bool((np.diff(rows, prepend=-1) > 0).all())
     if (
         not ascending
-        or len(rows) + len(built.bad_files) != len(folder.files)
+        or len(rows) + len(built.bad_files) + len(unused) != len(folder.files)
         or rows.max(initial=-1) >= len(folder.files)
     ):
         return False
-    left = set(range(len(folder.files))) - set(rows.tolist())
+    left = set(range(len(folder.files))) - set(rows.tolist()) - unused
     alike = built.sizes.shape == (len(rows), 2) and built.sizes.dtype.kind == "i" and built.modes.shape == (len(rows),)
+    alike = alike and built.digests.shape == (len(rows), DIGEST_BYTES) and built.digests.dtype == np.uint8
     return alike and {b.path for b in built.bad_files} == {folder.files[i].rel for i in left}
 
 
@@ -329,10 +337,6 @@ def _open(where: Path, folder: ImageFolder, built: Built) -> Store:
     images: NDArray[np.uint8] = np.zeros(shape, np.uint8)
     if files:  # an empty file cannot be mapped
         images = np.memmap(where / "images.u8", dtype=np.uint8, mode="r", shape=shape)
-    use = np.array([f.label in relabel for f in files], dtype=bool)
-    if not use.all():  # rare: a class that exists only in val or test, or whose training images are all damaged
-        images = images[use]
-        files = [f for f, good in zip(files, use, strict=True) if good]
     files = [f if relabel[f.label] == f.label else dataclasses.replace(f, label=relabel[f.label]) for f in files]
     return Store(
         images=images,
@@ -344,8 +348,9 @@ def _open(where: Path, folder: ImageFolder, built: Built) -> Store:
         settings=s,
         window=built.window,
         bad_files=tuple(sorted(folder.bad_files + built.bad_files, key=lambda b: b.path)),
-        native_sizes=built.sizes[use],
-        native_modes=tuple(str(m) for m in built.modes[use]),
+        digests=built.digests,
+        native_sizes=built.sizes,
+        native_modes=tuple(str(m) for m in built.modes),
         path=where,
         notes=tuple(_left_out(folder, relabel)),
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from balancegan.config import MethodConfig
 from balancegan.data.decode import DecodeSettings
-from balancegan.data.holdout import MIN_CLASS, choose_holdout, group_keys, pixel_digests
+from balancegan.data.holdout import MIN_CLASS, choose_holdout, group_keys
 from balancegan.data.imbalance import thin
 from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import Store, open_store
@@ -114,7 +114,7 @@ def open_training_set(
     wanted = not len(others) and cfg.holdout > 0
     if wanted:
         paths = [store.files[i].rel for i in rows]
-        keys = group_keys(paths, cfg.group_by, pixel_digests(store.images, rows))
+        keys = group_keys(paths, cfg.group_by, store.pixel_digests(rows))
         holdout = choose_holdout(labels[rows], keys, cfg.holdout, cfg.holdout_seed)
     names = tuple(store.classes[i] for i in present)
     whole = TrainingSet(folder, store, names, labels, rows[~holdout], rows[holdout], others, wanted)
