@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from balancegan.errors import CheckpointError
 from balancegan.rundir import RUN_NAME, read_checkpoint
 
 TIMES = {"seconds", "steps_per_second", "images_per_second", "created"}
+MOMENT = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?( UTC)?")
 IGNORED = {"log.txt", ".lock"}  # the log tells of every call; locks are files that stay
 PARTIAL = (".tmp-", ".partial-", "tmp-")
 PICTURES = {".png", ".jpg"}
@@ -68,6 +70,8 @@ def _content(path: Path, folder: Path, names: dict[str, str]) -> Any:
             return document
     except (ValueError, RuntimeError, EOFError) as error:
         return f"unreadable: {error}"
+    if path.suffix == ".html":
+        data = MOMENT.sub(b"", data)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -60,7 +60,7 @@ class Command:
         self.start().document()
         self.seconds = time.monotonic() - began
         self.expected = state(self.out)
-        assert not differences(expected, self.expected), "twice the same command, and two results"
+        assert not differences(expected, self.expected)  # or there is nothing to compare with
         self.clear()
         return self
 

@@ -147,5 +147,7 @@ def test_killed_at_random_times(what, kills, request):
 def test_augment_with_its_report_killed_at_random_times(zygote, place, run):
     out = place / "reported"
     start = partial(zygote.start, "augment", run=run, out=out, report=True)
-    problems, _ = Command(zygote, out, start, broken_folder).undisturbed().crash_at_times(random.Random(1), 25)
+    command = Command(zygote, out, start, broken_folder).undisturbed()
+    problems, recoveries = command.crash_at_times(random.Random(1), 25)
+    print(f"augment with report: {len(recoveries)} kills; {sum(recoveries) / len(recoveries):.2f} s each to the end")
     assert not serious(problems) and not untidy(problems)
