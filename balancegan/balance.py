@@ -108,9 +108,9 @@ def augment(
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
     need = targets(data.split_counts(), options)
     key = export.plan_key(_plan(restored, data, need, options))
-    card = None  # hash of the README.md that an earlier call wrote
-    if export.check_destination(options.out, data.folder, key):
-        card = export.finished_result(options.out).get("card")
+    whole = export.check_destination(options.out, data.folder, key)
+    card = export.finished_result(options.out).get("card")  # hash of the README.md that an earlier call wrote
+    if whole:
         result = _finished(options, judging)
         if result is not None:
             return result

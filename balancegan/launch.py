@@ -107,8 +107,11 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     with devices.memory_errors(device, HINT):
         method.setup(data_spec(data))
     require_space(request.out, _bytes_to_come(method, found), "the checkpoints need", NO_SPACE)
-    run = found or RunDir.create(request.out, plan.name, data.folder.root.name)
-    run.lock()
+    if found:
+        run = found
+        run.lock()
+    else:
+        run = RunDir.begin(request.out, plan.name, data.folder.root.name)
     try:
         _describe(run, plan, data, continued=found is not None)
         with devices.memory_errors(device, HINT):

@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 1
+STALE_SECONDS = 60  # no small file takes that long to write
 RUN_NAME = re.compile(r"(\d{5,})-(.+)")
 NEWEST, AUTO = "newest", "auto"  # choices of a checkpoint; the third is a step
 CHECKPOINT_NAME = re.compile(r"step-(\d{6,})")
@@ -80,13 +81,31 @@ class RunDir:
     @classmethod
     def create(cls, out: Path, method: str, data_name: str) -> RunDir:
         """Make `out/NNNNN-method-data` with the next free number, also when several runs start at once."""
-        with disk_errors(f"create a run directory in {out}"):
-            out.mkdir(parents=True, exist_ok=True)
-            with FileLock(out / ".lock"):
-                number = 1 + max((n for n, _ in _numbered(out)), default=-1)
-                slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", data_name).strip("-.")[:60] or "data"
-                run = cls(out / f"{number:05d}-{method}-{slug}")
-                run.path.mkdir()
+        with _numbering(out):
+            return cls._create(out, _title(method, data_name))
+
+    @classmethod
+    def begin(cls, out: Path, method: str, data_name: str) -> RunDir:
+        """As `create`, and locked. One of the same name whose process died before it was described is taken again."""
+        title = _title(method, data_name)
+        with _numbering(out):
+            for number, path in sorted(_numbered(out)):
+                run = cls(path)
+                if path.name == f"{number:05d}-{title}" and not (path / "config.yaml").exists():
+                    with contextlib.suppress(UsageError):  # a live one, which is just being described
+                        run.lock()
+                        if not run.checkpoint_dirs():
+                            return run
+                        run.unlock()
+            run = cls._create(out, title)
+            run.lock()  # before anybody else can take it for a dead one
+            return run
+
+    @classmethod
+    def _create(cls, out: Path, title: str) -> RunDir:
+        number = 1 + max((n for n, _ in _numbered(out)), default=-1)
+        run = cls(out / f"{number:05d}-{title}")
+        run.path.mkdir()
         return run
 
     def lock(self) -> None:
@@ -104,6 +123,14 @@ class RunDir:
                 ) from None
             for folder in (self.samples, self.path / "checkpoints"):
                 folder.mkdir(exist_ok=True)
+            self._clear()
+
+    def _clear(self) -> None:
+        """Remove what killed processes left half-written. `sample` writes into samples/ without the lock: old ones."""
+        leftovers = list(self.path.glob(".tmp-*"))
+        leftovers += [path for path in self.samples.glob(".tmp-*") if time.time() - _changed(path) > STALE_SECONDS]
+        for path in leftovers:
+            path.unlink(missing_ok=True)
 
     def unlock(self) -> None:
         """Let other processes have the run."""
@@ -209,24 +236,26 @@ class RunDir:
                 for name in (*contents, "MANIFEST.json"):
                     _fsync(partial / name)
                 if final.exists():  # the same step again, after a roll-back
-                    shutil.rmtree(final)
+                    _vanish(final)
                 partial.rename(final)
                 sync_dir(final.parent)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-            self._prune(keep)
+            self.prune(keep)
         return final
 
-    def _prune(self, keep: int) -> None:
+    def prune(self, keep: int) -> None:
         """Drop checkpoints that are not to stay, and what killed processes left of theirs."""
         dirs = self.checkpoint_dirs()
         old = dirs[keep:]
         if not any(_collapsed(path) == [] for path in dirs[:keep]):
             healthy = next((path for path in old if _collapsed(path) == []), None)
             old = [path for path in old if path != healthy]
-        killed = (self.path / "checkpoints").glob(".partial-*")  # the run is locked: no other process writes one
-        for path in (*old, *killed):
+        for path in old:
+            with contextlib.suppress(OSError):
+                _vanish(path)
+        for path in (self.path / "checkpoints").glob(".partial-*"):  # the run is locked: no other process writes one
             shutil.rmtree(path, ignore_errors=True)
 
     def set_aside_after(self, step: int) -> None:
@@ -328,6 +357,14 @@ def _collapsed(path: Path) -> list[str] | None:
     return [str(name) for name in found] if isinstance(found, list) else None
 
 
+def _vanish(path: Path) -> None:
+    """Remove a checkpoint so that nobody ever sees a part of it, neither a reader nor who comes after a kill."""
+    gone = path.with_name(f".partial-{path.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    path.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
 def list_runs(out: Path) -> list[RunDir]:
     """Runs in `out`, newest (highest number) first."""
     return [RunDir(path) for _, path in sorted(_numbered(out), reverse=True)]
@@ -349,6 +386,27 @@ def find_run(run: str | None, out: Path) -> RunDir:
         if candidate.checkpoint_dirs():
             return candidate
     raise UsageError(f"there is no trained run in {out}/", "train one first: balancegan train DATA")
+
+
+def _title(method: str, data_name: str) -> str:
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", data_name).strip("-.")[:60] or "data"
+    return f"{method}-{slug}"
+
+
+@contextlib.contextmanager
+def _numbering(out: Path) -> Iterator[None]:
+    """One process at a time gives numbers to runs."""
+    with disk_errors(f"create a run directory in {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".lock"):
+            yield
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # gone meanwhile
+        return time.time()
 
 
 def _numbered(out: Path) -> list[tuple[int, Path]]:

@@ -256,6 +256,7 @@ class _Loop:
         checkpoint = self.run.load_checkpoint(warn=self._say)
         if checkpoint is not None:
             self._restore(checkpoint)
+            self.run.prune(self.cfg.keep_checkpoints)  # the process may have died between saving and that
             if self.step < self.total:
                 self._say(f"continuing {self.run.name} after step {self.step} of {self.total}")
             return str(checkpoint.path)

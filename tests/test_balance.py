@@ -357,6 +357,17 @@ def test_a_card_that_the_user_edited_is_left_alone(run, tmp_path):
     assert card.read_text() == edited and any("README.md" in note for note in notes)
 
 
+def test_a_card_that_the_user_edited_survives_a_call_that_was_killed(run, tmp_path, monkeypatch):
+    card = tmp_path / "out" / "README.md"
+    go(run, tmp_path / "out")
+    card.write_text(edited := card.read_text().replace("unknown", "cc-by-4.0"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("balancegan.balance._report", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        go(run, tmp_path / "out", report=True)
+    go(run, tmp_path / "out", report=True)
+    assert card.read_text() == edited
+
+
 def test_too_few_test_images_give_no_verdict_and_pass_no_gate(run, tmp_path):
     document = go(run, tmp_path / "out", report=True, fail_under="no-difference")
     assert document["utility"]["measured"] and document["utility"]["verdict"] is None

@@ -22,9 +22,6 @@ FLAGS = {
 }
 
 
-UNTIDY_REASON = "a run does not yet clear up after one that was killed"
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder whose cache serves all tests of this module."""
@@ -53,7 +50,6 @@ def test_killed_at_every_kind_of_file_operation(problems):
     assert not serious(problems)
 
 
-@pytest.mark.xfail(reason=UNTIDY_REASON, strict=True)
 def test_nothing_is_left_over_of_what_was_killed(problems):
     assert not untidy(problems)
 
@@ -72,7 +68,7 @@ def test_killed_again_and_again_until_it_is_done(training):
 @pytest.mark.slow
 def test_killed_at_every_file_operation(training):
     problems = training.crash_everywhere(training.everywhere())
-    assert not serious(problems)
+    assert not serious(problems) and not untidy(problems)
 
 
 @pytest.mark.slow
@@ -91,4 +87,4 @@ def test_killed_at_random_times(training):
         f"train: {len(recoveries)} kills; {sum(recoveries) / len(recoveries):.2f} s each to the end "
         f"({training.seconds:.2f} s undisturbed); {sum(lost)} steps lost in all, {max(lost)} at most"
     )
-    assert not serious(problems)
+    assert not serious(problems) and not untidy(problems)
