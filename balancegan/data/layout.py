@@ -171,8 +171,9 @@ def _only_folders(folder: Path) -> bool:
 
 def _has_images(folder: Path, budget: int = 2000) -> bool:
     """Whether any of the first entries below is named like an image."""
-    for _, _, names in os.walk(folder):
-        for name in names:
+    for _, dirs, names in os.walk(folder):
+        dirs.sort()
+        for name in sorted(names):
             budget -= 1
             if Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 return True

@@ -237,17 +237,34 @@ def strict(document: object) -> object:
     return json.loads(text)
 
 
+class Listing(list):
+    """What `os.scandir` gives: entries one by one, and a context."""
+
+    def __enter__(self) -> Listing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __next__(self) -> os.DirEntry[str]:
+        if not self:
+            raise StopIteration
+        return self.pop()
+
+    def __iter__(self) -> Listing:
+        return self
+
+
 @contextlib.contextmanager
 def shuffled(seed: int) -> Iterator[None]:
     """Directories listed in another order, as another file system would."""
     plain, rng = os.scandir, random.Random(seed)
 
-    @contextlib.contextmanager
-    def scandir(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    def scandir(path: str) -> Listing:
         with plain(path) as it:
             found = sorted(it, key=lambda entry: entry.name)
         rng.shuffle(found)
-        yield iter(found)
+        return Listing(found)
 
     with mock.patch("os.scandir", scandir):
         yield
