@@ -95,6 +95,7 @@ def _inception(state: dict[str, torch.Tensor], path: Path) -> torch.nn.Module:
     torch.save(state, buffer)
     buffer.seek(0)
     try:
-        return FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=buffer)
+        network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=buffer)
     except RuntimeError as error:  # load_state_dict: missing or unexpected names, other shapes
         raise CheckpointError(f"{path} holds a network other than FID's Inception", get_weights("inception")) from error
+    return network.eval()  # torch-fidelity before 0.4 leaves that to its caller

@@ -169,6 +169,7 @@ def test_real_weights_give_torch_fidelitys_features():
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     extractor = InceptionExtractor(Path(REAL_WEIGHTS), batch_size=2)
     network = FeatureExtractorInceptionV3("reference", ["2048"], feature_extractor_weights_path=REAL_WEIGHTS)
+    network.eval()
     assert extractor(images) == pytest.approx(network(torch.from_numpy(images))[0].numpy(), abs=1e-4)
     assert extractor.comparable
 

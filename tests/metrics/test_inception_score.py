@@ -108,6 +108,7 @@ def test_logits_are_torch_fidelitys(networks):
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     layers = ["2048", "logits_unbiased"]
     theirs = FeatureExtractorInceptionV3("both", layers, feature_extractor_weights_path=networks / "whole.pth")
+    theirs.eval()
     with torch.inference_mode():
         expected_features, expected = (value.numpy() for value in theirs(torch.from_numpy(images)))
     extractor = InceptionExtractor(networks / "whole.pth", batch_size=3)
