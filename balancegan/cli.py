@@ -83,13 +83,9 @@ def inspect_(
         folder = scan(data, progress=progress)
         found = inspect_folder(folder, split=split, target_ir=target_ir, duplicates=duplicates, progress=progress)
         if html:
-            from balancegan.files import disk_errors, refuse_source, write_atomic
+            from balancegan.data.page import write_page
 
-            refuse_source(html, folder.folders())
-            if html.exists() and "inspected by balancegan" not in html.read_text(encoding="utf-8", errors="replace"):
-                raise UsageError(f"{html} exists and is not a page of balancegan", "choose another file")
-            with disk_errors(f"write {html}"):
-                write_atomic(html.absolute(), render_html(found, folder))
+            write_page(html, render_html(found, folder), folder)
     document = found.to_json()
     refused = strict and document["bad_files"]
     if not (refused and console.as_json):  # a script gets one document: the error

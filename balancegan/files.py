@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from balancegan.errors import DiskError, UsageError
+from balancegan.text import printable
 
 
 def _umask() -> int:
@@ -67,9 +68,9 @@ def disk_errors(doing: str, place: str = "--out") -> Iterator[None]:
             errno.EACCES: f"check the permissions, or choose another place ({place})",
             errno.ENOENT: "was it deleted or renamed meanwhile? call the command again",
         }
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({printable(str(error.filename))})" if error.filename else ""
         hint = hints.get(error.errno or 0, "nothing of yours was changed; choose another place")
-        raise DiskError(f"could not {doing}: {error.strerror or error}{where}", hint) from error
+        raise DiskError(f"could not {printable(doing)}: {error.strerror or error}{where}", hint) from error
 
 
 def free_bytes(place: Path) -> int:
@@ -94,7 +95,8 @@ def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -
     here = out.resolve()
     for folder in sorted({p.resolve() for p in folders}):  # the root before what lies in it
         if here == folder or folder in here.parents or (around and here in folder.parents):
-            raise UsageError(f"{out} lies in or around the source {folder}", "choose another place with --out")
+            what = f"{printable(str(out))} lies in or around the source {printable(str(folder))}"
+            raise UsageError(what, "choose another place with --out")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

@@ -29,6 +29,7 @@ from balancegan.report.plot import plot_losses
 from balancegan.restore import read_config, recorded_settings
 from balancegan.rundir import RunDir, find_run, list_runs
 from balancegan.sample import GRID_COLUMNS
+from balancegan.text import printable
 from balancegan.train import Monitor, train
 
 BESIDE = 2  # checkpoints beside those that stay: the last one before a collapse, and the one being written
@@ -199,8 +200,10 @@ def data_spec(data: TrainingSet) -> DataSpec:
 def _data_notes(data: TrainingSet) -> list[str]:
     notes = list(data.store.notes)
     if bad := data.store.bad_files:
-        notes.append(f"{len(bad)} files cannot be read and are left out (first: {bad[0].path}: {bad[0].reason}).")
-    notes += [f"no image of {name} is held out: its groups are too large" for name in data.without_holdout]
+        notes.append(
+            f"{len(bad)} files cannot be read and are left out (first: {printable(bad[0].path)}: {bad[0].reason})."
+        )
+    notes += [f"no image of {printable(name)} is held out: its groups are too large" for name in data.without_holdout]
     if len(data.holdout_rows):
         notes.append(
             f"{len(data.holdout_rows)} of {len(data.holdout_rows) + len(data.train_rows)} images are held out "

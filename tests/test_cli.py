@@ -276,3 +276,9 @@ def test_sigterm_in_augment_is_a_line_and_143(discs, monkeypatch):
     monkeypatch.setattr(balancegan.balance, "restore", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM))
     result = call("augment", "--no-report", code=143)
     assert "goes on" in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_inspect_does_not_wait_for_a_pipe_in_the_pages_place(discs):
+    os.mkfifo("page.html")
+    assert "not a regular file" in call("inspect", discs, "--html", "page.html", code=6).stderr

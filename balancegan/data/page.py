@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,16 @@ from PIL import Image
 from balancegan import __version__
 from balancegan.data.decode import ImageError, Window, decode_image, finite_range, to_uint8
 from balancegan.data.inspect import Group, Inspection
+from balancegan.data.regular import open_regular
 from balancegan.data.scan import ImageFolder, printable
+from balancegan.errors import UsageError
+from balancegan.files import disk_errors, refuse_source, write_atomic
 
 EXAMPLES = 8
 SIDE = 96
 MAX_CLASSES = 200
 MAX_LISTED = 100
+MARK = b"inspected by balancegan"  # stands on every page
 
 
 def render_html(inspection: Inspection, folder: ImageFolder) -> str:
@@ -40,6 +45,17 @@ def render_html(inspection: Inspection, folder: ImageFolder) -> str:
         findings=list(_tables(inspection)),
         max_listed=MAX_LISTED,
     )
+
+
+def write_page(path: Path, page: str, folder: ImageFolder) -> None:
+    """Write a page, over an older one only; raises `UsageError` for another file and for a place in the data set."""
+    refuse_source(path, folder.folders())
+    with disk_errors(f"write {path}"):
+        if path.exists():
+            with open_regular(path) as file:
+                if MARK not in file.read():
+                    raise UsageError(f"{path} exists and is not a page of balancegan", "choose another file")
+        write_atomic(path.absolute(), page)
 
 
 def _clean(value: Any) -> Any:
