@@ -43,6 +43,7 @@ class Accumulator:
         self._fitting: dict[str, Fitting] = {}
         # What a forward pass changes: a failed one must leave no trace.
         self._buffers = list(method.buffers())
+        self._before = [b.clone() for b in self._buffers]
 
     def __call__(
         self, name: str, loss: Callable[[Tensor, Tensor], Terms], x: Tensor, c: Tensor, clear: Callable[[], None]
@@ -51,21 +52,28 @@ class Accumulator:
 
         `name` is the loss's: each has a size of its own. Raises `OutOfMemoryError` where the least part does not fit.
         """
-        before, buffers = random_state(self.device), [b.clone() for b in self._buffers]
+        before = random_state(self.device)
+        if self._buffers:
+            torch._foreach_copy_(self._before, self._buffers)
         attempts = 0
 
         def work(size: int) -> Terms:
             nonlocal attempts
             attempts += 1
             if attempts > 1:
-                torch._foreach_copy_(self._buffers, buffers)
-            clear()
+                clear()  # whatever the failed attempt got to
+                if self._buffers:
+                    torch._foreach_copy_(self._buffers, self._before)
             values: Terms = {}
             for this in cut(len(x), size, self.method.least_part):
                 if attempts > 1 or this.start:
                     set_random_state(before, self.device)
-                for term, value in self._part(loss, x, c, this).items():
-                    values[term] = values[term] + value if term in values else value
+                weighted = self._loss(loss, x, c, this)
+                if not this.start:
+                    clear()  # not before the forward pass: freed so, the gradients' memory is used for them again
+                torch.stack(list(weighted.values())).sum().backward()
+                for term, value in weighted.items():
+                    values[term] = values[term] + value.detach() if term in values else value.detach()
             return values
 
         return self.fitting(name).run(work)
@@ -91,8 +99,8 @@ class Accumulator:
         for name, size in sizes.items():
             self.fitting(name).size = min(size, self.size)
 
-    def _part(self, loss: Callable[[Tensor, Tensor], Terms], x: Tensor, c: Tensor, this: Part) -> Terms:
-        """Back-propagate the loss of one part, weighted by its share."""
+    def _loss(self, loss: Callable[[Tensor, Tensor], Terms], x: Tensor, c: Tensor, this: Part) -> Terms:
+        """The terms of one part, weighted by its share."""
         weight = this.size / this.total
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             if weight == 1:
@@ -100,6 +108,4 @@ class Accumulator:
             else:
                 with part(this):
                     terms = loss(x[this.start : this.stop], c[this.start : this.stop])
-        weighted = {name: weight * value.float() for name, value in terms.items()}
-        torch.stack(list(weighted.values())).sum().backward()
-        return {name: value.detach() for name, value in weighted.items()}
+        return {name: weight * value.float() for name, value in terms.items()}
