@@ -62,7 +62,7 @@ def no_estimate(monkeypatch):
 def fill(folder, leave=0):
     """Use a disk up, but for so many bytes."""
     free = shutil.disk_usage(folder).free
-    with (folder / "filler").open("wb") as file, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), (folder / "filler").open("wb") as file:
         file.write(b"\0" * max(0, free - leave))
 
 
