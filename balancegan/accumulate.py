@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from balancegan.device import random_state, set_random_state
 from balancegan.methods.base import Method, Terms
@@ -42,7 +42,9 @@ class Accumulator:
         self.method, self.device, self.size, self.autocast, self.note = method, device, size, autocast, note
         self._fitting: dict[str, Fitting] = {}
         # What a forward pass changes: a failed one must leave no trace.
-        self._buffers = list(method.buffers())
+        changing = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) or _iterates(m)]
+        averaged = {id(b) for b in method.G_ema.buffers()} if method.G_ema is not None else set()
+        self._buffers = [b for m in changing for b in m.buffers(recurse=False) if id(b) not in averaged]
         self._before = [b.clone() for b in self._buffers]
 
     def __call__(
@@ -97,7 +99,8 @@ class Accumulator:
     def begin_with(self, sizes: dict[str, int]) -> None:
         """Take the sizes that an earlier process found."""
         for name, size in sizes.items():
-            self.fitting(name).size = min(size, self.size)
+            fitting = self.fitting(name)
+            fitting.size = min(size, fitting.size)
 
     def _loss(self, loss: Callable[[Tensor, Tensor], Terms], x: Tensor, c: Tensor, this: Part) -> Terms:
         """The terms of one part, weighted by its share."""
@@ -109,3 +112,8 @@ class Accumulator:
                 with part(this):
                     terms = loss(x[this.start : this.stop], c[this.start : this.stop])
         return {name: weight * value.float() for name, value in terms.items()}
+
+
+def _iterates(module: nn.Module) -> bool:
+    """Whether a module is a spectral norm, which makes a step of its power iteration in every pass."""
+    return isinstance(module, nn.utils.parametrizations._SpectralNorm)

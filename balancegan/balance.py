@@ -116,6 +116,7 @@ def augment(
             return result
     if not restored.trained and any(need.values()):
         raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
+    restored.make_ready(data)
     samplers = make_samplers(restored.method, restored.device, options.sampler)
     real, notes = export.plan_real(data, options.real)
     note = note or _say_nothing
@@ -303,7 +304,7 @@ def _report(
         ir_after=result["imbalance_rate_after"],
         complete=result["complete"],
         shortcuts=shortcut_checks(real_files, [options.out / name for name in filled.names]),
-        warnings=[*([] if restored.finished else [f"The training was not finished: {restored.progress}."]), *warnings],
+        warnings=[*restored.warnings, *warnings],
         balancegan_version=__version__,
         notes=[*notes, *result["notes"], *data.store.notes],
         distribution=(result["assignment"] or {}).get("distribution"),

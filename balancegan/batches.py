@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from balancegan.pixels import to_float
 
 CPU_SHARE = 0.3  # of the machine's memory that may hold the images; larger sets are read from the memory map
 GPU_SHARE = 0.4
+_BLOCK = 4096  # images that are moved to the device at once
 
 
 class Batches:
@@ -37,10 +38,10 @@ class Batches:
         counts = np.bincount(labels)
         self.num_images, self.batch_size, self.device = len(rows), batch_size, device
         self.once_size = batch_size
-        self._rows, self._source = rows, images
+        self._rows, self._read = rows, RowReader(images)
         self._resident: Tensor | None = None
         if len(rows) * images[:1].nbytes <= _budget(device):
-            self._resident = _on_device(images, rows, device)
+            self._resident = _on_device(self._read, rows, images.shape[1:], device)
         # Random numbers are drawn where the images are looked up.
         self._at = device if self._resident is not None else torch.device("cpu")
         weights = class_weights(counts.tolist(), sampling)
@@ -63,7 +64,7 @@ class Batches:
         """The images at positions in the order of classes."""
         if self._resident is not None:
             return to_float(self._resident[position])
-        chosen = torch.from_numpy(read_rows(self._source, self._rows[position.numpy()]))
+        chosen = torch.from_numpy(self._read(self._rows[position.numpy()]))
         return to_float(chosen.to(self.device, non_blocking=True))
 
     def once(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -77,7 +78,7 @@ class Batches:
         """Up to `most` images of a class, spread evenly over all it has: uint8 (n, C, S, S)."""
         first, count = int(self._starts[label]), int(self._counts[label])
         chosen = self._rows[first + np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))]
-        return read_rows(self._source, chosen)
+        return self._read(chosen)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless batches."""
@@ -85,26 +86,44 @@ class Batches:
             yield self.draw()
 
 
-def read_rows(images: Any, rows: np.ndarray) -> np.ndarray:
-    """Rows of an array, from its file where it is a memory map: uint8 (n, C, S, S).
+class RowReader:
+    """Reads rows of an array, from its file where it is a memory map: uint8 (n, C, S, S).
 
     Every page touched through a map counts as the process's memory, with its neighbours, until the process seems as
-    large as the file and is killed where memory is limited. What is read from a file stays in the system's cache.
+    large as the file and is killed where memory is limited. What is read from a file stays in the system's cache. The
+    file stays open, so that whoever clears the cache does not end a training.
     """
-    if not isinstance(images, np.memmap) or images.filename is None or not hasattr(os, "preadv"):
-        return np.ascontiguousarray(images[rows])
-    found = np.empty((len(rows), *images.shape[1:]), images.dtype)
-    with open(images.filename, "rb", buffering=0) as file:  # noqa: PTH123 - the name may be a string
+
+    def __init__(self, images: Any) -> None:
+        self._images = images
+        self._file: BinaryIO | None = None
+        if isinstance(images, np.memmap) and images.filename is not None and hasattr(os, "preadv"):
+            file = open(images.filename, "rb", buffering=0)  # noqa: SIM115, PTH123 - open as long as this lives
+            if os.fstat(file.fileno()).st_size == images.offset + images.nbytes:  # a slice has the offset of its whole
+                self._file = file
+            else:
+                file.close()
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """These rows, copied. Raises `OSError`."""
+        images, file = self._images, self._file
+        if file is None:
+            return np.ascontiguousarray(images[rows])
+        found = np.empty((len(rows), *images.shape[1:]), images.dtype)
         for block, row in zip(found, rows.tolist(), strict=True):
             if os.preadv(file.fileno(), [block.data], images.offset + row * block.nbytes) != block.nbytes:
                 raise OSError(errno.EIO, "the file ends too early", str(images.filename))
-    return found
+        return found
 
 
-def _on_device(images: Any, rows: np.ndarray, device: torch.device) -> Tensor | None:
+def _on_device(read: RowReader, rows: np.ndarray, shape: tuple[int, ...], device: torch.device) -> Tensor | None:
     """The rows' images on the device, or None where they turn out not to fit: they are read from the file then."""
     try:
-        return torch.from_numpy(read_rows(images, rows)).to(device)
+        images = torch.empty((len(rows), *shape), dtype=torch.uint8, device=device)
+        for start in range(0, len(rows), _BLOCK):  # so that a device's images need not fit into the machine's memory
+            part = slice(start, start + _BLOCK)
+            images[part] = torch.from_numpy(read(rows[part])).to(device)
+        return images
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise

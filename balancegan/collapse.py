@@ -8,7 +8,7 @@ quality: noise is diverse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,15 +41,22 @@ class DiversityWatch:
     """Compares generated images with real ones, class by class, and remembers the best that each class ever had.
 
     Args:
-        real: name -> real images uint8 (N, C, H, W); classes without two that differ are not watched.
+        real: names and real images uint8 (N, C, H, W), one after the other; classes without two that differ are not
+            watched.
         best: name -> diversity, the best that was seen before.
+        collapsed: classes that had collapsed before.
     """
 
-    def __init__(self, real: Mapping[str, NDArray[np.uint8]], best: Mapping[str, float] | None = None) -> None:
-        spreads = {name: spread(images) for name, images in real.items()}
-        self._real = {name: value for name, value in spreads.items() if value > _ALIKE}
+    def __init__(
+        self,
+        real: Iterable[tuple[str, NDArray[np.uint8]]],
+        best: Mapping[str, float] | None = None,
+        collapsed: Iterable[str] = (),
+    ) -> None:
+        spreads = ((name, spread(images)) for name, images in real)
+        self._real = {name: value for name, value in spreads if value > _ALIKE}
         self.best = dict(best or {})
-        self.shares: dict[str, float] = {}
+        self.shares = dict.fromkeys((name for name in collapsed if name in self.best), 0.0)
 
     def look(self, fake: Mapping[str, NDArray[np.uint8]]) -> list[str]:
         """Measure generated images; returns the classes that have newly collapsed."""
@@ -72,7 +79,11 @@ class DiversityWatch:
 
 def by_name(names: Sequence[str], rows: Sequence[NDArray[np.uint8]], conditional: bool) -> dict[str, NDArray[np.uint8]]:
     """Rows of generated images by class; all in one where the rows are not classes."""
-    return dict(zip(names, rows, strict=True)) if conditional else {ALL: np.concatenate(rows)}
+    if conditional:
+        return dict(zip(names, rows, strict=True))
+    each = max(1, -(-MOST_TOGETHER // len(rows)))  # of every row: all distances are compared
+    return {ALL: np.concatenate([row[:each] for row in rows])[:MOST_TOGETHER]}
 
 
 ALL = "all classes"
+MOST_TOGETHER = 256  # images of a generator without classes that are looked at

@@ -5,9 +5,11 @@ Results go to stdout, everything else to stderr. On a terminal progress is a liv
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -51,15 +53,22 @@ class Console:
     def note(self, text: str) -> None:
         """One line about what is going on."""
         if not self.quiet:
-            self.err.print(printable(text), markup=False, soft_wrap=True)
+            self._tell(printable(text), markup=False)
+
+    def _tell(self, text: str, *, markup: bool = True) -> None:
+        """A line on stderr; that nobody reads it any more must not end the work."""
+        with contextlib.suppress(OSError, SystemExit):  # rich exits where a pipe is closed
+            self.err.print(text, markup=markup, soft_wrap=True)
 
     def fail(self, error: BalanceGANError) -> None:
         """What happened and what to do, one line each; with --json also as the document on stdout."""
         message, hint = printable(error.message), printable(error.hint)
         word = "[bold yellow]stopped[/]" if isinstance(error, StoppedError) else "[bold red]error:[/]"
-        self.err.print(f"{word} {escape(message)}", soft_wrap=True)
+        self._tell(f"{word} {escape(message)}")
         if hint:
-            self.err.print(escape(hint), soft_wrap=True)
+            self._tell(escape(hint))
+        if self.verbose and error.__cause__ is not None:
+            self._tell("".join(traceback.format_exception(error.__cause__)), markup=False)
         if self.as_json:
             body = {"message": message, "hint": hint, "exit_code": error.exit_code}
             sys.stdout.write(json.dumps({"schema_version": 1, "error": body}) + "\n")

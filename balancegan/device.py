@@ -59,7 +59,8 @@ def memory_errors(device: torch.device, hint: str = "use a smaller --batch-size 
 
 
 _OUT_OF_MEMORY = (
-    *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed"),
+    *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "allocation_failed"),
+    "unable to find an engine",  # cuDNN, when it has no memory for any
     # oneDNN's words for it; a kind of layer that it does not know has no "primitive descriptor".
     *("could not create a memory object", "could not create a primitive", "could not execute a primitive"),
 )

@@ -76,6 +76,7 @@ def evaluate_run(
     out = options.out or run.path / "report"
     _check_out(out, data.folder, given=options.out is not None)
     _try_out(out)
+    restored.make_ready(data)
     classes = _generate(restored, data, options.images or min(MEASURED, judging.limit), progress)
     extractor = judge.run_extractor(data, judging, progress)
     assignment = _assignment(restored, data, judging, progress)
@@ -90,7 +91,7 @@ def evaluate_run(
         ir_after=imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
         complete=all(c.synthetic >= c.requested for c in classes),
         delivered=False,
-        warnings=[*([] if restored.finished else [f"The training was not finished: {restored.progress}."]), *warnings],
+        warnings=[*restored.warnings, *warnings],
         balancegan_version=__version__,
         notes=[
             "Nothing was written but this report. Counts are those of a folder filled to imbalance rate 1; the images "

@@ -99,14 +99,20 @@ def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -
             raise UsageError(what, "choose another place with --out")
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write a file so that readers see the old content or the whole new one, never a part."""
+def write_atomic(path: Path, data: bytes | str, *, durable: bool = False) -> None:
+    """Write a file so that readers see the old content or the whole new one, never a part.
+
+    `durable` waits until it is on the disk: then that holds after a power failure too.
+    """
     # File names that are not UTF-8 come with lone surrogates, which no encoding takes.
     payload = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         Path(name).chmod(0o666 & ~UMASK)  # mkstemp makes private files; what users get should follow their umask
         Path(name).replace(path)
     except BaseException:
@@ -114,12 +120,12 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         raise
 
 
-def write_json(path: Path, document: Any) -> None:
+def write_json(path: Path, document: Any, *, durable: bool = False) -> None:
     """Write strict JSON (no NaN) atomically; names that are not UTF-8 are read back as they were."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     if any("\ud800" <= c <= "\udfff" for c in text):
         text = json.dumps(document, indent=2, allow_nan=False)
-    write_atomic(path, text + "\n")
+    write_atomic(path, text + "\n", durable=durable)
 
 
 def sha256(path: Path) -> str:

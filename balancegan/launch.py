@@ -107,7 +107,8 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     torch.manual_seed(cfg.seed)
     with devices.memory_errors(device, HINT):
         method.setup(data_spec(data))
-    require_space(request.out, _bytes_to_come(method, found), "the checkpoints need", NO_SPACE)
+    place = found.path if found else request.out
+    require_space(place, _bytes_to_come(method, found), "the checkpoints need", NO_SPACE)
     if found:
         run = found
         run.lock()
@@ -149,7 +150,10 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
 
 def _bytes_to_come(method: Method, run: RunDir | None = None) -> int:
     """What a training's checkpoints will take at most, beside those that there are."""
-    there = len(run.checkpoint_dirs()) if run else 0
+    steps = [int(path.name[5:]) for path in run.checkpoint_dirs()] if run else []
+    if steps and steps[0] >= method.cfg.pretrain_steps + method.cfg.steps:
+        return 0  # it is finished
+    there = len(steps)
     return max(1, method.cfg.keep_checkpoints + BESIDE - there) * checkpoint_bytes(method)
 
 
@@ -251,13 +255,15 @@ def _describe(run: RunDir, plan: Plan, data: TrainingSet, continued: bool) -> No
     """
     environment = devices.describe(plan.device)
     with disk_errors(f"write to {run.path}"):
-        write_json(run.path / "dataset.json", data.describe(plan.cfg))
+        write_json(run.path / "dataset.json", data.describe(plan.cfg), durable=True)
         if not continued:
             write_json(run.path / "env.json", environment)
             save_grid(_real_rows(data, plan.cfg.seed), run.samples / "real.png", data.class_names)
         newest = next((int(p.name[5:]) for p in run.checkpoint_dirs()), 0)
         if newest <= plan.cfg.pretrain_steps + plan.cfg.steps:
-            write_atomic(run.path / "config.yaml", dump_yaml(plan.cfg, method=plan.name, preset=plan.preset))
+            write_atomic(
+                run.path / "config.yaml", dump_yaml(plan.cfg, method=plan.name, preset=plan.preset), durable=True
+            )
     run.log(f"{'continue' if continued else 'start'} {plan.name}: {json.dumps(environment)}")
 
 

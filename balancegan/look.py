@@ -39,6 +39,9 @@ def look(
     default a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
     """
     restored = restore(run, device, warn=note, checkpoint=checkpoint)
+    if checkpoint == AUTO and restored.trained and not restored.method.ready:
+        note(f"at step {restored.checkpoint.step} classes cannot be assigned without the data: the last step is taken")
+        restored = restore(run, device, warn=note)
     if not restored.trained:
         note(f"{run.name} has made no adversarial step yet: these come from its pre-training")
     restored.require_classes(classes)

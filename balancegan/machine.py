@@ -170,8 +170,12 @@ def _physical_bytes() -> int:
 
 def _container_bytes() -> int | None:
     """A container's limit of memory, or None without one."""
-    limit = _number("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    return None if limit is None else int(limit)
+    own = next((line.partition("::")[2] for line in _lines("/proc/self/cgroup") if "::" in line), "/")
+    groups = [own.strip("/").rsplit("/", k)[0] for k in range(own.count("/"))]  # a group's parents limit it too
+    files = [f"/sys/fs/cgroup/{group}/memory.max" for group in groups]
+    files += ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+    limits = [limit for file in files if (limit := _number(file)) is not None]
+    return int(min(limits)) if limits else None
 
 
 def _available_bytes() -> int | None:

@@ -1,6 +1,7 @@
 """Options that commands share, and what every command does around its own work."""
 
 import contextlib
+import errno
 import functools
 import inspect
 import os
@@ -89,6 +90,7 @@ Checkpoint = Annotated[
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
 MOST_AUGMENT_SEED = 900_000_000_000
+NO_MEMORY = ("memory ran out", "close other programs, or ask for smaller images or batches")
 UNFINISHED = "before the end; nothing half-written is taken for whole"
 COMMON = {"as_json": Json, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
 
@@ -144,6 +146,8 @@ def failures_in_words() -> Iterator[None]:
     except OSError as error:
         from balancegan.files import DISK_ERRNOS, disk_errors
 
+        if error.errno == errno.ENOMEM:
+            raise OutOfMemoryError(*NO_MEMORY) from None
         if error.errno not in DISK_ERRNOS:
             raise
         with disk_errors("go on"):
@@ -153,7 +157,7 @@ def failures_in_words() -> Iterator[None]:
 
         if not out_of_memory(error):
             raise
-        raise OutOfMemoryError("memory ran out", "close other programs, or ask for smaller images or batches") from None
+        raise OutOfMemoryError(*NO_MEMORY) from None
 
 
 class _StopNow(KeyboardInterrupt):

@@ -136,7 +136,8 @@ class Fitting:
                     raise
             # Outside the handler: the error's traceback holds on to the tensors of the failed attempt.
             if self.size <= self.least:
-                raise OutOfMemoryError(f"{self.device} has too little free memory for a single image", self.hint)
+                few = "a single image" if self.size == 1 else f"{self.size} images"
+                raise OutOfMemoryError(f"{self.device} has too little free memory for {few}", self.hint)
             _release(self.device)
             self.size = max(self.least, (self.size + 1) // 2)
             if self.note:
@@ -148,6 +149,7 @@ class Fitting:
         def in_slices(size: int) -> Tensor:
             return torch.cat([work(slice(start, start + size)) for start in range(0, max(n, 1), size)])
 
+        self.size = max(self.least, min(self.size, n))  # more were never tried
         return self.run(in_slices)
 
 

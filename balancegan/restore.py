@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from balancegan.batches import Batches
 from balancegan.config import LARGEST, MethodConfig, resolve
+from balancegan.data.training_set import TrainingSet
 from balancegan.device import memory_errors
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.methods import load_method
@@ -28,6 +30,7 @@ class Restored:
     class_names: tuple[str, ...]
     device: torch.device
     source: Path  # where the data was when the run was trained
+    last_step: int  # of the newest checkpoint, which may be another one
 
     def require_classes(self, names: Iterable[str]) -> None:
         """Raise `UsageError` for a class that the run does not know."""
@@ -38,7 +41,26 @@ class Restored:
     @property
     def finished(self) -> bool:
         """Whether all steps of the configuration were made."""
-        return self.checkpoint.step >= self.method.cfg.pretrain_steps + self.method.cfg.steps
+        return self.last_step >= self.method.cfg.pretrain_steps + self.method.cfg.steps
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a report must say about the training."""
+        found = [] if self.finished else [f"The training was not finished: {self.progress}."]
+        if self.checkpoint.step < self.last_step:
+            found.append(
+                f"The images are those of step {self.checkpoint.step}; the training went on to {self.last_step}."
+            )
+        return found
+
+    def make_ready(self, data: TrainingSet) -> None:
+        """Let a checkpoint from amid a training do what only the end of one does, on the data it was trained on."""
+        if self.trained and not self.method.ready:
+            rows = data.train_rows
+            cfg = self.method.cfg
+            batches = Batches(data.store.images, rows, data.labels[rows], cfg.sampling, self.device, cfg.batch_size)
+            with memory_errors(self.device):
+                self.method.end_training(batches)
 
     @property
     def progress(self) -> str:
@@ -100,7 +122,8 @@ def restore(
     with memory_errors(device):
         method.setup(spec)
         load_weights(method, found)
-        return Restored(run, method.to(device).eval(), found, names, device, source)
+        last = max([found.step, *(int(path.name[5:]) for path in run.checkpoint_dirs()[:1])])
+        return Restored(run, method.to(device).eval(), found, names, device, source, last)
 
 
 def _plausible(spec: DataSpec, names: tuple[str, ...], cfg: MethodConfig) -> bool:

@@ -9,6 +9,7 @@ Checkpoints hold tensors and plain values only; reading one never executes code.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -26,7 +27,7 @@ from filelock import FileLock, Timeout
 from balancegan import __version__
 from balancegan.config import LARGEST, brief, parse_yaml
 from balancegan.data.regular import open_regular
-from balancegan.errors import CheckpointError, UsageError
+from balancegan.errors import CheckpointError, DiskError, UsageError
 from balancegan.files import disk_errors, sync_dir, write_atomic, write_json
 from balancegan.text import printable
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 1
+_DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 STALE_SECONDS = 60  # no small file takes that long to write
 RUN_NAME = re.compile(r"(\d{5,})-(.+)")
 NEWEST, AUTO = "newest", "auto"  # choices of a checkpoint; the third is a step
@@ -171,8 +173,11 @@ class RunDir:
     def read_metrics(self) -> list[dict[str, Any]]:
         """All whole rows of metrics.jsonl (a line torn by a crash is left out, or of another program)."""
         rows = []
+        text = ""
         path = self.path / "metrics.jsonl"
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        with disk_errors("read metrics.jsonl"), contextlib.suppress(FileNotFoundError), open_regular(path) as file:
+            text = file.read().decode("utf-8", "replace")
+        for line in text.splitlines():
             try:
                 rows.append(json.loads(line))
             except (ValueError, RecursionError):
@@ -190,7 +195,8 @@ class RunDir:
     def checkpoint_dirs(self) -> list[Path]:
         """Complete checkpoint directories, newest first."""
         folder = self.path / "checkpoints"
-        found = [p for p in folder.iterdir() if CHECKPOINT_NAME.fullmatch(p.name)] if folder.is_dir() else []
+        inside = list(folder.iterdir()) if folder.is_dir() else []
+        found = [p for p in inside if CHECKPOINT_NAME.fullmatch(p.name) and p.is_dir()]
         return sorted(found, key=lambda p: int(p.name[5:]), reverse=True)
 
     def save_checkpoint(
@@ -219,9 +225,9 @@ class RunDir:
                 # Through memory: when a disk is full, the libraries' own writers raise errors of their own kinds.
                 buffer = io.BytesIO()
                 torch.save(state, buffer)
-                contents = {
+                contents: dict[str, bytes | memoryview] = {
                     "weights.safetensors": save({k: v.detach().cpu().contiguous() for k, v in weights.items()}),
-                    "state.pt": buffer.getvalue(),
+                    "state.pt": buffer.getbuffer(),
                 }
                 manifest = {
                     "schema_version": SCHEMA_VERSION,
@@ -235,6 +241,7 @@ class RunDir:
                 write_json(partial / "MANIFEST.json", manifest)
                 for name in (*contents, "MANIFEST.json"):
                     _fsync(partial / name)
+                sync_dir(partial)
                 if final.exists():  # the same step again, after a roll-back
                     _vanish(final)
                 partial.rename(final)
@@ -257,6 +264,10 @@ class RunDir:
                 _vanish(path)
         for path in (self.path / "checkpoints").glob(".partial-*"):  # the run is locked: no other process writes one
             shutil.rmtree(path, ignore_errors=True)
+
+    def healthy_step(self) -> int | None:
+        """The step of the newest checkpoint in which no class had collapsed, if there is one."""
+        return next((int(path.name[5:]) for path in self.checkpoint_dirs() if _collapsed(path) == []), None)
 
     def set_aside_after(self, step: int) -> None:
         """Rename checkpoints of later steps (damaged, or of weights that diverged): they must not count as newest."""
@@ -306,14 +317,16 @@ class RunDir:
                 return named
             steps = ", ".join(str(int(path.name[5:])) for path in dirs)
             raise UsageError(f"{self.name} has no checkpoint {choice}", f"give auto, newest, or one of {steps}")
-        alike = _collapsed(dirs[0])
-        healthy = next((path for path in dirs if _collapsed(path) == []), None)
-        if not alike or healthy is None:
+        alike = next((found for path in dirs if (found := _collapsed(path)) is not None), None)
+        if not alike:
             return dirs
-        say(
-            f"at step {int(dirs[0].name[5:])} the images of {', '.join(alike)} were alike (mode collapse): step "
-            f"{int(healthy.name[5:])} is taken, the last before it; --checkpoint newest takes the last of all"
-        )
+        told = f"at step {int(dirs[0].name[5:])} the images of {', '.join(alike)} were alike (mode collapse)"
+        healthy = next((path for path in dirs if _collapsed(path) == []), None)
+        if healthy is None:
+            say(f"{told}, and there is no checkpoint from before it: train again, with another seed or lower rates")
+            return dirs
+        step = int(healthy.name[5:])
+        say(f"{told}: step {step} is taken, the last before it; --checkpoint newest takes the last of all")
         return [healthy, *(path for path in dirs if path != healthy)]
 
 
@@ -321,6 +334,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read and verify one checkpoint directory; raises `CheckpointError` when anything is off."""
     import torch
     from safetensors.torch import load
+
+    from balancegan.device import out_of_memory
 
     try:
         with open_regular(path / "MANIFEST.json") as file:
@@ -343,7 +358,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(path, int(manifest["step"]), weights, state, manifest["files"]["weights.safetensors"])
     except CheckpointError:
         raise
+    except OSError as error:
+        if error.errno not in _DAMAGED:  # a disk or a system in trouble says nothing about the file
+            raise DiskError(
+                f"cannot read {path}: {error.strerror or error}", "try again; is the disk in order?"
+            ) from None
+        raise CheckpointError(f"checkpoint {path.name} is damaged ({error.strerror or error})") from None
     except Exception as error:  # a file that was made to be damaged comes out of its reader in every form
+        if out_of_memory(error):
+            raise
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])
         raise CheckpointError(f"checkpoint {path.name} is damaged ({reason})") from None
 
@@ -351,8 +374,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _collapsed(path: Path) -> list[str] | None:
     """The classes that had collapsed in a checkpoint; None where nobody looked, or it cannot be read."""
     try:
-        found = json.loads((path / "MANIFEST.json").read_text(encoding="utf-8"))["collapsed"]
-    except (OSError, ValueError, KeyError, TypeError):
+        with open_regular(path / "MANIFEST.json") as file:
+            found = json.load(file)["collapsed"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return [str(name) for name in found] if isinstance(found, list) else None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,6 +100,7 @@ class _Loop:
         self.gradients = Accumulator(self.method, device, size, autocast=autocast, note=self._say)
         self.diversity: DiversityWatch | None = None  # from the first look on
         self._best_diversity: dict[str, float] = {}  # in earlier calls
+        self._collapsed: list[str] = []  # at the last look
         self._rows: list[np.ndarray] = []  # of the last look
         self.rates: dict[str, float] = {}
         self.sums: dict[str, Tensor] = {}
@@ -157,7 +158,7 @@ class _Loop:
             images_per_second=round(images / max(seconds, 1e-9), 2),
             resumed_from=resumed,
             finished=self.step >= self.total,
-            collapsed=tuple(self.diversity.collapsed) if self.diversity else (),
+            collapsed=tuple(self._collapsed),
             signum=stop.signum,
         )
 
@@ -275,7 +276,7 @@ class _Loop:
     def _tick(self, saving: bool) -> bool:
         """Read the device once: log the mean losses since the last tick, or roll back when any was not finite.
 
-        Before `saving` the weights are looked at too: a checkpoint must be fit to return to.
+        Before `saving` weights and optimisers' moments are looked at too: a checkpoint must be fit to return to.
         """
         if bool(self.broken):
             self._roll_back("a loss is not finite")
@@ -317,7 +318,9 @@ class _Loop:
         self.sums, self.steps_since_tick, self._ticked_images = {}, 0, self.images_seen
 
     def _weights_finite(self) -> bool:
-        floats = [t for t in self.method.state_dict().values() if t.is_floating_point()]
+        moments = [v for o in self.optimisers.values() for state in o.state.values() for v in state.values()]
+        tensors = [t for t in (*self.method.state_dict().values(), *moments) if isinstance(t, Tensor)]
+        floats = [t for t in tensors if t.is_floating_point() and t.device.type == self.device.type]
         return bool(torch.stack([t.isfinite().all() for t in floats]).all())
 
     def _roll_back(self, why: str) -> None:
@@ -340,24 +343,28 @@ class _Loop:
         names = self._class_names()
         self._rows = grid_images(self.method, self.device)
         if self.diversity is None:
-            self.diversity = DiversityWatch(self._real_images(names), self._best_diversity)
+            self.diversity = DiversityWatch(self._real_images(names), self._best_diversity, self._collapsed)
         watch = self.diversity
         for name in watch.look(by_name(names, self._rows, self.method.conditional)):
-            now, best = watch.shares[name], watch.best[name]
+            now, best, healthy = watch.shares[name], watch.best[name], self.run.healthy_step()
+            kept = "No checkpoint is from before it." if healthy is None else f"The one of step {healthy} is kept."
             self._say(
                 f"Step {self.step}: the images of {name} have become alike (mode collapse): their diversity is "
-                f"{now:.0%} of real images', it was {best:.0%}. The last checkpoint before it is kept."
+                f"{now:.0%} of real images', it was {best:.0%}. {kept}"
             )
+        self._collapsed = watch.collapsed
 
     def _class_names(self) -> Sequence[str]:
         return self.class_names or [str(label) for label in range(self.method.data.num_classes)]
 
-    def _real_images(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+    def _real_images(self, names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
         """Real images as the generator should vary: of every class, or as they are drawn."""
         if self.method.conditional:
-            return {name: self.batches.of_class(label, REAL_IMAGES) for label, name in enumerate(names)}
-        self._seed("diversity")
-        return {ALL: to_uint8(self.batches.draw()[0]).cpu().numpy()}
+            for label, name in enumerate(names):
+                yield name, self.batches.of_class(label, REAL_IMAGES)
+        else:
+            self._seed("diversity")
+            yield ALL, to_uint8(self.batches.draw()[0]).cpu().numpy()
 
     def _save_samples(self) -> None:
         rows = self._rows or grid_images(self.method, self.device)
@@ -376,6 +383,7 @@ class _Loop:
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "parts": self.gradients.sizes(),
             "best_diversity": dict(watch.best) if watch else {},
+            "collapsed": list(self._collapsed),
         }
         collapsed = watch.collapsed if watch and self.step > self.cfg.pretrain_steps else None
         self.run.save_checkpoint(
@@ -391,6 +399,7 @@ class _Loop:
             if not self.cfg.micro_batch:
                 self.gradients.begin_with(state.get("parts", {}))
             self._best_diversity = dict(state.get("best_diversity", {}))
+            self._collapsed = list(state.get("collapsed", []))
             self.diversity = None
             self._enter(state["stage"], fresh=False)
             for name, optimiser in self.optimisers.items():

@@ -177,6 +177,8 @@ def memory(args, preset="default", peak=torch.cuda.max_memory_allocated):
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()
     idle = torch.cuda.memory_allocated() if CUDA.type == "cuda" else 0
+    if CUDA.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     whole_size, whole = update()
     most = peak()
     result |= {"peak_mib": most / 2**20, "whole": whole_size}

@@ -166,7 +166,7 @@ class _Worker:
         left = [cell for cell in self.plans if cell not in results]
         if left:
             _ = self.ruler.extractor  # a file that is no Inception should not cost a training first
-            self._require_space(left)
+            self._require_space(left, [result["run"] for result in results.values()])
         for cell in left:
             self.watch.watch(cell, self.plans[cell])
             results[cell] = self._result(cell)
@@ -177,9 +177,10 @@ class _Worker:
                 raise StoppedError(f"after {cell.label}", "the same command goes on from there", signum=signum)
         return {cell: results[cell] for cell in self.plans}
 
-    def _require_space(self, cells: list[Cell]) -> None:
-        """Raise `DiskError` when the checkpoints of all these trainings will not fit; those of earlier calls count."""
-        there = sum(path.stat().st_size for path in self.request.out.glob("runs/*/checkpoints/step-*/*"))
+    def _require_space(self, cells: list[Cell], finished: list[str | None]) -> None:
+        """Raise `DiskError` when the checkpoints of all these trainings will not fit; those that they have count."""
+        begun = [run for run in self.request.out.absolute().glob("runs/*") if str(run) not in finished]
+        there = sum(path.stat().st_size for run in begun for path in run.glob("checkpoints/step-*/*"))
         each = {cell.method: run_bytes(self.plans[cell], self.data) for cell in cells}
         need = sum(each[cell.method] for cell in cells)
         require_space(self.request.out, max(0, need - there), "the checkpoints of all trainings need", NO_SPACE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,13 +147,14 @@ def _run(
     todo = [(i, folder.files[i].rel) for i in indices]
     table: dict[int, _Row] = {}
     progress("decode", 0, len(todo))
-    results = map_chunks(partial(_decode_rows, job), chunked(todo, _chunk_size(folder)), workers=workers)
-    for rows in results:
-        if stop_at_colour and not all(row.grey for row in rows):
-            raise _ColourFoundError
-        table.update((row.row, row) for row in rows)
-        progress("decode", len(table), len(todo))
-        os.utime(Path(job.out).parent)  # a sign of life: see store.STALE_SECONDS
+    results: Any = map_chunks(partial(_decode_rows, job), chunked(todo, _chunk_size(folder)), workers=workers)
+    with contextlib.closing(results):  # when it ends early, its workers must end before anybody else writes the file
+        for rows in results:
+            if stop_at_colour and not all(row.grey for row in rows):
+                raise _ColourFoundError
+            table.update((row.row, row) for row in rows)
+            progress("decode", len(table), len(todo))
+            os.utime(Path(job.out).parent)  # a sign of life: see store.STALE_SECONDS
     return table
 
 

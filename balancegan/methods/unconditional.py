@@ -147,6 +147,14 @@ class UnconditionalGAN(Method):
         """Fit the linear evaluator to the training images, at most `PER_CLASS` random ones of each class."""
         was_training = self.D.training
         self.D.eval()
+        try:
+            features, labels = self._training_features(batches)
+        finally:
+            self.D.train(was_training)
+        self.evaluator.fit(features, labels)
+
+    def _training_features(self, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+        """What the evaluator sees of the images that it is fitted to (N, F), and their labels (N,)."""
         rng = np.random.default_rng(0)  # the same images whenever it is fitted
         chosen = [set(rng.permutation(n)[:PER_CLASS].tolist()) for n in self.data.class_counts]
         seen = [0] * self.data.num_classes
@@ -160,8 +168,7 @@ class UnconditionalGAN(Method):
             if any(wanted):
                 features.append(self.evaluated(x[mask]).cpu().numpy())
                 labels.append(c[mask].cpu().numpy())
-        self.D.train(was_training)
-        self.evaluator.fit(np.concatenate(features), np.concatenate(labels))
+        return np.concatenate(features), np.concatenate(labels)
 
     def evaluated(self, x: Tensor) -> Tensor:
         """What the evaluator sees of images: the trunk's features (N, F)."""

@@ -242,6 +242,19 @@ def test_leftovers_are_cleaned_when_old(data):
     assert not old.exists() and not unused.exists() and fresh.exists()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_colour_that_the_sample_did_not_show(tmp_path, picture, workers):
+    """Threads that were decoding for a grey set must not go on writing into what is built for a colour one."""
+    for i in range(600):
+        picture(tmp_path / "a" / f"{i:03d}.png", seed=i, mode="RGB" if i == 301 else "L")
+        picture(tmp_path / "b" / f"{i:03d}.png", seed=1000 + i, mode="L")
+    folder = scan(tmp_path)
+    found = open_store(folder, DecodeSettings(32, None), workers=workers)
+    expected = open_store(folder, DecodeSettings(32, 3), workers=1)
+    assert found.images.shape[1] == 3
+    assert (found.images == expected.images).all() and (found.digests == expected.digests).all()
+
+
 def test_full_disk(data, monkeypatch):
     usage = shutil.disk_usage(data)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))

@@ -308,6 +308,42 @@ def test_checkpoints_that_are_deleted_under_a_training_are_made_again(discs, tmp
     assert document["finished"] and whole(RunDir(document["run"])) == {8, 10}
 
 
+def test_the_disk_of_the_run_is_asked_not_that_of_new_runs(discs, tmp_path, monkeypatch):
+    asked = []
+    run = train_tiny(discs, tmp_path / "there")["run"]
+    monkeypatch.setattr("balancegan.launch.require_space", lambda place, need, *_: asked.append((place, need)))
+    train_tiny(discs, tmp_path / "here", resume=run, steps=9)
+    train_tiny(discs, tmp_path / "there", steps=9)
+    assert [place for place, _ in asked] == [Path(run), Path(run)]
+    assert asked[0][1] > 0 == asked[1][1]  # finished: nothing will be written
+
+
+def test_finished_cells_take_no_space_that_others_need(discs, tmp_path, monkeypatch):
+    from balancegan.compare.run import _Worker
+
+    request = CompareRequest(data=discs, methods=("bagan", "sgbgan"), seeds=(0,), preset="tiny", out=tmp_path)
+    worker, asked = _Worker.__new__(_Worker), []
+    worker.request, worker.plans, worker.data = request, dict.fromkeys(request.cells), None
+    for name in ("0", "1"):
+        (tmp_path / "runs" / name / "checkpoints" / "step-000001").mkdir(parents=True)
+        (tmp_path / "runs" / name / "checkpoints" / "step-000001" / "x").write_bytes(b"x" * 300)
+    monkeypatch.setattr("balancegan.compare.run.run_bytes", lambda *_: 1000)
+    monkeypatch.setattr("balancegan.compare.run.require_space", lambda place, need, *_: asked.append(need))
+    worker._require_space(request.cells[1:], [str(tmp_path / "runs" / "0"), None])
+    assert asked == [700]
+
+
+def test_nobody_reads_the_messages_any_more(discs, tmp_path):
+    """The other end of stderr is closed, as when `tee` dies: the training goes on and is saved."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = ["train", str(discs), "--out", str(tmp_path / "runs"), *SHORT]
+    done = subprocess.run([sys.executable, "-m", "balancegan", *arguments], stdout=subprocess.DEVNULL, stderr=writer)
+    os.close(writer)
+    (run,) = (RunDir(p) for p in (tmp_path / "runs").iterdir() if p.is_dir())
+    assert done.returncode == 0 and run.load_checkpoint().step == 6
+
+
 def test_output_that_is_deleted_under_augment(discs, tmp_path):
     run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
 

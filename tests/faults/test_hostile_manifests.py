@@ -388,6 +388,28 @@ def test_hostile_manifests(run, manifest):
     assert caught.value.message.isprintable() and caught.value.hint.isprintable()
 
 
+@pytest.mark.parametrize("kind", ["deep", "pipe", "dangling link", "file"])
+def test_a_checkpoint_beside_good_ones(run, kind):
+    """What only looks like a checkpoint, or has a manifest that is none, costs nothing but itself."""
+    import shutil
+
+    good = run.checkpoint_dirs()[0]
+    other = good.with_name("step-009999")
+    if kind == "dangling link":
+        other.symlink_to("/nowhere/at/all")
+    elif kind == "file":
+        other.write_text("no")
+    else:
+        shutil.copytree(good, other)
+        (other / "MANIFEST.json").unlink()
+        if kind == "deep":
+            (other / "MANIFEST.json").write_text(DEEP)
+        else:
+            os.mkfifo(other / "MANIFEST.json")
+    for choice in ("auto", "newest"):
+        assert run.load_checkpoint(choice=choice).path == good
+
+
 def test_an_endless_step(run):
     path = run.checkpoint_dirs()[0]
     manifest = (path / "MANIFEST.json").read_text()

@@ -174,12 +174,54 @@ def test_images_that_do_not_fit_on_the_device_are_read_from_the_file(monkeypatch
     def full(*_):
         raise shortage(30)
 
-    monkeypatch.setattr(batches, "read_rows", full)
+    monkeypatch.setattr(batches.RowReader, "__call__", full)
     set_ = batches.Batches(images, np.arange(30), labels, "natural", CPU, 16)
     monkeypatch.undo()
     torch.manual_seed(0)
     again = set_.draw()
     assert set_._resident is None and torch.equal(x, again[0]) and torch.equal(c, again[1])
+
+
+def test_a_cache_that_is_cleared_does_not_end_a_training(tmp_path, monkeypatch):
+    """What is read from the file goes on being there while it is open."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8)).astype(np.uint8)
+    images.tofile(tmp_path / "images.u8")
+    mapped = np.memmap(tmp_path / "images.u8", np.uint8, "r", shape=images.shape)
+    monkeypatch.setattr(batches, "CPU_SHARE", 0.0)
+    data = batches.Batches(mapped, np.arange(30), np.arange(30) % 3, "natural", CPU, 16)
+    (tmp_path / "images.u8").unlink()
+    assert data._resident is None and len(data.draw()[0]) == 16
+    x = torch.cat([x for x, _ in data.once()])
+    assert sorted(((x[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()) == sorted(images[:, 0, 0, 0].tolist())
+
+
+def test_a_slice_of_a_map_is_read_as_what_it_is(tmp_path):
+    images = np.arange(40, dtype=np.uint8).reshape(10, 1, 2, 2)
+    images.tofile(tmp_path / "images.u8")
+    mapped = np.memmap(tmp_path / "images.u8", np.uint8, "r", shape=images.shape)
+    rows = np.array([3, 0])
+    assert (batches.RowReader(mapped)(rows) == images[rows]).all()
+    assert (batches.RowReader(mapped[2:])(rows) == images[2:][rows]).all()
+
+
+def test_a_checkpoint_that_memory_does_not_hold_is_not_damaged(discs, tmp_path, monkeypatch):
+    """An older one in its place would throw steps away."""
+    import safetensors.torch
+
+    from balancegan.errors import DiskError
+
+    run = RunDir(train_tiny(discs, tmp_path)["run"])
+    newest = [p.name for p in run.checkpoint_dirs()]
+    for error, expected in ((MemoryError(), OutOfMemoryError), (OSError(5, "Input/output error"), DiskError)):
+
+        def fails(_, error=error):
+            raise error
+
+        monkeypatch.setattr(safetensors.torch, "load", fails)
+        with pytest.raises(expected):
+            train_tiny(discs, tmp_path, steps=9)
+        monkeypatch.undo()
+        assert [p.name for p in run.checkpoint_dirs()] == newest
 
 
 # --- real shortage ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 from helpers import Quiet, train_tiny
 
 from balancegan.balance import AugmentOptions, augment
-from balancegan.collapse import ALL, COLLAPSED, DiversityWatch, spread
+from balancegan.collapse import ALL, COLLAPSED, DiversityWatch, by_name, spread
 from balancegan.errors import TrainingDivergedError, UsageError
 from balancegan.look import look
 from balancegan.methods.base import Method
@@ -122,7 +122,7 @@ def test_spread_is_the_mean_distance_of_pairs():
 
 def test_a_class_collapses_once_it_was_diverse():
     rng = np.random.default_rng(0)
-    watch = DiversityWatch({"ant": images(rng, 20), "bee": images(rng, 20), "one": images(rng, 1)})
+    watch = DiversityWatch([("ant", images(rng, 20)), ("bee", images(rng, 20)), ("one", images(rng, 1))])
 
     def seen(ant, bee):
         return watch.look({"ant": images(rng, 8, ant), "bee": images(rng, 8, bee), "one": images(rng, 8)})
@@ -133,7 +133,17 @@ def test_a_class_collapses_once_it_was_diverse():
     assert seen(0.5, 0.02) == [] and watch.collapsed == ["bee"]  # said once
     assert seen(0.5, 0.5) == [] and watch.collapsed == []  # it may recover
     assert seen(0.05, 0.05) == ["ant", "bee"]
-    assert DiversityWatch({"ant": images(rng, 9)}, {"ant": 1.0}).look({"ant": images(rng, 8, 0.01)}) == ["ant"]
+    again = DiversityWatch([("ant", images(rng, 9))], {"ant": 1.0})
+    assert again.look({"ant": images(rng, 8, 0.01)}) == ["ant"]
+    known = DiversityWatch([("ant", images(rng, 9))], {"ant": 1.0}, ["ant"])
+    assert known.collapsed == ["ant"] and known.look({"ant": images(rng, 8, 0.01)}) == []  # said by an earlier call
+
+
+def test_a_generator_without_classes_is_judged_by_a_part_of_many_images():
+    rows = [images(np.random.default_rng(k), 8) for k in range(1000)]
+    together = by_name([], rows, conditional=False)[ALL]
+    assert len(together) == 256 and (together[:1] == rows[0][:1]).all() and (together[255] == rows[255][0]).all()
+    assert len(by_name([], rows[:3], conditional=False)[ALL]) == 24
 
 
 @pytest.fixture
@@ -164,7 +174,8 @@ def test_collapse_is_noticed_and_the_checkpoint_before_it_stays(discs, tmp_path,
     run = RunDir(document["run"])
     told = [note for note in monitor.notes if "mode collapse" in note]
     assert len(told) == 1 and "cat" in told[0] and "Step 8" in told[0] and document["collapsed"] == ["cat"]
-    assert "mode collapse" in (run.path / "log.txt").read_text()
+    assert "mode collapse" in (run.path / "log.txt").read_text() and "step 6 is kept" in told[0]
+    assert train_tiny(discs, tmp_path / "runs", **settings)["collapsed"] == ["cat"]  # nothing to do: as it was left
     low = {row["step"]: row["diversity"] for row in run.read_metrics() if "diversity" in row}
     assert low[6] > COLLAPSED > low[8] and low[18] < COLLAPSED
     assert [int(p.name[5:]) for p in run.checkpoint_dirs()] == [18, 16, 6]
@@ -180,6 +191,9 @@ def test_collapse_is_noticed_and_the_checkpoint_before_it_stays(discs, tmp_path,
 
     options = AugmentOptions(out=tmp_path / "out", counts={"cat": 8}, report=False)
     assert augment(run, options, device=CPU)["step"] == 6
+    assert restore(run, CPU, checkpoint="auto").warnings == [
+        "The images are those of step 6; the training went on to step 18."
+    ]
     shown = look(run, (), None, 4, tmp_path / "grid.png", device=CPU, note=notes.append, checkpoint="newest")
     assert shown["step"] == 18
 
@@ -202,6 +216,47 @@ def test_a_generator_without_classes_is_watched_as_a_whole(discs, tmp_path, monk
     document = train_tiny(discs, tmp_path, method="sndcgan")
     assert looked and all(names == {ALL} for names in looked)
     assert all(row["diversity"] >= 0 for row in RunDir(document["run"]).read_metrics() if "diversity" in row)
+
+
+def test_a_collapsed_generator_without_classes_is_taken_from_before_too(discs, tmp_path, monkeypatch):
+    """Its evaluator is fitted when a training ends; here, when the checkpoint is taken."""
+    from balancegan.methods.sndcgan import SNDCGAN
+
+    steps, original = [], SNDCGAN.g_loss
+    monkeypatch.setattr(SNDCGAN, "g_loss", lambda self, x, c: steps.append(1) or original(self, x, c))
+
+    def sample(self, z, c):
+        pattern = torch.from_numpy(np.random.default_rng(0).normal(size=(z.shape[1], 3 * 16 * 16))).float()
+        return torch.tanh((z if len(steps) < 6 else 0 * z) @ pattern).view(-1, 3, 16, 16)
+
+    monkeypatch.setattr(Method, "sample", sample)
+    document = train_tiny(discs, tmp_path / "runs", method="sndcgan", steps=12, save_every=2, accept_above=0.0)
+    assert document["collapsed"] == [ALL]
+    run, notes = RunDir(document["run"]), []
+    restored = restore(run, CPU, checkpoint="auto")
+    assert restored.checkpoint.step == 4 and not restored.method.ready
+    steps.clear()
+    options = AugmentOptions(out=tmp_path / "out", counts={"cat": 8}, filter="none", report=False)
+    assert augment(run, options, device=CPU)["step"] == 4
+    assert look(run, (), None, 2, tmp_path / "grid.png", device=CPU, note=notes.append)["step"] == 12
+    assert any("without the data" in note for note in notes)
+
+
+def test_without_a_checkpoint_from_before_it_is_said(discs, tmp_path, collapsing):
+    collapsing["from"] = 2
+    monitor, notes = Quiet(), []
+    document = train_tiny(discs, tmp_path, monitor, pretrain_steps=2, steps=8, save_every=4)
+    assert any("No checkpoint is from before it" in note for note in monitor.notes), monitor.notes
+    restore(RunDir(document["run"]), CPU, notes.append, checkpoint="auto")
+    assert any("no checkpoint from before it" in note for note in notes)
+
+
+def test_a_gradient_so_large_that_only_its_square_is_infinite(discs, tmp_path, monkeypatch):
+    """The optimiser's second moment, not the weight, is what it spoils, for ever."""
+    Injected(monkeypatch, "g", "gradient", 1e25, lambda call: call == 3)
+    document = train_tiny(discs, tmp_path, save_every=2)
+    checkpoint = RunDir(document["run"]).load_checkpoint()
+    assert finite(checkpoint) and checkpoint.state["rollbacks"] == 1
 
 
 def test_old_checkpoints_say_nothing_about_collapse(discs, tmp_path):
