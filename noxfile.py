@@ -10,11 +10,12 @@ from pathlib import Path
 import nox
 from packaging.requirements import Requirement
 
-OLDEST, *NEWER = PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+OLDEST = PYTHONS[0]
 COMBINATIONS = [(OLDEST, "lowest"), *((python, "highest") for python in PYTHONS)]
 """The lowest versions belong to the oldest Python: many of them have no wheels for a newer one."""
 
-TEST_PACKAGES = ("hypothesis", "pytest", "selenium")
+TEST_PACKAGES = ("hypothesis", "pytest", "pytest-xdist", "selenium")
 """Of the development packages, those that the tests import."""
 
 nox.options.sessions = ["lint", "tests"]
