@@ -48,9 +48,8 @@ class Restored:
         """What a report must say about the training."""
         found = [] if self.finished else [f"The training was not finished: {self.progress}."]
         if self.checkpoint.step < self.last_step:
-            found.append(
-                f"The images are those of step {self.checkpoint.step}; the training went on to {self.last_step}."
-            )
+            here = f"The images are those of step {self.checkpoint.step}"
+            found.append(f"{here}; the training went on to step {self.last_step}.")
         return found
 
     def make_ready(self, data: TrainingSet) -> None:
