@@ -11,10 +11,13 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from balancegan.errors import DiskError, UsageError
 from balancegan.text import printable
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 def _umask() -> int:
@@ -97,6 +100,13 @@ def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -
         if here == folder or folder in here.parents or (around and here in folder.parents):
             what = f"{printable(str(out))} lies in or around the source {printable(str(folder))}"
             raise UsageError(what, "choose another place with --out")
+
+
+def drop_lock(lock: FileLock) -> None:
+    """Release a lock and take its file away."""
+    with contextlib.suppress(OSError):  # where open files cannot be removed, the lock does it when it is released
+        Path(lock.lock_file).unlink()
+    lock.release()
 
 
 def write_atomic(path: Path, data: bytes | str, *, durable: bool = False) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from balancegan.batches import Batches
+from balancegan.checkpoint import Checkpoint
 from balancegan.config import LARGEST, MethodConfig, resolve
 from balancegan.data.training_set import TrainingSet
 from balancegan.device import memory_errors
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec, Method
-from balancegan.rundir import NEWEST, Checkpoint, RunDir
+from balancegan.rundir import NEWEST, RunDir
 
 
 @dataclass(frozen=True)

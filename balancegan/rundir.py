@@ -1,60 +1,44 @@
 """A run on disk: its name, configuration, log, metrics and checkpoints.
 
-    runs/00003-sgbgan-cells/{config.yaml, env.json, dataset.json, log.txt, metrics.jsonl,
-                             samples/, checkpoints/step-000500/{weights.safetensors, state.pt, MANIFEST.json}, report/}
-
-Checkpoints hold tensors and plain values only; reading one never executes code.
+runs/00003-sgbgan-cells/{config.yaml, env.json, dataset.json, log.txt, metrics.jsonl,
+                         samples/, checkpoints/step-000500/{weights.safetensors, state.pt, MANIFEST.json}, report/}
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import io
 import json
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from balancegan import __version__
-from balancegan.config import LARGEST, brief, parse_yaml
+from balancegan.checkpoint import (
+    Checkpoint,
+    OtherFormatError,
+    collapsed_classes,
+    read_checkpoint,
+    vanish,
+    write_checkpoint,
+)
+from balancegan.config import LARGEST, parse_yaml
 from balancegan.data.regular import open_regular
-from balancegan.errors import CheckpointError, DiskError, UsageError
-from balancegan.files import disk_errors, sync_dir, write_atomic, write_json
+from balancegan.errors import CheckpointError, UsageError
+from balancegan.files import disk_errors, sync_dir, write_atomic
 from balancegan.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA_VERSION = 1
-_DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 STALE_SECONDS = 60  # no small file takes that long to write
 RUN_NAME = re.compile(r"(\d{5,})-(.+)")
 NEWEST, AUTO = "newest", "auto"  # choices of a checkpoint; the third is a step
 CHECKPOINT_NAME = re.compile(r"step-(\d{6,})")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """An intact checkpoint, read into memory."""
-
-    path: Path
-    step: int
-    weights: dict[str, Tensor]
-    state: dict[str, Any]
-    sha256: str  # of weights.safetensors
-
-
-class OtherFormatError(CheckpointError):
-    """A checkpoint that another version of this program wrote, in a format of its own."""
 
 
 class RunDir:
@@ -213,37 +197,15 @@ class RunDir:
         `collapsed` names the classes whose images are alike (None: nobody looked); while there are any, the newest
         checkpoint without stays too.
         """
-        import torch
-        from safetensors.torch import save
-
         final = self.path / "checkpoints" / f"step-{step:06d}"
         partial = final.with_name(f".partial-{os.getpid()}")
         with disk_errors(f"save a checkpoint in {self.path}"):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             try:
-                # Through memory: when a disk is full, the libraries' own writers raise errors of their own kinds.
-                buffer = io.BytesIO()
-                torch.save(state, buffer)
-                contents: dict[str, bytes | memoryview] = {
-                    "weights.safetensors": save({k: v.detach().cpu().contiguous() for k, v in weights.items()}),
-                    "state.pt": buffer.getbuffer(),
-                }
-                manifest = {
-                    "schema_version": SCHEMA_VERSION,
-                    "version": __version__,
-                    "step": step,
-                    "collapsed": None if collapsed is None else list(collapsed),
-                    "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-                }
-                for name, content in contents.items():
-                    (partial / name).write_bytes(content)
-                write_json(partial / "MANIFEST.json", manifest)
-                for name in (*contents, "MANIFEST.json"):
-                    _fsync(partial / name)
-                sync_dir(partial)
+                write_checkpoint(partial, step, weights, state, collapsed)
                 if final.exists():  # the same step again, after a roll-back
-                    _vanish(final)
+                    vanish(final)
                 partial.rename(final)
                 sync_dir(final.parent)
             except BaseException:
@@ -256,18 +218,18 @@ class RunDir:
         """Drop checkpoints that are not to stay, and what killed processes left of theirs."""
         dirs = self.checkpoint_dirs()
         old = dirs[keep:]
-        if not any(_collapsed(path) == [] for path in dirs[:keep]):
-            healthy = next((path for path in old if _collapsed(path) == []), None)
+        if not any(collapsed_classes(path) == [] for path in dirs[:keep]):
+            healthy = next((path for path in old if collapsed_classes(path) == []), None)
             old = [path for path in old if path != healthy]
         for path in old:
             with contextlib.suppress(OSError):
-                _vanish(path)
+                vanish(path)
         for path in (self.path / "checkpoints").glob(".partial-*"):  # the run is locked: no other process writes one
             shutil.rmtree(path, ignore_errors=True)
 
     def healthy_step(self) -> int | None:
         """The step of the newest checkpoint in which no class had collapsed, if there is one."""
-        return next((int(path.name[5:]) for path in self.checkpoint_dirs() if _collapsed(path) == []), None)
+        return next((int(path.name[5:]) for path in self.checkpoint_dirs() if collapsed_classes(path) == []), None)
 
     def set_aside_after(self, step: int) -> None:
         """Rename checkpoints of later steps (damaged, or of weights that diverged): they must not count as newest."""
@@ -317,76 +279,17 @@ class RunDir:
                 return named
             steps = ", ".join(str(int(path.name[5:])) for path in dirs)
             raise UsageError(f"{self.name} has no checkpoint {choice}", f"give auto, newest, or one of {steps}")
-        alike = next((found for path in dirs if (found := _collapsed(path)) is not None), None)
+        alike = next((found for path in dirs if (found := collapsed_classes(path)) is not None), None)
         if not alike:
             return dirs
         told = f"at step {int(dirs[0].name[5:])} the images of {', '.join(alike)} were alike (mode collapse)"
-        healthy = next((path for path in dirs if _collapsed(path) == []), None)
+        healthy = next((path for path in dirs if collapsed_classes(path) == []), None)
         if healthy is None:
             say(f"{told}, and there is no checkpoint from before it: train again, with another seed or lower rates")
             return dirs
         step = int(healthy.name[5:])
         say(f"{told}: step {step} is taken, the last before it; --checkpoint newest takes the last of all")
         return [healthy, *(path for path in dirs if path != healthy)]
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint directory; raises `CheckpointError` when anything is off."""
-    import torch
-    from safetensors.torch import load
-
-    from balancegan.device import out_of_memory
-
-    try:
-        with open_regular(path / "MANIFEST.json") as file:
-            manifest = json.load(file)
-        if manifest["schema_version"] != SCHEMA_VERSION:
-            raise OtherFormatError(
-                f"{path.name} has format {brief(manifest['schema_version'])}, this version reads {SCHEMA_VERSION}",
-                f"use the version that wrote it ({brief(manifest.get('version'))})",
-            )
-        contents = {}
-        for name in ("weights.safetensors", "state.pt"):
-            with open_regular(path / name) as file:
-                contents[name] = file.read()
-            if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]:
-                raise CheckpointError(f"checkpoint {path.name} is damaged ({name} does not match its hash)")
-        weights = load(contents["weights.safetensors"])  # what was checked is what is read
-        state = torch.load(io.BytesIO(contents["state.pt"]), map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
-            raise CheckpointError(f"checkpoint {path.name} is damaged (its state is no table)")
-        return Checkpoint(path, int(manifest["step"]), weights, state, manifest["files"]["weights.safetensors"])
-    except CheckpointError:
-        raise
-    except OSError as error:
-        if error.errno not in _DAMAGED:  # a disk or a system in trouble says nothing about the file
-            raise DiskError(
-                f"cannot read {path}: {error.strerror or error}", "try again; is the disk in order?"
-            ) from None
-        raise CheckpointError(f"checkpoint {path.name} is damaged ({error.strerror or error})") from None
-    except Exception as error:  # a file that was made to be damaged comes out of its reader in every form
-        if out_of_memory(error):
-            raise
-        reason = printable((str(error).splitlines() or [type(error).__name__])[0])
-        raise CheckpointError(f"checkpoint {path.name} is damaged ({reason})") from None
-
-
-def _collapsed(path: Path) -> list[str] | None:
-    """The classes that had collapsed in a checkpoint; None where nobody looked, or it cannot be read."""
-    try:
-        with open_regular(path / "MANIFEST.json") as file:
-            found = json.load(file)["collapsed"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return [str(name) for name in found] if isinstance(found, list) else None
-
-
-def _vanish(path: Path) -> None:
-    """Remove a checkpoint so that nobody ever sees a part of it, neither a reader nor who comes after a kill."""
-    gone = path.with_name(f".partial-{path.name}")
-    shutil.rmtree(gone, ignore_errors=True)
-    path.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
 
 
 def list_runs(out: Path) -> list[RunDir]:
@@ -444,8 +347,3 @@ def _is_metrics(row: dict[str, Any]) -> bool:
     """Whether the step is a number and no number is beyond what floating point holds."""
     numbers = [value for value in row.values() if isinstance(value, int)]
     return isinstance(row.get("step", 0), int | float) and all(abs(number) < LARGEST for number in numbers)
-
-
-def _fsync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

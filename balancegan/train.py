@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from balancegan.accumulate import Accumulator
 from balancegan.batches import Batches
+from balancegan.checkpoint import Checkpoint
 from balancegan.collapse import ALL, REAL_IMAGES, DiversityWatch, by_name
 from balancegan.errors import CheckpointError, StoppedError, TrainingDivergedError
 from balancegan.grid import save_grid
 from balancegan.methods.base import Method
 from balancegan.pixels import to_uint8
 from balancegan.restore import load_weights
-from balancegan.rundir import Checkpoint, RunDir
+from balancegan.rundir import RunDir
 from balancegan.sample import grid_images
 from balancegan.signals import StopOnSignal
 

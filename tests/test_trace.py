@@ -6,11 +6,12 @@ import pytest
 import torch
 from helpers import make_method, train_tiny, write_images
 
+from balancegan.checkpoint import read_checkpoint
 from balancegan.data.training_set import reopen_training_set
 from balancegan.nets.dcgan import Encoder
 from balancegan.pixels import to_uint8
 from balancegan.restore import restore
-from balancegan.rundir import RunDir, read_checkpoint
+from balancegan.rundir import RunDir
 from balancegan.sample import latents
 from balancegan.trace import MAX_ROWS, _plain_encoder, between, frames, interpolation, latent_embeddings, run_extras
 

@@ -6,7 +6,6 @@ command completes.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import io
@@ -33,7 +32,7 @@ from balancegan.data.regular import copy_regular, open_regular
 from balancegan.data.scan import ImageFile, ImageFolder, printable
 from balancegan.data.training_set import TrainingSet
 from balancegan.errors import DatasetError, UsageError
-from balancegan.files import disk_errors, refuse_source, require_space, write_atomic, write_json
+from balancegan.files import disk_errors, drop_lock, refuse_source, require_space, write_atomic, write_json
 from balancegan.grid import png_bytes, to_pil
 
 MARKER = ".balancegan.json"
@@ -88,7 +87,7 @@ def check_destination(out: Path, source: ImageFolder, key: str) -> bool:
         return False
     marker = _require_marker(out, key)
     if (out / LOCK).exists():  # said before hours of work; what decides is the lock that `BalancedFolder` takes
-        _unlock(_lock(out))
+        drop_lock(_lock(out))
     return marker.get("finished") is True and isinstance(marker.get("result"), dict) and _all_there(out)
 
 
@@ -113,12 +112,6 @@ def _lock(out: Path) -> FileLock:
                 f"another process is writing {out}", "wait for it, or choose another folder with --out"
             ) from None
     return lock
-
-
-def _unlock(lock: FileLock) -> None:
-    with contextlib.suppress(OSError):  # where open files cannot be removed, the lock does it when it is released
-        Path(lock.lock_file).unlink()
-    lock.release()
 
 
 def _refuse_reserved(source: ImageFolder) -> None:
@@ -288,7 +281,7 @@ class BalancedFolder:
             with disk_errors(f"create {self.out}"):
                 write_json(self.out / MARKER, marker)
         except BaseException:
-            _unlock(self._held)
+            drop_lock(self._held)
             raise
         return self
 
@@ -296,7 +289,7 @@ class BalancedFolder:
         try:
             self._pool.shutdown(wait=True, cancel_futures=kind is not None)
         finally:
-            _unlock(self._held)
+            drop_lock(self._held)
 
     def add_real(self, file: RealFile) -> None:
         """Copy, link or convert one real image, unless an earlier call did; all before the first synthetic one."""

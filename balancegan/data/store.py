@@ -29,7 +29,7 @@ from balancegan.data.build import DIGEST_BYTES, SCHEMA, Built, build
 from balancegan.data.decode import DecodeSettings, Window
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder, plural, printable
 from balancegan.errors import DatasetError, DiskError
-from balancegan.files import cache_root
+from balancegan.files import cache_root, drop_lock
 from balancegan.progress import Progress, silent
 
 STALE_SECONDS = 3600
@@ -223,7 +223,7 @@ def _alive(temporary: Path) -> Iterator[None]:
         yield
     finally:
         if lock:
-            _drop(lock)
+            drop_lock(lock)
 
 
 def _lock_of(temporary: Path) -> Path:
@@ -244,12 +244,6 @@ def _hold(path: Path) -> FileLock | None:
     return lock
 
 
-def _drop(lock: FileLock) -> None:
-    with contextlib.suppress(OSError):  # where open files cannot be removed, the lock does it when it is released
-        Path(lock.lock_file).unlink()
-    lock.release()
-
-
 def _clear_dead(base: Path) -> None:
     """Remove what builds left behind whose lock is free."""
     for path in base.glob(f"tmp-*{_LOCK}"):
@@ -257,7 +251,7 @@ def _clear_dead(base: Path) -> None:
             temporary = path.with_name(path.name.removesuffix(_LOCK))
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(temporary.with_name(temporary.name + _OLD), ignore_errors=True)
-            _drop(lock)
+            drop_lock(lock)
 
 
 def _clean(base: Path) -> None:

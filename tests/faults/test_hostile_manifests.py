@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from balancegan import parse
 from balancegan.balance import AugmentOptions, augment
+from balancegan.checkpoint import read_checkpoint
 from balancegan.config import MOST_YAML, MethodConfig, load_yaml, resolve
 from balancegan.data import export
 from balancegan.data.card import REMOVAL, Card, dataset_card
@@ -44,7 +45,7 @@ from balancegan.metrics.choose import choose
 from balancegan.report.pictures import draw_pictures
 from balancegan.report.render import render_html as render_report
 from balancegan.restore import read_config, restore
-from balancegan.rundir import RunDir, find_run, read_checkpoint
+from balancegan.rundir import RunDir, find_run
 
 CPU = torch.device("cpu")
 CONFIG = load_method("sgbgan").Config
