@@ -276,7 +276,9 @@ def evaluate(
     images: Annotated[
         int | None,
         typer.Option(
-            "--images", help="Images per class of a run. [default: 500; 250 for a large network on a CPU]", min=1
+            "--images",
+            help="Images per class, or what it lacks where that is more. [default: 500; 250 for a large network]",
+            min=1,
         ),
     ] = None,
     image_size: Annotated[

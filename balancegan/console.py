@@ -31,12 +31,20 @@ from balancegan.text import human_time
 PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
 
+class _Output(RichConsole):
+    """A stdout whose reader may go away: `head` has what it wanted, and nothing went wrong."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich; ends the command with exit code 0 (`options.registrar`)."""
+        raise BrokenPipeError
+
+
 class Console:
     """Output of one command. `as_json` leaves stdout to the document alone."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False, no_color: bool = False):
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self.out = RichConsole(no_color=no_color or None, highlight=False, emoji=False)
+        self.out = _Output(no_color=no_color or None, highlight=False, emoji=False)
         self.err = RichConsole(stderr=True, no_color=no_color or None, highlight=False, emoji=False)
 
     def result(self, document: dict[str, Any], show: Callable[[Console, dict[str, Any]], None]) -> None:

@@ -100,7 +100,7 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     for note in _data_notes(data):
         monitor.note(note)
     found = _find_run(request, plan, data)
-    if not found and device.type == "cpu" and plan.preset != "tiny" and request.max_seconds is None:
+    if not found and device.type == "cpu" and plan.preset != "tiny":
         hours = _cost(plan, data)["seconds_estimated"] / 3600
         if hours > 0.5:
             monitor.note(f"this may take {hours:.0f} hours on this CPU; --preset tiny --image-size 32 is made for CPUs")

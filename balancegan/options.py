@@ -84,7 +84,7 @@ Checkpoint = Annotated[
     str,
     option(
         "--checkpoint",
-        help="Of which step: newest, a step, or auto: the newest, or the last one before classes collapsed.",
+        help="newest, a step (pre-training counted), or auto: the newest, or the last one before classes collapsed.",
     ),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")]

@@ -262,12 +262,20 @@ class RunDir:
                     if not path.exists():  # the training went on and dropped it
                         break
                     reason = reason or error.message
-                    say(f"{error.message}; falling back to the one before")
+                    if path is not dirs[-1]:
+                        say(f"{error.message}; falling back to the one before")
             else:
+                if choice not in (NEWEST, AUTO):
+                    others = self._steps([path for path in self.checkpoint_dirs() if path not in dirs])
+                    raise CheckpointError(reason, f"give --checkpoint auto, newest{others}")
                 raise CheckpointError(
                     f"no checkpoint of {self.name} is intact ({reason})", "train again with --resume never"
                 )
         return None
+
+    def _steps(self, dirs: Sequence[Path]) -> str:
+        """Steps to choose from, as the end of a sentence."""
+        return f", or one of {', '.join(str(int(path.name[5:])) for path in dirs)}" if dirs else ""
 
     def _candidates(self, choice: str, say: Callable[[str], None]) -> list[Path]:
         """Checkpoint directories in the order in which they are to be tried."""
@@ -277,8 +285,8 @@ class RunDir:
         if choice != AUTO:
             if named := [path for path in dirs if choice.isdecimal() and int(path.name[5:]) == int(choice)]:
                 return named
-            steps = ", ".join(str(int(path.name[5:])) for path in dirs)
-            raise UsageError(f"{self.name} has no checkpoint {choice}", f"give auto, newest, or one of {steps}")
+            told = f"{self.name} has no checkpoint {choice!r} (steps of pre-training count)"
+            raise UsageError(told, f"give --checkpoint auto, newest{self._steps(dirs)}")
         alike = next((found for path in dirs if (found := collapsed_classes(path)) is not None), None)
         if not alike:
             return dirs

@@ -39,6 +39,8 @@ def show_inspect(console: Console, doc: dict[str, Any]) -> None:
             for item in doc[key][: 20 if console.verbose else 3]:
                 text = f"{item['path']}: {item['reason']}" if "path" in item else "  =  ".join(item["paths"])
                 console.print(f"  {shown(text)}")
+            if not console.verbose and len(doc[key]) > 3:
+                console.print(f"  … and {len(doc[key]) - 3:,} more (-v shows 20, --json all)")
     for note in doc.get("notes", []) if console.verbose else []:
         console.print(f"note: {shown(note)}")
     console.print("")

@@ -282,3 +282,12 @@ def test_sigterm_in_augment_is_a_line_and_143(discs, monkeypatch):
 def test_inspect_does_not_wait_for_a_pipe_in_the_pages_place(discs):
     os.mkfifo("page.html")
     assert "not a regular file" in call("inspect", discs, "--html", "page.html", code=6).stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path):
+    write_images(tmp_path / "many", {f"class {k:03d}": 1 for k in range(200)})
+    command = (
+        f"{sys.executable} -m balancegan inspect many -v 2>/dev/null | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.strip() == "0"

@@ -112,3 +112,15 @@ def test_find_run_by_name_number_path_and_newest(tmp_path):
     with pytest.raises(UsageError, match="no trained run"):
         find_run(None, tmp_path / "empty")
     assert [r.name for r in list_runs(tmp_path)] == [r.name for r in reversed(runs)]
+
+
+def test_a_damaged_checkpoint_that_was_asked_for_is_not_replaced(tmp_path):
+    run = RunDir.create(tmp_path, "sgbgan", "x")
+    for step in (1, 2):
+        run.save_checkpoint(step, {"w": torch.ones(2)}, {"step": step}, keep=5)
+    (run.checkpoint_dirs()[0] / "state.pt").write_bytes(b"no")
+    said = []
+    with pytest.raises(CheckpointError, match="step-000002 is damaged") as caught:
+        run.load_checkpoint(said.append, "2")
+    assert "one of 1" in caught.value.hint and not said
+    assert run.load_checkpoint(said.append).step == 1 and "falling back" in said[0]

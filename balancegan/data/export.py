@@ -35,6 +35,7 @@ from balancegan.errors import DatasetError, UsageError
 from balancegan.files import disk_errors, drop_lock, refuse_source, require_space, write_atomic, write_json
 from balancegan.grid import png_bytes, to_pil
 
+BLOCK = 4096  # bytes that a file system gives at a time
 MARKER = ".balancegan.json"
 LOCK = ".balancegan.lock"
 BEGINNING = re.compile(rf"{re.escape(LOCK)}|\.tmp-[a-z0-9_]{{8}}")
@@ -419,7 +420,8 @@ def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, 
     with disk_errors(f"read the free space of {place}"):
         device = place.stat().st_dev
         missing = [f.source.stat() for f in real if mode != "symlink" and not (out / f.target).exists()]
-        needed = sum(s.st_size for s in missing if mode != "hardlink" or s.st_dev != device)
+        copied = [s.st_size for s in missing if mode != "hardlink" or s.st_dev != device]
+        needed = sum(-(-size // BLOCK) * BLOCK for size in copied)  # small files take whole blocks
         needed += max(0, synthetic - sum(1 for _ in out.rglob("syn_*"))) * bytes_each
     hint = "choose another disk with --out, or link the real images with --real symlink"
     require_space(place, needed, "the balanced folder needs", hint)

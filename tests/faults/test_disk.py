@@ -387,3 +387,11 @@ def test_failures_that_nobody_expected_have_words_too(discs, monkeypatch):
     fails(RuntimeError("a bug"))
     result = CliRunner().invoke(app, ["inspect", str(discs)])
     assert result.exit_code == 1 and isinstance(result.exception, RuntimeError)
+
+
+def test_many_small_files_take_whole_blocks(discs, tmp_path, monkeypatch):
+    run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
+    asked = []
+    monkeypatch.setattr("balancegan.data.export.require_space", lambda place, need, *_: asked.append(need))
+    augment(run, AugmentOptions(out=tmp_path / "out", counts={"bee": 9}, report=False, filter="none"), device=CPU)
+    assert asked[0] >= 39 * 4096

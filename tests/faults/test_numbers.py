@@ -185,7 +185,7 @@ def test_collapse_is_noticed_and_the_checkpoint_before_it_stays(discs, tmp_path,
     assert "mode collapse" in notes[0] and "--checkpoint newest" in notes[0]
     assert restore(run, CPU).checkpoint.step == 18  # training goes on from the last, comparisons measure it
     assert restore(run, CPU, checkpoint="16").checkpoint.step == 16
-    with pytest.raises(UsageError, match="no checkpoint 7") as caught:
+    with pytest.raises(UsageError, match="no checkpoint '7'") as caught:
         restore(run, CPU, checkpoint="7")
     assert "18, 16, 6" in caught.value.hint
 
