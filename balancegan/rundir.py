@@ -125,7 +125,7 @@ class RunDir:
     def log(self, line: str) -> None:
         """Append a dated line to log.txt."""
         with disk_errors("write log.txt"), (self.path / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n")
 
     def read_yaml(self, name: str = "config.yaml") -> dict[str, Any]:
         """A YAML file of the run as a dict."""
