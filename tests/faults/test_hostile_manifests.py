@@ -481,7 +481,7 @@ def test_hostile_configurations(tmp_path, content):
     started = time.monotonic()
     with pytest.raises(UsageError) as caught:
         resolve(CONFIG, {}, file=load_yaml(tmp_path / "c.yaml"), env={})
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60  # on a busy machine; without the limits it is minutes
     assert caught.value.message.isprintable() and len(caught.value.message) < 1000
 
 
