@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from balancegan.config import class_weights
+from balancegan.config import MethodConfig, class_weights
 from balancegan.device import out_of_memory
 from balancegan.machine import memory_bytes
 from balancegan.pixels import to_float
+
+if TYPE_CHECKING:
+    from balancegan.data.training_set import TrainingSet
 
 CPU_SHARE = 0.3  # of the machine's memory that may hold the images; larger sets are read from the memory map
 GPU_SHARE = 0.4
@@ -48,6 +51,12 @@ class Batches:
         self._weights = torch.tensor(weights, dtype=torch.float32, device=self._at)
         self._counts = torch.tensor(counts, device=self._at)
         self._starts = torch.tensor(np.concatenate([[0], np.cumsum(counts)[:-1]]), device=self._at)
+
+    @classmethod
+    def of(cls, data: TrainingSet, cfg: MethodConfig, device: torch.device) -> Batches:
+        """Of what a configuration trains on."""
+        rows = data.train_rows
+        return cls(data.store.images, rows, data.labels[rows], cfg.sampling, device, cfg.batch_size)
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """x (B, C, S, S) float32 in [-1, 1] and c (B,) int64, on the device."""

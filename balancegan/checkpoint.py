@@ -41,6 +41,11 @@ class Checkpoint:
     sha256: str  # of weights.safetensors
 
 
+def step_of(path: Path) -> int:
+    """The step in a checkpoint directory's name."""
+    return int(path.name.removeprefix("step-"))
+
+
 class OtherFormatError(CheckpointError):
     """A checkpoint that another version of this program wrote, in a format of its own."""
 

@@ -16,6 +16,7 @@ import torch
 from balancegan import device as devices
 from balancegan.accumulate import HINT
 from balancegan.batches import Batches
+from balancegan.checkpoint import step_of
 from balancegan.config import MethodConfig, dump_yaml, load_yaml, resolve
 from balancegan.data.training_set import TrainingSet, open_training_set
 from balancegan.errors import BalanceGANError, CheckpointError, UsageError
@@ -117,11 +118,9 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     try:
         _describe(run, plan, data, continued=found is not None)
         with devices.memory_errors(device, HINT):
-            labels = data.labels[data.train_rows]
-            batches = Batches(data.store.images, data.train_rows, labels, cfg.sampling, device, cfg.batch_size)
             result = train(
                 method,
-                batches,
+                Batches.of(data, cfg, device),
                 run,
                 device=device,
                 monitor=monitor,
@@ -150,7 +149,7 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
 
 def _bytes_to_come(method: Method, run: RunDir | None = None) -> int:
     """What a training's checkpoints will take at most, beside those that there are."""
-    steps = [int(path.name[5:]) for path in run.checkpoint_dirs()] if run else []
+    steps = [step_of(path) for path in run.checkpoint_dirs()] if run else []
     if steps and steps[0] >= method.cfg.pretrain_steps + method.cfg.steps:
         return 0  # it is finished
     there = len(steps)
@@ -259,7 +258,7 @@ def _describe(run: RunDir, plan: Plan, data: TrainingSet, continued: bool) -> No
         if not continued:
             write_json(run.path / "env.json", environment)
             save_grid(_real_rows(data, plan.cfg.seed), run.samples / "real.png", data.class_names)
-        newest = next((int(p.name[5:]) for p in run.checkpoint_dirs()), 0)
+        newest = next((step_of(p) for p in run.checkpoint_dirs()), 0)
         if newest <= plan.cfg.pretrain_steps + plan.cfg.steps:
             write_atomic(
                 run.path / "config.yaml", dump_yaml(plan.cfg, method=plan.name, preset=plan.preset), durable=True

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from balancegan.batches import Batches
-from balancegan.checkpoint import Checkpoint
+from balancegan.checkpoint import Checkpoint, step_of
 from balancegan.config import LARGEST, MethodConfig, resolve
 from balancegan.data.training_set import TrainingSet
 from balancegan.device import memory_errors
@@ -56,11 +56,8 @@ class Restored:
     def make_ready(self, data: TrainingSet) -> None:
         """Let a checkpoint from amid a training do what only the end of one does, on the data it was trained on."""
         if self.trained and not self.method.ready:
-            rows = data.train_rows
-            cfg = self.method.cfg
-            batches = Batches(data.store.images, rows, data.labels[rows], cfg.sampling, self.device, cfg.batch_size)
             with memory_errors(self.device):
-                self.method.end_training(batches)
+                self.method.end_training(Batches.of(data, self.method.cfg, self.device))
 
     @property
     def progress(self) -> str:
@@ -122,7 +119,7 @@ def restore(
     with memory_errors(device):
         method.setup(spec)
         load_weights(method, found)
-        last = max([found.step, *(int(path.name[5:]) for path in run.checkpoint_dirs()[:1])])
+        last = max([found.step, *(step_of(path) for path in run.checkpoint_dirs()[:1])])
         return Restored(run, method.to(device).eval(), found, names, device, source, last)
 
 

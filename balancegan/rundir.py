@@ -23,6 +23,7 @@ from balancegan.checkpoint import (
     OtherFormatError,
     collapsed_classes,
     read_checkpoint,
+    step_of,
     vanish,
     write_checkpoint,
 )
@@ -181,7 +182,7 @@ class RunDir:
         folder = self.path / "checkpoints"
         inside = list(folder.iterdir()) if folder.is_dir() else []
         found = [p for p in inside if CHECKPOINT_NAME.fullmatch(p.name) and p.is_dir()]
-        return sorted(found, key=lambda p: int(p.name[5:]), reverse=True)
+        return sorted(found, key=step_of, reverse=True)
 
     def save_checkpoint(
         self,
@@ -229,12 +230,12 @@ class RunDir:
 
     def healthy_step(self) -> int | None:
         """The step of the newest checkpoint in which no class had collapsed, if there is one."""
-        return next((int(path.name[5:]) for path in self.checkpoint_dirs() if collapsed_classes(path) == []), None)
+        return next((step_of(path) for path in self.checkpoint_dirs() if collapsed_classes(path) == []), None)
 
     def set_aside_after(self, step: int) -> None:
         """Rename checkpoints of later steps (damaged, or of weights that diverged): they must not count as newest."""
         for path in self.checkpoint_dirs():
-            if int(path.name[5:]) > step:
+            if step_of(path) > step:
                 with disk_errors(f"rename {path.name}"):
                     target = path.with_name(f"set-aside-{path.name}")
                     shutil.rmtree(target, ignore_errors=True)
@@ -275,7 +276,7 @@ class RunDir:
 
     def _steps(self, dirs: Sequence[Path]) -> str:
         """Steps to choose from, as the end of a sentence."""
-        return f", or one of {', '.join(str(int(path.name[5:])) for path in dirs)}" if dirs else ""
+        return f", or one of {', '.join(str(step_of(path)) for path in dirs)}" if dirs else ""
 
     def _candidates(self, choice: str, say: Callable[[str], None]) -> list[Path]:
         """Checkpoint directories in the order in which they are to be tried."""
@@ -283,19 +284,19 @@ class RunDir:
         if choice == NEWEST or not dirs:
             return dirs
         if choice != AUTO:
-            if named := [path for path in dirs if choice.isdecimal() and int(path.name[5:]) == int(choice)]:
+            if named := [path for path in dirs if choice.isdecimal() and step_of(path) == int(choice)]:
                 return named
             told = f"{self.name} has no checkpoint {choice!r} (steps of pre-training count)"
             raise UsageError(told, f"give --checkpoint auto, newest{self._steps(dirs)}")
         alike = next((found for path in dirs if (found := collapsed_classes(path)) is not None), None)
         if not alike:
             return dirs
-        told = f"at step {int(dirs[0].name[5:])} the images of {', '.join(alike)} were alike (mode collapse)"
+        told = f"at step {step_of(dirs[0])} the images of {', '.join(alike)} were alike (mode collapse)"
         healthy = next((path for path in dirs if collapsed_classes(path) == []), None)
         if healthy is None:
             say(f"{told}, and there is no checkpoint from before it: train again, with another seed or lower rates")
             return dirs
-        step = int(healthy.name[5:])
+        step = step_of(healthy)
         say(f"{told}: step {step} is taken, the last before it; --checkpoint newest takes the last of all")
         return [healthy, *(path for path in dirs if path != healthy)]
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from balancegan.accumulate import Accumulator
 from balancegan.batches import Batches
-from balancegan.config import MethodConfig
 from balancegan.data.training_set import TrainingSet
 from balancegan.device import memory_errors
 from balancegan.methods import load_method
@@ -207,13 +206,8 @@ def _plain_encoder(
         method = kind(kind.Config(**{**values, "ema_halflife": 0.0}))
         method.setup(restored.method.data)
         method = method.to(device).to(memory_format=torch.channels_last).train()
-        count = _train_autoencoder(method, _batches(data, cfg, device), steps, progress)
+        count = _train_autoencoder(method, Batches.of(data, cfg, device), steps, progress)
     return method.get_submodule("E"), count
-
-
-def _batches(data: TrainingSet, cfg: MethodConfig, device: torch.device) -> Batches:
-    rows = data.train_rows
-    return Batches(data.store.images, rows, data.labels[rows], cfg.sampling, device, cfg.batch_size)
 
 
 def _train_autoencoder(method: Method, batches: Batches, steps: int, progress: Progress) -> int:

@@ -22,3 +22,13 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     zygote = Zygote(tmp_path_factory.mktemp("zygote"))
     yield zygote
     zygote.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder whose cache serves all tests of this module."""
+    folder = tmp_path_factory.mktemp("killed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BALANCEGAN_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("TORCH_HOME", str(folder / "torch"))
+        yield folder

@@ -13,16 +13,6 @@ FLAGS = {"batch_size": 4, "pretrain_steps": 1, "steps": 2, "save_every": 3}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder whose cache serves all tests of this module."""
-    folder = tmp_path_factory.mktemp("killed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BALANCEGAN_CACHE_DIR", str(folder / "cache"))
-        patch.setenv("TORCH_HOME", str(folder / "torch"))
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def data(place):
     folder = write_images(place / "discs", {"ant": 12, "bee": 8, "cat": 6})
     before = tree_hash(folder)

@@ -23,16 +23,6 @@ FLAGS = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder whose cache serves all tests of this module."""
-    folder = tmp_path_factory.mktemp("killed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BALANCEGAN_CACHE_DIR", str(folder / "cache"))
-        patch.setenv("TORCH_HOME", str(folder / "torch"))
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def training(zygote, place):
     data, out = write_images(place / "discs", {"ant": 14, "bee": 6, "cat": 5}), place / "runs"
     before = tree_hash(data)
