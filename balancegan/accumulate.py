@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from balancegan.device import random_state, set_random_state
+from balancegan import ranks
+from balancegan.device import memory_errors, random_state, set_random_state
 from balancegan.methods.base import Method, Terms
-from balancegan.parts import Fitting, Part, cut, part
+from balancegan.parts import Fitting, Part, cut, inside, part
 
 HINT = "lower --batch-size or --image-size, or use --preset tiny"
 
@@ -20,7 +21,8 @@ class Accumulator:
     The parts' gradients are added up, each weighted by its share of the batch, so an update still sees the whole one.
     Losses that are means over images come out the same but for rounding, with the same random numbers. Batch norm
     normalises each part by itself and moves its running statistics once a part, spectral norm makes a power iteration
-    a part, and a contrast sees the images of its part alone: fewer to tell apart.
+    a part, and a contrast sees the images of its part alone: fewer to tell apart. Where ranks train together, x and c
+    are the rank's rows, and its parts go with the other ranks' parts; the size stays what it is then.
 
     Args:
         method: whose losses these are.
@@ -78,6 +80,9 @@ class Accumulator:
                     values[term] = values[term] + value.detach() if term in values else value.detach()
             return values
 
+        if ranks.several():  # one rank alone cannot begin again
+            with memory_errors(self.device, f"give all processes less at once: --set micro_batch={len(x) // 2}"):
+                return work(min(self.fitting(name).size, len(x)))
         return self.fitting(name).run(work)
 
     def fitting(self, name: str) -> Fitting:
@@ -103,14 +108,11 @@ class Accumulator:
             fitting.size = min(size, fitting.size)
 
     def _loss(self, loss: Callable[[Tensor, Tensor], Terms], x: Tensor, c: Tensor, this: Part) -> Terms:
-        """The terms of one part, weighted by its share."""
-        weight = this.size / this.total
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            if weight == 1:
-                terms = loss(x, c)
-            else:
-                with part(this):
-                    terms = loss(x[this.start : this.stop], c[this.start : this.stop])
+        """The terms of one part, weighted by its share of the whole batch."""
+        among = inside(this)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast), part(among):
+            terms = loss(x[this.start : this.stop], c[this.start : this.stop])
+        weight = among.size / among.total if among else 1.0
         return {name: weight * value.float() for name, value in terms.items()}
 
 

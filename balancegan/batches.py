@@ -14,7 +14,9 @@ from torch import Tensor
 from balancegan.config import MethodConfig, class_weights
 from balancegan.device import out_of_memory
 from balancegan.machine import memory_bytes
+from balancegan.parts import at_hand, rows
 from balancegan.pixels import to_float
+from balancegan.ranks import here
 
 if TYPE_CHECKING:
     from balancegan.data.training_set import TrainingSet
@@ -59,12 +61,12 @@ class Batches:
         return cls(data.store.images, rows, data.labels[rows], cfg.sampling, device, cfg.batch_size)
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """x (B, C, S, S) float32 in [-1, 1] and c (B,) int64, on the device."""
-        c = torch.multinomial(self._weights, self.batch_size, replacement=True)
+        """x (B, C, S, S) float32 in [-1, 1] and c (B,) int64, on the device; of a part of a batch its rows."""
+        n = at_hand(self.batch_size)
+        c = rows(lambda b: torch.multinomial(self._weights, b, replacement=True), n)
         # Double precision keeps every image of a class of millions reachable.
-        u = torch.rand(
-            self.batch_size, device=self._at, dtype=torch.float32 if self._at.type == "mps" else torch.float64
-        )
+        precision = torch.float32 if self._at.type == "mps" else torch.float64
+        u = rows(lambda b: torch.rand(b, device=self._at, dtype=precision), n)
         counts = self._counts[c]
         position = self._starts[c] + torch.minimum((u * counts).long(), counts - 1)
         return self._images(position), c.to(self.device)
@@ -142,4 +144,4 @@ def _on_device(read: RowReader, rows: np.ndarray, shape: tuple[int, ...], device
 def _budget(device: torch.device) -> float:
     if device.type == "cuda":
         return GPU_SHARE * torch.cuda.mem_get_info(device)[0]
-    return CPU_SHARE * memory_bytes()
+    return CPU_SHARE * memory_bytes() / here().local_size

@@ -1,6 +1,7 @@
 """The command line: parse, call, render. What takes long to import is imported inside the commands."""
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -465,4 +466,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # bars and bullets must not break a narrow encoding
             stream.reconfigure(errors="replace")
-    app()
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # torchrun started several processes
+        from balancegan.ranks import run
+
+        run(app)
+    else:
+        app()

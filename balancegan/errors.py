@@ -68,6 +68,12 @@ class QualityGateError(BalanceGANError):
     exit_code = 9
 
 
+class RankLostError(BalanceGANError):
+    """Of several processes that work together another one has ended."""
+
+    exit_code = 10
+
+
 class StoppedError(BalanceGANError):
     """Stopped by a signal after saving the state; 130 for SIGINT, 143 for SIGTERM."""
 

@@ -19,13 +19,14 @@ from balancegan.batches import Batches
 from balancegan.checkpoint import step_of
 from balancegan.config import MethodConfig, dump_yaml, load_yaml, resolve
 from balancegan.data.training_set import TrainingSet, open_training_set
-from balancegan.errors import BalanceGANError, CheckpointError, UsageError
+from balancegan.errors import BalanceGANError, CheckpointError, DatasetError, UsageError
 from balancegan.estimate import checkpoint_bytes, estimate
 from balancegan.files import disk_errors, refuse_source, require_space, write_atomic, write_json
 from balancegan.grid import save_grid
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec, Method
 from balancegan.progress import Progress, silent
+from balancegan.ranks import here
 from balancegan.report.plot import plot_losses
 from balancegan.restore import read_config, recorded_settings
 from balancegan.rundir import RunDir, find_run, list_runs
@@ -90,7 +91,22 @@ def configure(request: TrainRequest) -> Plan:
     cfg = resolve(kind.Config, kind.presets[preset], file=fields, flags=request.flags, env=env)
     device = devices.resolve_device(request.device)
     devices.prepare(device)
+    _require_ranks(request.device, device, cfg, kind)
     return Plan(name, preset, kind(cfg), cfg, device, run)
+
+
+def _require_ranks(name: str, device: torch.device, cfg: MethodConfig, kind: type[Method]) -> None:
+    """Where several processes train: can they share out the batches, and has each a device of its own?"""
+    ranks = here()
+    ranks.require_equal_parts(cfg.batch_size, kind.least_part)
+    if ranks.size > 1 and device.type == "cuda":
+        if ":" in name:
+            raise UsageError(f"--device {name} with several processes", "give --device cuda: each takes one of its own")
+        if torch.cuda.device_count() < ranks.local_size:
+            raise UsageError(
+                f"{ranks.local_size} processes and {torch.cuda.device_count()} CUDA device(s)",
+                "start as many processes as there are devices: torchrun --nproc-per-node gpu",
+            )
 
 
 def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent) -> dict[str, Any]:
@@ -117,10 +133,12 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         run = RunDir.begin(request.out, plan.name, data.folder.root.name)
     try:
         _describe(run, plan, data, continued=found is not None)
-        with devices.memory_errors(device, HINT):
+        where = (request.data.absolute(), data.store.fingerprint, request.device, run.path)
+        beside = here().joined(_train_beside, plan.name, cfg, *where, request.strict, request.max_seconds)
+        with beside, devices.memory_errors(device, HINT):
             result = train(
                 method,
-                Batches.of(data, cfg, device),
+                here().everywhere(lambda: Batches.of(data, cfg, device)),
                 run,
                 device=device,
                 monitor=monitor,
@@ -145,6 +163,43 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         "collapsed": list(result.collapsed),
         "signum": result.signum,
     }
+
+
+class _Unheard:
+    """Watches a training at a rank that does not talk to the user."""
+
+    def step(self, stage: str, step: int, total: int) -> None: ...
+    def tick(self, row: dict[str, Any]) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def _train_beside(
+    name: str,
+    cfg: MethodConfig,
+    data: Path,
+    fingerprint: str,
+    device_name: str,
+    run: Path,
+    strict: bool,
+    max_seconds: float | None,
+) -> None:
+    """At a rank other than 0: its part of the training that `launch` runs there."""
+
+    def prepared() -> tuple[Method, Batches, torch.device]:
+        device = devices.resolve_device(device_name, here().local_rank)
+        devices.prepare(device)
+        found = open_training_set(data, cfg, strict=strict)
+        if found.store.fingerprint != fingerprint:
+            raise DatasetError(f"{data} holds other images here", "give all machines the same data set")
+        torch.manual_seed(cfg.seed)
+        method = load_method(name)(cfg)
+        with devices.memory_errors(device, HINT):
+            method.setup(data_spec(found))
+            return method, Batches.of(found, cfg, device), device
+
+    method, batches, device = here().everywhere(prepared)
+    with devices.memory_errors(device, HINT):
+        train(method, batches, RunDir(run), device=device, monitor=_Unheard(), max_seconds=max_seconds)
 
 
 def _bytes_to_come(method: Method, run: RunDir | None = None) -> int:

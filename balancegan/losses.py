@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from balancegan import ranks
+
 
 def bce_as_real(logits: Tensor) -> Tensor:
     """Binary cross-entropy against 1: mean of -log sigmoid(logits), a scalar."""
@@ -83,11 +85,18 @@ def nt_xent(view1: Tensor, view2: Tensor, temperature: float = 0.1) -> Tensor:
     """SimCLR's contrast between two views of the same images (Chen et al. 2020, Eq. 1), a mean over all 2N views.
 
     Every view must pick its image's other view among all other views: cross-entropy of the cosine similarities over
-    `temperature`. `view1`, `view2`: projections (N, d), row i of both from image i, of any length.
+    `temperature`. `view1`, `view2`: projections (N, d), row i of both from image i, of any length. Where ranks train
+    together the mean is over this rank's views, and the others to tell apart are those of all ranks.
     """
-    z = F.normalize(torch.cat([view1, view2]).float(), dim=1)  # (2N, d)
-    similarities = (_products(z, z) / temperature).fill_diagonal_(-torch.inf)
-    return F.cross_entropy(similarities, torch.arange(len(z), device=z.device).roll(len(view1)))
+    n, first = len(view1), ranks.first_row(len(view1))
+    z = F.normalize(torch.stack([view1, view2], dim=1).float(), dim=2)  # (N, 2, d)
+    mine, everyone = (
+        some.transpose(0, 1).flatten(0, 1) for some in (z, ranks.gathered(z))
+    )  # first views, second views
+    own = torch.arange(n, device=z.device) + first
+    own = torch.cat([own, own + len(everyone) // 2])  # where this rank's 2N views stand in it
+    similarities = (_products(mine, everyone) / temperature).scatter(1, own[:, None], -torch.inf)
+    return F.cross_entropy(similarities, own.roll(n))
 
 
 def supcon_fake(real1: Tensor, real2: Tensor, fake: Tensor, temperature: float = 0.1) -> Tensor:
@@ -95,13 +104,16 @@ def supcon_fake(real1: Tensor, real2: Tensor, fake: Tensor, temperature: float =
 
     Supervised contrast with the fakes as the only class: each must pick the other fakes, all alike, among the other
     fakes and both views of the real images. `real1`, `real2`: projections (N, d); `fake`: (M, d) with M at least 2.
+    Where ranks train together the mean is over this rank's fakes, and the other images are those of all ranks.
     """
-    m = len(fake)
-    z = F.normalize(torch.cat([fake, real1, real2]).float(), dim=1)
-    similarities = (_products(z[:m], z) / temperature).fill_diagonal_(-torch.inf)  # (M, M + 2N)
-    log_p = F.log_softmax(similarities, dim=1)[:, :m]
-    others = ~torch.eye(m, dtype=torch.bool, device=z.device)
-    return -log_p[others].mean()
+    m, first = len(fake), ranks.first_row(len(fake))
+    fake, real1, real2 = (F.normalize(z.float(), dim=1) for z in (fake, real1, real2))
+    fakes = ranks.gathered(fake)
+    everyone = torch.cat([fakes, ranks.gathered(torch.cat([real1, real2]))])
+    own = torch.arange(m, device=fake.device) + first
+    similarities = (_products(fake, everyone) / temperature).scatter(1, own[:, None], -torch.inf)
+    log_p = F.log_softmax(similarities, dim=1)[:, : len(fakes)]
+    return -log_p.scatter(1, own[:, None], 0.0).sum(1).mean() / (len(fakes) - 1)
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

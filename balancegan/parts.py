@@ -52,6 +52,14 @@ def part(this: Part | None) -> Iterator[None]:
         _current.reset(token)
 
 
+def inside(this: Part) -> Part | None:
+    """A part of the batch at hand, which may be a part itself, as a part of the whole; None where it is the whole."""
+    outer = _current.get()
+    if outer is None:
+        return None if this.size == this.total else this
+    return Part(outer.start + this.start, outer.start + this.stop, outer.total)
+
+
 def rows(draw: Callable[[int], Tensor], n: int) -> Tensor:
     """Random numbers for n images, `draw(n)`; of a part of a batch its rows of what the whole batch draws.
 
@@ -73,6 +81,12 @@ def whole(n: int) -> int:
     """Images of the whole batch, of which n are at hand."""
     this = _current.get()
     return n if this is None else this.total
+
+
+def at_hand(total: int) -> int:
+    """Images of a whole batch of `total` that are at hand."""
+    this = _current.get()
+    return total if this is None else this.size
 
 
 @contextmanager

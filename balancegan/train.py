@@ -1,7 +1,8 @@
 """The only training loop: optional pre-training, then adversarial steps, for every method.
 
 Random numbers of step s are drawn from generators seeded by (seed, s), so weights, optimiser states and the step
-number are all that a checkpoint must hold for a run to continue exactly.
+number are all that a checkpoint must hold for a run to continue exactly. Several ranks (`ranks.py`) draw the same
+numbers and take their rows of the batch; they hold equal weights at every step, and rank 0 does all that is written.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from balancegan.errors import CheckpointError, StoppedError, TrainingDivergedErr
 from balancegan.grid import save_grid
 from balancegan.methods.base import Method
 from balancegan.pixels import to_uint8
+from balancegan.ranks import here
 from balancegan.restore import load_weights
 from balancegan.rundir import RunDir
 from balancegan.sample import grid_images
@@ -96,8 +98,10 @@ class _Loop:
         self.step, self.images_seen, self.seconds, self.rollbacks = 0, 0, 0.0, 0
         self.stage = ""
         self.optimisers: dict[str, torch.optim.Adam] = {}
+        self.ranks = here()
         autocast = self.cfg.amp and device.type == "cuda"
-        size = min(self.cfg.micro_batch or self.cfg.batch_size, self.cfg.batch_size)
+        each = self.ranks.require_equal_parts(self.cfg.batch_size, method.least_part)
+        size = min(self.cfg.micro_batch or each, each)
         self.gradients = Accumulator(self.method, device, size, autocast=autocast, note=self._say)
         self.diversity: DiversityWatch | None = None  # from the first look on
         self._best_diversity: dict[str, float] = {}  # in earlier calls
@@ -121,9 +125,10 @@ class _Loop:
         while self.step < self.total:
             self._one_step()
             self.monitor.step(self.stage, *self._within_stage())
-            out_of_time = max_seconds is not None and time.monotonic() - started >= max_seconds
-            signum = stop.signum  # read once: a signal that comes while saving counts at the next step
-            ending = signum is not None or out_of_time or self.step == self.total
+            late = max_seconds is not None and time.monotonic() - started >= max_seconds
+            # Read once: a signal that comes while saving counts at the next step.
+            signum, out_of_time = self.ranks.most(stop.signum or 0, int(late))
+            ending = bool(signum or out_of_time) or self.step == self.total
             saving = ending or self._at_save()
             if saving or self.step % self.cfg.log_every == 0:
                 if not self._tick(saving):
@@ -132,22 +137,17 @@ class _Loop:
                     self.method.update_ema(0.0)  # the average begins with the adversarial stage; until then it follows
                     if self.step == self.cfg.pretrain_steps:
                         self._enter(ADVERSARIAL)
-                        self._look()
+                        self.ranks.from_main(self._look)
                 if ending and self.step > self.cfg.pretrain_steps:
                     self._over_all_images("end", self.method.end_training)
                 if self._at_sample() or ending or self.step == self.cfg.pretrain_steps:
-                    self._save_samples()
+                    self.ranks.from_main(self._save_samples)
                 if saving:
-                    self._save()
-            if signum is not None and self.step < self.total:
-                self.run.log(f"stopped by signal {signum} at step {self.step}")
-                raise StoppedError(
-                    f"at step {self.step} of {self.total} (pre-training counted); saved in {self.run.path}",
-                    "the same command goes on from there",
-                    signum=signum,
-                )
+                    self.ranks.from_main(self._save)
+            if signum and self.step < self.total:
+                self.ranks.from_main(lambda: self._stop(signum))  # noqa: B023
             if out_of_time:
-                self.run.log(f"time is over at step {self.step}")
+                self._log(f"time is over at step {self.step}")
                 break
         images, seconds = self.images_seen - seen_before, time.monotonic() - started
         if not images:  # nothing was left to do: the speed it had
@@ -166,29 +166,35 @@ class _Loop:
     def _one_step(self) -> None:
         """One pre-training or one generator step with its discriminator steps."""
         self._seed("step", self.step)
-        if self.stage == PRETRAIN:
-            x, c = self.batches.draw()
-            self._update("pretrain", self.method.pretrain_loss, x, c)
-            images = len(x)
-        else:
-            for _ in range(self.cfg.n_critic):
-                x, c = self.batches.draw()
-                self._update("d", self.method.d_loss, x, c)
-            with frozen(self.method.d_parameters()):
-                self._update("g", self.method.g_loss, x, c)
-            images = len(x) * self.cfg.n_critic
-            self._update_ema()
-        before, self.images_seen = self.images_seen, self.images_seen + images
+        with self.ranks.together(self.cfg.batch_size):
+            batches = self._pretrain() if self.stage == PRETRAIN else self._adversarial()
+        before, self.images_seen = self.images_seen, self.images_seen + batches * self.cfg.batch_size
         self.step += 1
         self.steps_since_tick += 1
         epoch = self.batches.num_images
         if self.images_seen // epoch > before // epoch:
             self.method.on_epoch()
 
+    def _pretrain(self) -> int:
+        """One update of the stage before; the batches that it saw."""
+        self._update("pretrain", self.method.pretrain_loss, *self.batches.draw())
+        return 1
+
+    def _adversarial(self) -> int:
+        """`n_critic` discriminator updates and one of the generator; the batches that they saw."""
+        for _ in range(self.cfg.n_critic):
+            x, c = self.batches.draw()
+            self._update("d", self.method.d_loss, x, c)
+        with frozen(self.method.d_parameters()):
+            self._update("g", self.method.g_loss, x, c)
+        self._update_ema()
+        return self.cfg.n_critic
+
     def _update(self, name: str, loss: Any, x: Tensor, c: Tensor) -> None:
         """One optimiser update; sums the terms for the log and notes non-finite losses, all on the device."""
         optimiser = self.optimisers[name]
         terms = self.gradients(name, loss, x, c, optimiser.zero_grad)
+        terms = self.ranks.summed((p for group in optimiser.param_groups for p in group["params"]), terms)
         self._warm_up(name)
         optimiser.step()
         self.broken |= ~torch.isfinite(torch.stack(list(terms.values())).sum())
@@ -199,14 +205,15 @@ class _Loop:
             self.sums[key] = self.sums[key] + value if key in self.sums else value
 
     def _over_all_images(self, name: str, work: Callable[[Batches], None]) -> None:
-        """Let the method go through the training images, as many at once as memory allows."""
+        """Let the method go through the training images, as many at once as fit; all ranks have the result."""
 
         def attempt(size: int) -> None:
             self._seed(name)
             self.batches.once_size = size
             work(self.batches)
 
-        self.gradients.fitting(name).run(attempt)
+        self.ranks.from_main(lambda: self.gradients.fitting(name).run(attempt))
+        self.ranks.equal(self.method.state_dict().values())
 
     def _warm_up(self, name: str) -> None:
         """Set the learning rate of an adversarial step; afterwards, and in pre-training, it is constant."""
@@ -255,15 +262,17 @@ class _Loop:
         }
 
     def _resume_or_start(self) -> str | None:
-        checkpoint = self.run.load_checkpoint(warn=self._say)
+        checkpoint = self.ranks.from_main(lambda: self.run.load_checkpoint(warn=self._say))
         if checkpoint is not None:
             self._restore(checkpoint)
-            self.run.prune(self.cfg.keep_checkpoints)  # the process may have died between saving and that
+            # The process may have died between saving and that.
+            self.ranks.from_main(lambda: self.run.prune(self.cfg.keep_checkpoints))
             if self.step < self.total:
                 self._say(f"continuing {self.run.name} after step {self.step} of {self.total}")
             return str(checkpoint.path)
+        self.ranks.equal(self.method.state_dict().values())
         self._enter(PRETRAIN if self.cfg.pretrain_steps else ADVERSARIAL)
-        self._save()
+        self.ranks.from_main(self._save)
         return None
 
     # Ticks, samples, checkpoints -------------------------------------------------------------------------------------
@@ -285,6 +294,12 @@ class _Loop:
         if saving and not self._weights_finite():
             self._roll_back("a weight is not finite")
             return False
+        self.ranks.from_main(lambda: self._report(saving))
+        self._reset_tick()
+        return True
+
+    def _report(self, saving: bool) -> None:
+        """Write and show what happened since the last tick."""
         self._rows = []
         if saving and self.stage == ADVERSARIAL:
             self._look()
@@ -303,11 +318,9 @@ class _Loop:
         }
         if saving and self.diversity and self.diversity.lowest is not None:
             row["diversity"] = round(self.diversity.lowest, 4)
-        self._reset_tick()
         self.run.append_metrics(row)
         stage_step, stage_total = self._within_stage()
         self.monitor.tick({**row, "stage_step": stage_step, "stage_total": stage_total})
-        return True
 
     def _within_stage(self) -> tuple[int, int]:
         """Steps made and to be made in this stage."""
@@ -327,17 +340,32 @@ class _Loop:
     def _roll_back(self, why: str) -> None:
         """Return to the last checkpoint with half the learning rate and other random numbers, at most three times."""
         at = self.step
+        checkpoint = self.ranks.from_main(lambda: self._to_return_to(why))
+        self._restore(checkpoint, rollbacks=self.rollbacks + 1)
+        self._say(f"Step {at}: {why}; back to step {self.step} with learning rates times {0.5**self.rollbacks:g}.")
+
+    def _to_return_to(self, why: str) -> Checkpoint:
+        """The last checkpoint, if it may be tried again."""
         if self.rollbacks == MAX_ROLLBACKS:
-            self.run.log(f"diverged at step {at}: {why}")
+            self._log(f"diverged at step {self.step}: {why}")
             raise TrainingDivergedError(
-                f"training diverged at step {at}: {why}, also after {MAX_ROLLBACKS} halvings of the learning rate",
+                f"training diverged at step {self.step}: {why}, also after {MAX_ROLLBACKS} halvings of the learning "
+                "rate",
                 "start again with lower rates (--set lr_g=1e-4 --set lr_d=1e-4) or another seed",
             )
         checkpoint = self.run.load_checkpoint(warn=self._say)
         if checkpoint is None:
             raise CheckpointError(f"the checkpoints of {self.run.name} vanished while it was training")
-        self._restore(checkpoint, rollbacks=self.rollbacks + 1)
-        self._say(f"Step {at}: {why}; back to step {self.step} with learning rates times {0.5**self.rollbacks:g}.")
+        return checkpoint
+
+    def _stop(self, signum: int) -> NoReturn:
+        """After a signal, with everything saved."""
+        self._log(f"stopped by signal {signum} at step {self.step}")
+        raise StoppedError(
+            f"at step {self.step} of {self.total} (pre-training counted); saved in {self.run.path}",
+            "the same command goes on from there",
+            signum=signum,
+        )
 
     def _look(self) -> None:
         """Generate a few images of every class and see whether any class has collapsed."""
@@ -392,6 +420,19 @@ class _Loop:
         )
 
     def _restore(self, checkpoint: Checkpoint, rollbacks: int | None = None) -> None:
+        self.ranks.everywhere(lambda: self._take_over(checkpoint, rollbacks))
+        if self.step < self.total:
+            self.method.on_resume()
+        self.ranks.from_main(self._forget_later_steps)
+        self.broken.zero_()
+        self._reset_tick()
+
+    def _forget_later_steps(self) -> None:
+        self.run.truncate_metrics(self.step)
+        self.run.set_aside_after(self.step)
+
+    def _take_over(self, checkpoint: Checkpoint, rollbacks: int | None) -> None:
+        """Weights, optimisers and counters from a checkpoint; `rollbacks` in place of its own."""
         state = checkpoint.state
         try:
             load_weights(self.method, checkpoint)
@@ -409,16 +450,14 @@ class _Loop:
                     group["lr"] = self.rates[name]
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"checkpoint {checkpoint.path.name} does not fit this run ({error!r})") from None
-        if self.step < self.total:
-            self.method.on_resume()
-        self.run.truncate_metrics(self.step)
-        self.run.set_aside_after(self.step)
-        self.broken.zero_()
-        self._reset_tick()
 
     def _say(self, text: str) -> None:
-        self.run.log(text)
+        self._log(text)
         self.monitor.note(text)
+
+    def _log(self, text: str) -> None:
+        if self.ranks.is_main:
+            self.run.log(text)
 
 
 class frozen:  # noqa: N801 (reads as a verb at its place of use)

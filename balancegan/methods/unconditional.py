@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from balancegan.config import MethodConfig, class_weights
 from balancegan.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Method
+from balancegan.nets.layers import BatchNorm2d
 from balancegan.nets.sndcgan import Convolution, SNDCGANGenerator, SNDCGANTrunk, TrunkDiscriminator
 from balancegan.nets.snresnet import SNResNet18Trunk
 
@@ -123,7 +124,7 @@ class UnconditionalGAN(Method):
 
     def norm(self, data: DataSpec) -> Callable[[int], nn.Module]:
         """The generator's normalisation."""
-        return nn.BatchNorm2d
+        return BatchNorm2d
 
     def discriminator(self, trunk: nn.Module) -> TrunkDiscriminator:
         """D(x): a logit on the trunk's features."""

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from balancegan.nets.layers import DenseLabelEmbedding, SelfAttention2d
+from balancegan.nets.layers import BatchNorm2d, DenseLabelEmbedding, SelfAttention2d
 
 SIDE = 4  # of the smallest feature map
 
@@ -49,7 +49,7 @@ def conv_trunk(channels: int, image_size: int, width: int, *, batch_norm: bool =
         normalised = batch_norm and i > 0
         layers.append(nn.Conv2d(channels, out_channels, 4, 2, 1, bias=not normalised))
         if normalised:
-            layers.append(nn.BatchNorm2d(out_channels))
+            layers.append(BatchNorm2d(out_channels))
         layers.append(nn.LeakyReLU(0.2))
         channels = out_channels
     return nn.Sequential(*layers)
@@ -101,7 +101,7 @@ def _conv3(in_channels: int, out_channels: int, bias: bool = False) -> nn.Conv2d
 
 
 def _normalised(channels: int, slope: float) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels), nn.LeakyReLU(slope)]
+    return [BatchNorm2d(channels), nn.LeakyReLU(slope)]
 
 
 UPSAMPLING = {"transposed": (transposed_stage, transposed_output), "resize": (resize_stage, resize_output)}
@@ -132,7 +132,7 @@ class Decoder(nn.Module):
         widths = stage_channels(image_size, width)
         self.width, self.slope = width, slope
         self.dense = nn.Linear(latent_dim, width * SIDE * SIDE, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = BatchNorm2d(width)
         layers: list[nn.Module] = []
         side = SIDE
         for in_channels, out_channels in itertools.pairwise(widths):
@@ -250,6 +250,6 @@ def init_normal(network: nn.Module) -> None:
     for module in network.modules():
         weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
         if isinstance(weight, Tensor) and not isinstance(module, nn.Embedding):
-            nn.init.normal_(weight, 1.0 if isinstance(module, nn.BatchNorm2d) else 0.0, 0.02)
+            nn.init.normal_(weight, 1.0 if isinstance(module, BatchNorm2d) else 0.0, 0.02)
         if isinstance(bias, Tensor):
             nn.init.zeros_(bias)

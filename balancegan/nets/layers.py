@@ -1,10 +1,12 @@
-"""Layers: those of the SGBGAN paper (doi 10.1007/s00138-023-01506-y) and label-conditional batch norm."""
+"""Layers: those of the SGBGAN paper (doi 10.1007/s00138-023-01506-y), and batch norm, also over several processes."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from balancegan import ranks
 
 
 class SelfAttention2d(nn.Module):
@@ -72,7 +74,44 @@ class DenseLabelEmbedding(nn.Module):
         return F.leaky_relu(self.dense(self.embedding(c)), 0.2)
 
 
-class ConditionalBatchNorm2d(nn.BatchNorm2d):
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that normalises over the images of all ranks where these train together (`ranks.together`).
+
+    `nn.SyncBatchNorm` does so on CUDA alone, and its statistics have no second derivative; here they are sums over
+    ranks like any other, also over ranks without an image. Otherwise, and in evaluation, this is torch's own.
+
+    Shapes: (N, C, H, W) -> (N, C, H, W).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        if not (self.training and ranks.several()):
+            return super().forward(x)
+        wide = x.float()
+        count = wide.new_tensor([x.numel() / self.num_features])
+        sums = ranks.all_sum(torch.cat([wide.sum((0, 2, 3)), count]))
+        total = sums[-1].detach()
+        mean = sums[:-1] / total
+        centred = wide - mean[:, None, None]
+        var = ranks.all_sum(centred.square().sum((0, 2, 3))) / total
+        self._follow(mean.detach(), var.detach() * total / (total - 1))
+        y = centred * torch.rsqrt(var + self.eps)[:, None, None]
+        if self.affine:
+            y = torch.addcmul(self.bias[:, None, None], y, self.weight[:, None, None])
+        return y.to(x.dtype)
+
+    def _follow(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics."""
+        assert self.momentum is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var, self.momentum)
+
+
+class ConditionalBatchNorm2d(BatchNorm2d):
     """Batch norm whose gain and bias are looked up by label (de Vries et al. 2017, arXiv 1707.00683, §4.1).
 
     Shapes: x (N, C, H, W), c (N,) int64 -> (N, C, H, W).

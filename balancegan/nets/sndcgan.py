@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from balancegan.nets.layers import ConditionalBatchNorm2d
+from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d
 
 SLOPE = 0.1
 PROJECTION = 128
@@ -37,7 +37,7 @@ class SNDCGANGenerator(nn.Module):
         image_size: int,
         width: int = 64,
         latent_dim: int = 128,
-        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        norm: Callable[[int], nn.Module] = BatchNorm2d,
     ) -> None:
         super().__init__()
         self.side = image_size // 8
