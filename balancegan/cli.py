@@ -1,7 +1,6 @@
 """The command line: parse, call, render. What takes long to import is imported inside the commands."""
 
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +36,7 @@ from balancegan.options import (
     registrar,
 )
 from balancegan.parse import parse_counts, parse_names, parse_rates, parse_seed_count, parse_seeds, parse_time
+from balancegan.processes import processes
 
 app = typer.Typer(
     name="balancegan",
@@ -466,7 +466,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # bars and bullets must not break a narrow encoding
             stream.reconfigure(errors="replace")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # torchrun started several processes
+    if processes() > 1:
         from balancegan.ranks import run
 
         run(app)

@@ -14,14 +14,11 @@ from balancegan import __version__
 from balancegan.errors import OutOfMemoryError, UsageError
 
 
-def resolve_device(name: str = "auto", index: int = 0) -> torch.device:
-    """`auto` takes CUDA, then MPS, then the CPU; anything else must exist here.
-
-    Of several CUDA devices the one with this index is meant, where the name has none.
-    """
+def resolve_device(name: str = "auto") -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU; anything else must exist here."""
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", index)
+            return torch.device("cuda", 0)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -32,10 +29,9 @@ def resolve_device(name: str = "auto", index: int = 0) -> torch.device:
             raise UsageError(
                 "this machine has no CUDA device that PyTorch can use", "use --device auto or --device cpu"
             )
-        index = index if device.index is None else device.index
-        if index >= torch.cuda.device_count():
-            raise UsageError(f"there is no cuda:{index}: this machine has {torch.cuda.device_count()} CUDA device(s)")
-        return torch.device("cuda", index)
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise UsageError(f"there is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+        return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("this machine has no MPS device", "use --device auto or --device cpu")
     if device.type not in ("cpu", "mps"):

@@ -91,22 +91,8 @@ def configure(request: TrainRequest) -> Plan:
     cfg = resolve(kind.Config, kind.presets[preset], file=fields, flags=request.flags, env=env)
     device = devices.resolve_device(request.device)
     devices.prepare(device)
-    _require_ranks(request.device, device, cfg, kind)
+    here().require_equal_parts(cfg.batch_size, kind.least_part)
     return Plan(name, preset, kind(cfg), cfg, device, run)
-
-
-def _require_ranks(name: str, device: torch.device, cfg: MethodConfig, kind: type[Method]) -> None:
-    """Where several processes train: can they share out the batches, and has each a device of its own?"""
-    ranks = here()
-    ranks.require_equal_parts(cfg.batch_size, kind.least_part)
-    if ranks.size > 1 and device.type == "cuda":
-        if ":" in name:
-            raise UsageError(f"--device {name} with several processes", "give --device cuda: each takes one of its own")
-        if torch.cuda.device_count() < ranks.local_size:
-            raise UsageError(
-                f"{ranks.local_size} processes and {torch.cuda.device_count()} CUDA device(s)",
-                "start as many processes as there are devices: torchrun --nproc-per-node gpu",
-            )
 
 
 def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent) -> dict[str, Any]:
@@ -133,7 +119,7 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         run = RunDir.begin(request.out, plan.name, data.folder.root.name)
     try:
         _describe(run, plan, data, continued=found is not None)
-        where = (request.data.absolute(), data.store.fingerprint, request.device, run.path)
+        where = (request.data.absolute(), data.store.fingerprint, str(device), run.path)
         beside = here().joined(_train_beside, plan.name, cfg, *where, request.strict, request.max_seconds)
         with beside, devices.memory_errors(device, HINT):
             result = train(
@@ -186,7 +172,7 @@ def _train_beside(
     """At a rank other than 0: its part of the training that `launch` runs there."""
 
     def prepared() -> tuple[Method, Batches, torch.device]:
-        device = devices.resolve_device(device_name, here().local_rank)
+        device = devices.resolve_device(device_name)
         devices.prepare(device)
         found = open_training_set(data, cfg, strict=strict)
         if found.store.fingerprint != fingerprint:

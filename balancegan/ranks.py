@@ -11,9 +11,11 @@ process, they give back what they are given.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,9 +28,13 @@ from torch import Tensor
 
 from balancegan import parts
 from balancegan.errors import BalanceGANError, RankLostError, UsageError
+from balancegan.machine import usable_cores
+from balancegan.processes import processes
 from balancegan.signals import STOPPING
 
 T = TypeVar("T")
+
+MOST_GIVEN = 8  # samplers and extractors, of which few are in use at once
 
 # Others wait while rank 0 scans, writes a report or is alone at work for other reasons. That a process has died shows
 # in its closed connection, at once.
@@ -45,6 +51,7 @@ class Ranks:
     size: int = 1
     local_rank: int = 0  # among those of this machine
     local_size: int = 1
+    machines: tuple[int, ...] = (0,)  # the first rank of each
     _lost: bool = False  # the others are not where this one believes them to be
 
     @property
@@ -154,10 +161,15 @@ class Ranks:
         with self.joined(_take_share, work):
             return _do_share(work, shares)
 
-    def give(self, name: str, thing: object) -> None:
-        """At rank 0: let every rank have its own copy of a thing, found there by `given(name)`."""
+    def give(self, thing: object) -> str:
+        """At rank 0: let every rank have its own copy of a thing, found there by `given(name)`; returns the name.
+
+        The latest `MOST_GIVEN` things are kept.
+        """
+        name = f"{next(_numbers)}"
         with self.joined(_keep, name, thing):
             _keep(name, thing)
+        return name
 
     def serve(self) -> None:
         """At other ranks: do what rank 0 hands out, until it ends."""
@@ -180,7 +192,8 @@ class Ranks:
 
 
 _here = Ranks()
-_given: dict[str, Any] = {}
+_given: OrderedDict[str, Any] = OrderedDict()
+_numbers = itertools.count()
 
 
 def here() -> Ranks:
@@ -258,19 +271,20 @@ class _AllSum(torch.autograd.Function):
 def _connect() -> Ranks:
     """Join the processes that the environment speaks of, if it does."""
     env = os.environ
-    size, rank = int(env.get("WORLD_SIZE", 1)), int(env.get("RANK", 0))
+    size, rank = processes(), int(env.get("RANK", 0))
     local_rank, local_size = int(env.get("LOCAL_RANK", rank)), int(env.get("LOCAL_WORLD_SIZE", size))
-    if size < 2 or "MASTER_ADDR" not in env:
+    if size < 2:
         return Ranks()
-    cuda = torch.cuda.is_available() and dist.is_nccl_available() and torch.cuda.device_count() >= local_size
-    if cuda:
-        torch.cuda.set_device(local_rank)
+    # Each sees one device, so that `cuda:0` means its own everywhere. Before anything asks CUDA.
+    devices = env.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(local_size)))).split(",")
+    env["CUDA_VISIBLE_DEVICES"] = devices[local_rank] if local_rank < len(devices) else ""
+    cuda = torch.cuda.is_available() and dist.is_nccl_available()
     if env.get("OMP_NUM_THREADS") == "1":  # torchrun's word where nobody gave one
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // local_size))
+        torch.set_num_threads(max(1, usable_cores() // local_size))
     with _connected():
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_TIMEOUT)
-    return Ranks(rank, size, local_rank, local_size)
+    machines = tuple(i for i, first in enumerate(_all_objects(local_rank == 0, size)) if first)
+    return Ranks(rank, size, local_rank, local_size, machines)
 
 
 @contextlib.contextmanager
@@ -336,3 +350,5 @@ def _do_share(work: Callable[..., T], shares: Sequence[tuple[Any, ...]] | None) 
 
 def _keep(name: str, thing: Any) -> None:
     _given[name] = thing
+    while len(_given) > MOST_GIVEN:
+        _given.popitem(last=False)

@@ -178,7 +178,10 @@ def make_samplers(method: Method, device: torch.device, choice: str = "auto") ->
         raise UsageError(f"--sampler {choice} is not known", f"choose one of {', '.join(SAMPLERS)}")
     if method.conditional and choice != "auto":
         raise UsageError(f"{method.title} makes the class that it is asked for: --sampler has no use", "leave it out")
-    return tuple(kind(method, device) for kind in (SAMPLERS[choice] if not method.conditional else (Sampler,)))
+    from balancegan.spread import spread
+
+    kinds = SAMPLERS[choice] if not method.conditional else (Sampler,)
+    return tuple(spread(kind(method, device)) for kind in kinds)
 
 
 def grid_images(method: Method, device: torch.device, columns: int = GRID_COLUMNS) -> list[np.ndarray]:

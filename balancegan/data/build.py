@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,19 @@ from balancegan.data.decode import (
 )
 from balancegan.data.pool import chunked, map_chunks
 from balancegan.data.scan import BadFile, ImageFolder
+from balancegan.errors import DatasetError
 from balancegan.files import require_space
+from balancegan.processes import processes
 from balancegan.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from balancegan.ranks import Ranks
 
 SCHEMA = 1
 DIGEST_BYTES = 16
 _SAMPLE = 48
+_WAVE_BYTES = 256e6  # of pixels that a machine decodes before they are sent and written
+_Chunk = Sequence[tuple[int, str]]  # of files: index and path
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +59,7 @@ class Built:
     @property
     def row_bytes(self) -> int:
         """Bytes of one image."""
-        return (self.settings.channels or 1) * self.settings.image_size**2
+        return _row_bytes(self.settings)
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,10 @@ class _Row(NamedTuple):
     grey: bool = True
     digest: bytes = b""
     range: Window | None = None
+
+
+def _row_bytes(settings: DecodeSettings) -> int:
+    return (settings.channels or 1) * settings.image_size**2
 
 
 class _ColourFoundError(Exception):
@@ -116,7 +127,7 @@ def _build(
     stop_at_colour: bool,
 ) -> Built:
     out = where / "images.u8"
-    _reserve(out, len(folder.files), (settings.channels or 1) * settings.image_size**2)
+    _reserve(out, len(folder.files), _row_bytes(settings))
     job = _Job(str(folder.root), str(out), settings, None)
     run = partial(_run, folder=folder, workers=workers, progress=progress, stop_at_colour=stop_at_colour)
     table = run(job, range(len(folder.files)))
@@ -147,7 +158,7 @@ def _run(
     todo = [(i, folder.files[i].rel) for i in indices]
     table: dict[int, _Row] = {}
     progress("decode", 0, len(todo))
-    results: Any = map_chunks(partial(_decode_rows, job), chunked(todo, _chunk_size(folder)), workers=workers)
+    results: Any = _decoded(job, chunked(todo, _chunk_size(folder)), workers)
     with contextlib.closing(results):  # when it ends early, its workers must end before anybody else writes the file
         for rows in results:
             if stop_at_colour and not all(row.grey for row in rows):
@@ -158,24 +169,66 @@ def _run(
     return table
 
 
+def _decoded(job: _Job, chunks: Sequence[_Chunk], workers: int | None) -> Iterator[list[_Row]]:
+    """The rows of every chunk, in order; their pixels are in the file by then."""
+    if processes() > 1:
+        from balancegan.ranks import here
+
+        if here().is_main and len(here().machines) > 1:
+            return _decoded_by_machines(job, chunks, workers, here())
+    return map_chunks(partial(_decode_rows, job), chunks, workers=workers)
+
+
+def _decoded_by_machines(
+    job: _Job, chunks: Sequence[_Chunk], workers: int | None, ranks: Ranks
+) -> Iterator[list[_Row]]:
+    """The same where processes of several machines work together: each machine decodes, this process writes."""
+    machines = ranks.machines
+    per_machine = max(1, int(_WAVE_BYTES // (len(chunks[0]) * _row_bytes(job.settings)))) if chunks else 1
+    for wave in chunked(chunks, per_machine * len(machines)):
+        mine = {rank: wave[i :: len(machines)] for i, rank in enumerate(machines)}
+        shares = [(job, mine.get(rank, ()), workers) for rank in range(ranks.size)]
+        decoded = ranks.split(_decode_share, shares)
+        for i, todo in enumerate(wave):
+            rows, block = decoded[machines[i % len(machines)]][i // len(machines)]
+            _write_rows(job, todo, block)
+            yield rows
+
+
+def _decode_share(
+    job: _Job, chunks: Sequence[_Chunk], workers: int | None
+) -> list[tuple[list[_Row], NDArray[np.uint8]]]:
+    if chunks and not Path(job.root).is_dir():  # not a folder of damaged files
+        raise DatasetError(f"{job.root} is not there on every machine", "use a folder that all of them share")
+    return list(map_chunks(partial(_decode_block, job), chunks, workers=workers))
+
+
 def _chunk_size(folder: ImageFolder) -> int:
     """Many thumbnails at once, few photographs: chunks of a tenth of a second or so."""
     mean = sum(f.size for f in folder.files) / max(1, len(folder.files))
     return 256 if mean < 16_000 else 32 if mean < 250_000 else 4
 
 
-def _decode_rows(job: _Job, todo: Sequence[tuple[int, str]]) -> list[_Row]:
+def _decode_rows(job: _Job, todo: _Chunk) -> list[_Row]:
     """In a worker: decode files and write their pixels at their rows."""
+    rows, block = _decode_block(job, todo)
+    _write_rows(job, todo, block)
+    return rows
+
+
+def _decode_block(job: _Job, todo: _Chunk) -> tuple[list[_Row], NDArray[np.uint8]]:
+    """Decode files: what is known of each, and their pixels (n, C, S, S)."""
     s = job.settings
-    shape = (s.channels or 1, s.image_size, s.image_size)
-    block = np.zeros((len(todo), *shape), np.uint8)
-    rows = [_decode_row(job, index, rel, block[i]) for i, (index, rel) in enumerate(todo)]
+    block = np.zeros((len(todo), s.channels or 1, s.image_size, s.image_size), np.uint8)
+    return [_decode_row(job, index, rel, block[i]) for i, (index, rel) in enumerate(todo)], block
+
+
+def _write_rows(job: _Job, todo: _Chunk, block: NDArray[np.uint8]) -> None:
     # written, not memory-mapped: a full disk must be an OSError, not a SIGBUS
     with open(job.out, "r+b", buffering=0) as f:  # noqa: PTH123
         for first, last in _runs([index for index, _ in todo]):
             f.seek(todo[first][0] * block[0].nbytes)
             _write_all(f.fileno(), block[first : last + 1])
-    return rows
 
 
 def _write_all(fd: int, block: NDArray[np.uint8]) -> None:

@@ -39,10 +39,14 @@ class Choice:
 
         Raises `CheckpointError` for a file that holds something else.
         """
+        from balancegan.metrics.spread import spread
+
         if self.weights is None:
-            return Cached(own())
-        kind = InceptionExtractor if self.name == "inception" else ResNet50Extractor
-        return Cached(kind(self.weights, device=device, progress=progress))
+            extractor: Extractor = own()
+        else:
+            kind = InceptionExtractor if self.name == "inception" else ResNet50Extractor
+            extractor = kind(self.weights, device=device, progress=progress)
+        return Cached(extractor, by=spread(extractor))
 
 
 def choose(name: str = "auto", weights: Path | None = None) -> Choice:

@@ -76,15 +76,23 @@ class Cached:
     `wrapped` is the extractor itself, for what only its kind can do.
     """
 
-    def __init__(self, wrapped: Extractor, *, cache_dir: Path | None = None, limit: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        wrapped: Extractor,
+        *,
+        cache_dir: Path | None = None,
+        limit: int = CACHE_BYTES,
+        by: Callable[[Images], Features] | None = None,
+    ) -> None:
         """Wrap an extractor.
 
         Args:
             wrapped: the extractor.
+            by: gives its features in its place, for instance with the help of other processes.
             cache_dir: folder in place of $BALANCEGAN_CACHE_DIR or the user's cache.
             limit: bytes that all entries on disk may take up, of this and all other extractors.
         """
-        self.wrapped = wrapped
+        self.wrapped, self._all = wrapped, by or wrapped
         self.name, self.comparable, self.note = wrapped.name, wrapped.comparable, wrapped.note
         self.dim, self.persistent, self.key = wrapped.dim, wrapped.persistent, wrapped.key
         self._memory: OrderedDict[str, Features] = OrderedDict()  # the longest unused first
@@ -101,7 +109,7 @@ class Cached:
         if name not in self._memory:
             found = self._disk.read(name, (len(images), self.dim)) if self._disk else None
             if found is None:
-                found = np.asarray(self.wrapped(images), np.float32)
+                found = np.asarray(self._all(images), np.float32)
                 if self._disk:
                     self._disk.write(name, found)
             found = found.view()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from balancegan.errors import CheckpointError
 from balancegan.files import sha256
@@ -58,6 +58,10 @@ class ResNet50Extractor:
         self._network = _resnet(state, weights).to(device)
         self._device, self._progress = device, progress
         self._fitting = Fitting(batch_size, device, hint="use --device cpu, or --extractor own")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: without the display of this one."""
+        return {**vars(self), "_progress": silent}
 
     def __call__(self, images: Images) -> Features:
         """uint8 (N, C, H, W), C = 1 or 3 -> float32 (N, 2048)."""
