@@ -98,8 +98,8 @@ class Accumulator:
         return self._fitting[name]
 
     def sizes(self) -> dict[str, int]:
-        """The sizes that were found, for a checkpoint."""
-        return {name: fitting.size for name, fitting in self._fitting.items()}
+        """The sizes that had to be found, for a checkpoint."""
+        return {name: fitting.size for name, fitting in self._fitting.items() if fitting.size < self.size}
 
     def begin_with(self, sizes: dict[str, int]) -> None:
         """Take the sizes that an earlier process found."""

@@ -15,6 +15,7 @@ import itertools
 import os
 import signal
 import sys
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
@@ -188,7 +189,6 @@ class Ranks:
         if self.size > 1 and not self._lost:
             with contextlib.suppress(RankLostError):
                 _broadcast(None)
-                dist.destroy_process_group()
 
 
 _here = Ranks()
@@ -214,24 +214,47 @@ def several() -> bool:
 def run(command: Callable[[], None]) -> None:
     """Run a command: as rank 0 where `torchrun` started several processes; as another rank, serve it.
 
-    Raises `SystemExit`.
+    A process ends at once when its work is over: taking the connections down while another process does the same
+    aborts now and then. Raises `SystemExit`.
     """
     global _here
     _here = _connect()
-    if _here.is_main:
-        try:
-            command()
-        finally:
-            _here.end()
+    if _here.size == 1:
+        command()
         return
+    code = _main(command) if _here.is_main else _beside()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _main(command: Callable[[], None]) -> int:
+    """The command's exit code."""
+    try:
+        command()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        _here.end()
+    return 0
+
+
+def _beside() -> int:
+    """The exit code of a rank that serves."""
     try:
         _here.serve()
     except RankLostError:  # whoever was lost has said why
-        sys.exit(RankLostError.exit_code)
+        return RankLostError.exit_code
     except BalanceGANError as error:
-        print(f"process {_here.rank}: error: {error.message}", error.hint, sep="\n", file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
-    dist.destroy_process_group()
+        print(f"process {_here.rank}: error: {error.message}", error.hint, sep="\n", file=sys.stderr)
+        return error.exit_code
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def all_sum(x: Tensor) -> Tensor:
