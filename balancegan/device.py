@@ -12,6 +12,7 @@ import torch
 
 from balancegan import __version__
 from balancegan.errors import OutOfMemoryError, UsageError
+from balancegan.machine import usable_cores
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -40,7 +41,11 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def prepare(device: torch.device) -> None:
-    """Allow TF32 for float32 products on CUDA."""
+    """Allow TF32 for float32 products on CUDA; on the CPU, no more threads than a container's share of it."""
+    if device.type == "cpu":
+        # torch counts the machine's cores, also where a container may use a few of them: threads that wait for their
+        # turn hold up all others.
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
