@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from floors import wait
 
 from balancegan.batches import Batches
 from balancegan.compare.matrix import RUNNING, Board
@@ -240,9 +241,12 @@ def random_images(method, device):
 
 
 class Updates:
-    """Updates of a method's networks on one batch, as the loop makes them, with the last loss of each kind."""
+    """Updates of a method's networks on one batch, as the loop makes them, with the last loss of each kind.
 
-    def __init__(self, method, device, amp):
+    `adam` are further arguments of the optimisers.
+    """
+
+    def __init__(self, method, device, amp, **adam):
         self.method, self.device, self.amp, self.losses = method, device, amp, {}
         self.x_c = batch(method.cfg.batch_size, method.cfg.image_size, device)
         parameters = {"d": method.d_parameters(), "g": method.g_parameters()}
@@ -252,7 +256,7 @@ class Updates:
         rates = {"d": (cfg.lr_d, cfg.beta1), "g": (cfg.lr_g, cfg.beta1)}
         rates["pretrain"] = (cfg.lr_pretrain, cfg.pretrain_beta1)
         self.optimisers = {
-            name: torch.optim.Adam(list(p), lr=rates[name][0], betas=(rates[name][1], cfg.beta2), fused=True)
+            name: torch.optim.Adam(list(p), lr=rates[name][0], betas=(rates[name][1], cfg.beta2), fused=True, **adam)
             for name, p in parameters.items()
         }
 
@@ -282,10 +286,9 @@ class Updates:
 
 def seconds_of(step, times, device):
     """Mean seconds of a call, with everything that it started on the device."""
-    wait = getattr(torch, device.type).synchronize
-    wait()
+    wait(device)
     start = time.monotonic()
     for _ in range(times):
         step()
-    wait()
+    wait(device)
     return (time.monotonic() - start) / times

@@ -8,6 +8,8 @@ Slices:
   methods       every method: a few steps of each stage in bf16 with finite losses, images/s with the `paper` preset
   memory        a device that really runs out: gradients in parts against the whole, training and sampling under a limit
   throughput    images/s of `default` and `paper` at 64 px: float32 eager, bf16, bf16 without channels_last
+  step          a step of SGBGAN (64 px) and Damage GAN (32 px): eager, as a CUDA graph, with a compiled generator;
+                equal weights after three steps first, then images/s and the share of the measured bf16 matrix rate
   running-time  a step of Damage GAN over one of ContraD with the `paper` preset, and the discriminators' part in it
   utility       the report's classifiers on CUDA against the CPU: balanced accuracy of every arm, and the times' ratio
   train         a real training of the `default` preset on FOLDER for --minutes, then augment with its report
@@ -16,6 +18,8 @@ Slices:
                 sgbgan; the folder with its train and test images is --data-tables, Inception's weights are --weights
   damage        two cells of Damage GAN's tables within --minutes: damage-gan and contrad on imbalanced CIFAR-10, after
                 --steps of the preset's 200,000; the folder with its train and test images is --data-cifar
+
+For one call of ten minutes: --only correct,step,paper --minutes 5 --data FASHION (6,540 images, imbalance rate 100).
 
 Each slice writes DIR/<slice>.json with the commit, the settings and the hardware; `train` and `paper` also copy their
 last sample grid; `tables` and `damage` leave their cells in DIR/results, for the `--merge` of `sgbgan_tables.py` and
@@ -33,6 +37,7 @@ import time
 import traceback
 from pathlib import Path
 
+import floors
 import torch
 from common import COUNTS, Updates, batch, build, commit_here, random_images, read, seconds_of
 
@@ -171,7 +176,7 @@ def memory(args, preset="default", peak=torch.cuda.max_memory_allocated):
         accumulate = Accumulator(method, CUDA, len(x))
         accumulate("d", method.d_loss, x, c, method.zero_grad)
         found = torch.cat([p.grad.flatten().float().cpu() for p in method.d_parameters()])
-        return accumulate.sizes()["d"], found
+        return accumulate.fitting("d").size, found
 
     for module in method.modules():  # what looks at several images would differ in parts
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
@@ -260,6 +265,84 @@ def running_time(args, preset="paper", **settings):
     return result
 
 
+class Captured:
+    """A step's updates recorded once as a CUDA graph and replayed."""
+
+    def __init__(self, updates, warm_up=3):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # allocations of the first steps must not be recorded
+            for _ in range(warm_up):
+                updates.adversarial()
+        torch.cuda.current_stream().wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            updates.adversarial()
+
+    def __call__(self):
+        self.graph.replay()
+
+
+def compiled(updates):
+    """A step with the generator compiled; the discriminator is not, since its penalty is differentiated twice."""
+    updates.method.G.forward = torch.compile(updates.method.G.forward, mode="reduce-overhead")
+    return updates.adversarial
+
+
+WAYS = {"eager": lambda updates: updates.adversarial, "graph": Captured, "compiled generator": compiled}
+
+
+def after_three(name, preset, make):
+    """The weights after three more steps of fixed seeds, made in one of `WAYS`, and the step itself."""
+    method = build(preset, CUDA, name)
+    method.end_pretrain(random_images(method, CUDA))
+    updates = Updates(method, CUDA, amp=CUDA.type == "cuda", capturable=CUDA.type == "cuda")
+    start = {key: value.clone() for key, value in method.state_dict().items()}
+    step = make(updates)
+    for _ in range(3):
+        step()
+    with torch.no_grad():
+        for key, value in method.state_dict().items():
+            value.copy_(start[key])
+        for optimiser in updates.optimisers.values():
+            for state in optimiser.state.values():
+                for value in state.values():
+                    value.zero_()
+    for seed in range(3):
+        torch.manual_seed(seed)
+        step()
+    return torch.cat([p.detach().flatten().float().cpu() for p in method.parameters()]), step, updates
+
+
+def step(args, preset="paper", methods=("sgbgan", "damage-gan"), ways=tuple(WAYS), times=20):
+    """What a whole step gains from being captured or compiled, where that leaves its result as it is."""
+    rates = {str(dtype): floors.matrix_rate(CUDA, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    result = {"matrix_flops_per_second": rates, "copy_bytes_per_second": floors.copy_rate(CUDA)}
+    for name in methods:
+        rows, reference = {}, None
+        for way in ways:
+            try:
+                weights, run, updates = after_three(name, preset, WAYS[way])
+            except Exception:
+                rows[way] = {"failed": traceback.format_exc(limit=3)}
+                continue
+            cfg = updates.method.cfg
+            reference = weights if reference is None else reference
+            images = cfg.batch_size * cfg.n_critic
+            row = {"weights_relative_error": float((weights - reference).norm() / reference.norm())}
+            row["images_per_second"] = round(rate(run, images, times), 1)
+            if way == "eager":
+                flops = floors.flops(updates.adversarial)
+                row["gflop_per_step"] = round(flops / 1e9, 1)
+            row["share_of_matrix_rate"] = round(
+                flops * row["images_per_second"] / images / rates[str(torch.bfloat16)], 4
+            )
+            rows[way] = row
+        result[name] = rows
+        print(name, json.dumps(rows), flush=True)
+    return result
+
+
 def summary(measure):
     return {part: measure[part] for part in ("minority", "majority")}
 
@@ -333,6 +416,7 @@ SLICES = {
     "methods": methods,
     "memory": memory,
     "throughput": throughput,
+    "step": step,
     "running-time": running_time,
     "utility": utility,
     "train": lambda args: real_training(args, "default"),
@@ -352,7 +436,7 @@ def main():
     parser.add_argument("--work", type=Path, help="keeps unfinished trainings of both; default OUT/<slice>-work")
     parser.add_argument("--steps", type=int, help="of the trainings of `damage`")
     parser.add_argument("--commit", help="what to record where this is no git checkout")
-    parser.add_argument("--only", default="correct,memory,throughput,train")
+    parser.add_argument("--only", default="correct,memory,step,throughput,paper")
     parser.add_argument("--minutes", type=float, default=5)
     args = parser.parse_args()
     if CUDA.type == "cuda" and not torch.cuda.is_available():

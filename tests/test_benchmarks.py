@@ -570,6 +570,19 @@ def test_damage_gans_slices_of_the_gpu_script(damage, cifar, tmp_path, monkeypat
     assert "skipped" in script.damage(args)
 
 
+def test_a_step_of_the_gpu_script_comes_to_the_same_in_every_way(scripts, monkeypatch):
+    script = load("on_gpu")
+    monkeypatch.setattr(script, "CUDA", torch.device("cpu"))
+    monkeypatch.setattr(script, "build", partial(script.build, image_size=16, batch_size=4))
+    monkeypatch.setattr(script.floors, "matrix_rate", lambda device, dtype: 1e9)
+    monkeypatch.setattr(script.floors, "copy_rate", lambda device: 1e9)
+    monkeypatch.setitem(script.WAYS, "graph", lambda updates: updates.adversarial)
+    result = script.step(None, "tiny", methods=("damage-gan",), ways=("eager", "graph"), times=1)
+    rows = result["damage-gan"]
+    assert rows["graph"]["weights_relative_error"] == rows["eager"]["weights_relative_error"] == 0
+    assert rows["eager"]["gflop_per_step"] > 0 and rows["eager"]["images_per_second"] > 0
+
+
 def test_the_memory_slice_of_the_gpu_script(scripts, tmp_path, monkeypatch):
     """With a CPU and a shim in place of a device that runs out."""
     from contextlib import contextmanager
