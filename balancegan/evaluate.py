@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from balancegan.data.store import Store, open_store
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.files import disk_errors, refuse_source
+from balancegan.grouping import rows_by_class
 from balancegan.judge import Judging
 from balancegan.metrics.features import Images
 from balancegan.progress import Progress, silent
@@ -112,17 +114,20 @@ def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Pr
     samplers = make_samplers(restored.method, restored.device)
     counts = data.split_counts()
     goal = max(counts.values())
+    train, unseen = (
+        [rows[mine] for mine in rows_by_class(data.labels[rows], len(data.class_names))]
+        for rows in (data.train_rows, data.unseen_rows)
+    )
     classes = []
     for label, name in enumerate(data.class_names):
         need = goal - counts[name]
         _, fake = first_images(samplers, label, max(measured, min(need, judge.REPORT_IMAGES)))
         short = len(fake) < min(need, judge.REPORT_IMAGES)
-        train, unseen = (rows[data.labels[rows] == label] for rows in (data.train_rows, data.unseen_rows))
         classes.append(
             ClassImages(
                 name=name,
-                real_train=data.store.images[train],
-                real_holdout=data.store.images[unseen],
+                real_train=data.store.images[train[label]],
+                real_holdout=data.store.images[unseen[label]],
                 fake=fake,
                 real=counts[name],
                 synthetic=len(fake) if short else need,
@@ -153,12 +158,20 @@ class _Side:
     store: Store
     wanted: np.ndarray  # (N,) which rows count: of a balanced folder only the real or only the synthetic ones
 
+    @cached_property
+    def _members(self) -> dict[tuple[str, str], np.ndarray]:
+        """Rows of each split and class."""
+        found: dict[tuple[str, str], np.ndarray] = {}
+        for split in np.unique(self.store.splits).tolist():
+            rows = np.flatnonzero((self.store.splits == split) & self.wanted)
+            of_class = rows_by_class(self.store.labels[rows], len(self.store.classes))
+            found |= {(split, name): rows[mine] for name, mine in zip(self.store.classes, of_class, strict=True)}
+        return found
+
     def rows(self, name: str, splits: tuple[str, ...]) -> np.ndarray:
-        """Rows of a class in the given splits."""
-        if name not in self.store.classes:
-            return np.empty(0, np.int64)
-        label = self.store.classes.index(name)
-        return np.flatnonzero((self.store.labels == label) & np.isin(self.store.splits, splits) & self.wanted)
+        """Rows of a class in the given splits, ascending."""
+        found = [self._members[split, name] for split in splits if (split, name) in self._members]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
 
     def images(self, name: str, *splits: str) -> Images:
         """Their images, uint8 (n, C, S, S)."""
@@ -212,7 +225,8 @@ def evaluate_folders(
     if judging.choice.name == "own" and not held:
         # A network knows the images that it was trained on better than others: they would seem apart from new ones.
         seen, rest = stratified_split(train.labels, 0.5, seed=judging.seed)
-        classes = [replace(c, reference=train.images[rest[train.labels[rest] == k]]) for k, c in enumerate(classes)]
+        of_class = rows_by_class(train.labels[rest], len(names))
+        classes = [replace(c, reference=train.images[rest[mine]]) for c, mine in zip(classes, of_class, strict=True)]
         notes.append(_HALVED)
     own = judge.own_extractor(train.images, seen, train.labels, len(names), judging, progress)
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)

@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from balancegan import verdict
 from balancegan.device import memory_errors
+from balancegan.grouping import rows_by_class
 from balancegan.metrics.features import Images
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.metrics.own import OwnExtractor, build_classifier, classifier_loss, one_thread
@@ -233,8 +234,8 @@ def stratified_split(labels: Labels, share: float, seed: int) -> tuple[NDArray[n
     """Rows that stay, and `share` of every class that is set aside: one at least, but for a class of one image."""
     rng = np.random.default_rng(seed)
     aside = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        mine = rng.permutation(np.flatnonzero(labels == label))
+    for rows in _groups(labels):
+        mine = rng.permutation(rows)
         aside[mine[: max(int(len(mine) > 1), round(share * len(mine)))]] = True
     return np.flatnonzero(~aside), np.flatnonzero(aside)
 
@@ -269,7 +270,12 @@ def _loses(upright: NDArray[np.bool_], mirrored: NDArray[np.bool_]) -> bool:
 
 def _at_most(rows: NDArray[np.intp], labels: Labels, limit: int) -> NDArray[np.intp]:
     """The first `limit` rows of each class."""
-    return np.concatenate([rows[:0], *(rows[labels[rows] == label][:limit] for label in np.unique(labels))])
+    return np.concatenate([rows[:0], *(rows[mine[:limit]] for mine in _groups(labels[rows]))])
+
+
+def _groups(labels: Labels) -> list[NDArray[np.intp]]:
+    """The rows of each class that is there."""
+    return [rows for rows in rows_by_class(labels, int(labels.max(initial=-1)) + 1) if len(rows)]
 
 
 def _document(
@@ -470,9 +476,12 @@ def _allowed(material: Material, pool: Pool, plan: _Plan) -> NDArray[np.bool_]:
     allowed = np.ones(len(material.fake), bool)
     if not material.may_have_seen:
         return allowed
-    for label in np.unique(material.fake.labels):
-        mine = material.fake.labels == label
-        real, tested = (rows[pool.labels[rows] == label] for rows in (np.arange(len(pool)), plan.test))
+    classes = len(material.names)
+    real_rows, test_rows = rows_by_class(pool.labels, classes), rows_by_class(pool.labels[plan.test], classes)
+    for label, mine in enumerate(rows_by_class(material.fake.labels, classes)):
+        if not len(mine):
+            continue
+        real, tested = real_rows[label], plan.test[test_rows[label]]
         threshold = copy_threshold(pixel_features(pool.images[real]))
         away, _ = nearest(pixel_features(material.fake.images[mine]), pixel_features(pool.images[tested]))
         allowed[mine] = away >= threshold
