@@ -13,6 +13,7 @@ import numpy as np
 
 from balancegan import __version__, judge
 from balancegan.assigned import assignment_json, assignment_notes, confusion, distribution_json
+from balancegan.batches import RowReader
 from balancegan.data.decode import DecodeSettings, ImageError, read_header
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.metadata import read_table
@@ -23,7 +24,6 @@ from balancegan.errors import CheckpointError, UsageError
 from balancegan.files import disk_errors, refuse_source
 from balancegan.grouping import rows_by_class
 from balancegan.judge import Judging
-from balancegan.metrics.features import Images
 from balancegan.progress import Progress, silent
 from balancegan.report.compute import ReportInput
 from balancegan.report.measures import ClassImages
@@ -31,7 +31,7 @@ from balancegan.report.shortcuts import shortcut_checks
 from balancegan.restore import Restored, restore
 from balancegan.rundir import AUTO, RunDir
 from balancegan.sample import first_images, make_samplers
-from balancegan.utility import Material, stratified_split
+from balancegan.utility import Material, Pool, stratified_split
 
 Json = dict[str, Any]
 Note = Callable[[str], None]
@@ -173,9 +173,14 @@ class _Side:
         found = [self._members[split, name] for split in splits if (split, name) in self._members]
         return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
 
-    def images(self, name: str, *splits: str) -> Images:
-        """Their images, uint8 (n, C, S, S)."""
-        return self.store.images[self.rows(name, splits)]
+    def pool(self, names: list[str], split: str | None) -> Pool:
+        """Images of the classes in a split, class by class, and their positions among the names; none without a split.
+
+        Read from the store's file, so that its pages are not in memory a second time.
+        """
+        rows = [self.rows(name, (split,)) if split else np.empty(0, np.int64) for name in names]
+        images = RowReader(self.store.images)(np.concatenate([np.empty(0, np.int64), *rows]))
+        return Pool(images, np.repeat(np.arange(len(names)), [len(of_class) for of_class in rows]))
 
     def files(self, names: list[str], splits: tuple[str, ...]) -> list[Path]:
         """Their files."""
@@ -213,10 +218,10 @@ def evaluate_folders(
             f"classes go by folder names: {_some(unknown)} there, {_some(names)} here",
         )
     held = next((split for split in ("test", "val") if (ours.store.splits == split).any()), None)
-    classes = [_folder_class(name, ours, theirs, held) for name in names]
+    train, test, fakes = ours.pool(names, "train"), ours.pool(names, held), theirs.pool(names, "train")
+    classes = _folder_classes(names, train, test, fakes)
     if not any(len(c.fake) for c in classes):
         raise UsageError(f"{fake} holds no synthetic image of a class of {real}", "see its metadata.csv")
-    train = judge.pool([c.real_train for c in classes], ours.store.images)
     if not len(train):
         raise UsageError(f"{real} holds no real images for training", "see its metadata.csv: only real ones count here")
     _try_out(out)
@@ -235,8 +240,8 @@ def evaluate_folders(
         return Material(
             names=names,
             real=train,
-            fake=judge.pool([c.fake for c in classes], theirs.store.images),
-            test=judge.pool([c.real_holdout for c in classes], ours.store.images) if held else None,
+            fake=fakes,
+            test=test if held else None,
             kind=held or "splits",
             delivered=[len(c.fake) for c in classes],
             may_have_seen=True,
@@ -303,17 +308,21 @@ def _synthetic(folder: ImageFolder, files: Sequence[ImageFile], *, none: bool) -
     return np.array([told.get(file.rel, none) for file in files], bool)
 
 
-def _folder_class(name: str, ours: _Side, theirs: _Side, held: str | None) -> ClassImages:
-    real, fake = ours.images(name, "train"), theirs.images(name, "train")
-    return ClassImages(
-        name=name,
-        real_train=real,
-        real_holdout=ours.images(name, held) if held else real[:0],
-        fake=fake,
-        real=len(real),
-        synthetic=len(fake),
-        requested=len(fake),
-    )
+def _folder_classes(names: list[str], train: Pool, test: Pool, fakes: Pool) -> list[ClassImages]:
+    """The classes' images, which are views of the pools."""
+    parts = [np.split(pool.images, np.searchsorted(pool.labels, range(1, len(names)))) for pool in (train, test, fakes)]
+    return [
+        ClassImages(
+            name=name,
+            real_train=real,
+            real_holdout=held,
+            fake=fake,
+            real=len(real),
+            synthetic=len(fake),
+            requested=len(fake),
+        )
+        for name, real, held, fake in zip(names, *parts, strict=True)
+    ]
 
 
 def _unknown_generator(held: str | None) -> str:

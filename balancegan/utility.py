@@ -45,6 +45,7 @@ MIRRORED = 0.9  # flips are used where mirrored images are recognised this well,
 FLIPS_LOOK = 50  # images per class that are looked at for that
 
 MOST_SIDE = 64
+_BLOCK = 1024  # images that are moved to the device at once
 
 
 @dataclass(frozen=True)
@@ -464,11 +465,11 @@ def _shelf(material: Material, pool: Pool, device: torch.device) -> _Shelf:
     sources = {"real": pool, "fake": material.fake}
     if material.unfiltered is not None:
         sources["unfiltered"] = material.unfiltered
-    parts = [_shrunk(source, device) for source in sources.values()]
-    starts = np.cumsum([0, *(len(labels) for _, labels in parts)]).tolist()
+    starts = np.cumsum([0, *(len(source) for source in sources.values())]).tolist()
     first = dict(zip(sources, starts, strict=False))
     first["both"] = first["fake"]
-    return _Shelf(torch.cat([x for x, _ in parts]), torch.cat([labels for _, labels in parts]), first)
+    images, labels = _shrunk(list(sources.values()), device)
+    return _Shelf(images, labels, first)
 
 
 def _allowed(material: Material, pool: Pool, plan: _Plan) -> NDArray[np.bool_]:
@@ -488,19 +489,24 @@ def _allowed(material: Material, pool: Pool, plan: _Plan) -> NDArray[np.bool_]:
     return allowed
 
 
-def _shrunk(pool: Pool, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images of at most `MOST_SIDE` pixels as uint8, and their classes, on the device."""
-    parts = []
-    side = min(MOST_SIDE, max(pool.images.shape[2:]))
-    for start in range(0, max(1, len(pool)), 1024):
-        x = torch.from_numpy(np.ascontiguousarray(pool.images[start : start + 1024])).to(device)
-        if len(x) and x.shape[2:] != (side, side):
-            x = functional.interpolate(
-                x.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
-            )
-            x = x.round().clamp(0, 255).byte()
-        parts.append(x)
-    return torch.cat(parts), torch.from_numpy(pool.labels.astype(np.int64)).to(device)
+def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images of at most `MOST_SIDE` pixels as uint8, and their classes, on the device, pool after pool."""
+    channels, *sides = pools[0].images.shape[1:]
+    side = min(MOST_SIDE, max(sides))
+    images = torch.empty((sum(map(len, pools)), channels, side, side), dtype=torch.uint8, device=device)
+    done = 0
+    for pool in pools:
+        for start in range(0, len(pool), _BLOCK):
+            x = torch.from_numpy(np.ascontiguousarray(pool.images[start : start + _BLOCK])).to(device)
+            if x.shape[2:] != (side, side):
+                x = functional.interpolate(
+                    x.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
+                )
+                x = x.round().clamp(0, 255).byte()
+            images[done : done + len(x)] = x
+            done += len(x)
+    labels = np.concatenate([pool.labels for pool in pools]).astype(np.int64)
+    return images, torch.from_numpy(labels).to(device)
 
 
 def _network(channels: int, classes: int, side: int, seed: int, device: torch.device) -> nn.Module:
