@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from balancegan import __version__, judge
 from balancegan.assigned import assignment_json, assignment_notes, confusion, distribution_json
+from balancegan.batches import RowReader
 from balancegan.data.decode import DecodeSettings, ImageError, read_header
 from balancegan.data.inspect import imbalance_rate
 from balancegan.data.metadata import read_table
@@ -20,8 +22,8 @@ from balancegan.data.store import Store, open_store
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.errors import CheckpointError, UsageError
 from balancegan.files import disk_errors, refuse_source
+from balancegan.grouping import rows_by_class
 from balancegan.judge import Judging
-from balancegan.metrics.features import Images
 from balancegan.progress import Progress, silent
 from balancegan.report.compute import ReportInput
 from balancegan.report.measures import ClassImages
@@ -29,7 +31,7 @@ from balancegan.report.shortcuts import shortcut_checks
 from balancegan.restore import Restored, restore
 from balancegan.rundir import AUTO, RunDir
 from balancegan.sample import first_images, make_samplers
-from balancegan.utility import Material, stratified_split
+from balancegan.utility import Material, Pool, stratified_split
 
 Json = dict[str, Any]
 Note = Callable[[str], None]
@@ -112,17 +114,20 @@ def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Pr
     samplers = make_samplers(restored.method, restored.device)
     counts = data.split_counts()
     goal = max(counts.values())
+    train, unseen = (
+        [rows[mine] for mine in rows_by_class(data.labels[rows], len(data.class_names))]
+        for rows in (data.train_rows, data.unseen_rows)
+    )
     classes = []
     for label, name in enumerate(data.class_names):
         need = goal - counts[name]
         _, fake = first_images(samplers, label, max(measured, min(need, judge.REPORT_IMAGES)))
         short = len(fake) < min(need, judge.REPORT_IMAGES)
-        train, unseen = (rows[data.labels[rows] == label] for rows in (data.train_rows, data.unseen_rows))
         classes.append(
             ClassImages(
                 name=name,
-                real_train=data.store.images[train],
-                real_holdout=data.store.images[unseen],
+                real_train=data.store.images[train[label]],
+                real_holdout=data.store.images[unseen[label]],
                 fake=fake,
                 real=counts[name],
                 synthetic=len(fake) if short else need,
@@ -153,16 +158,29 @@ class _Side:
     store: Store
     wanted: np.ndarray  # (N,) which rows count: of a balanced folder only the real or only the synthetic ones
 
-    def rows(self, name: str, splits: tuple[str, ...]) -> np.ndarray:
-        """Rows of a class in the given splits."""
-        if name not in self.store.classes:
-            return np.empty(0, np.int64)
-        label = self.store.classes.index(name)
-        return np.flatnonzero((self.store.labels == label) & np.isin(self.store.splits, splits) & self.wanted)
+    @cached_property
+    def _members(self) -> dict[tuple[str, str], np.ndarray]:
+        """Rows of each split and class."""
+        found: dict[tuple[str, str], np.ndarray] = {}
+        for split in np.unique(self.store.splits).tolist():
+            rows = np.flatnonzero((self.store.splits == split) & self.wanted)
+            of_class = rows_by_class(self.store.labels[rows], len(self.store.classes))
+            found |= {(split, name): rows[mine] for name, mine in zip(self.store.classes, of_class, strict=True)}
+        return found
 
-    def images(self, name: str, *splits: str) -> Images:
-        """Their images, uint8 (n, C, S, S)."""
-        return self.store.images[self.rows(name, splits)]
+    def rows(self, name: str, splits: tuple[str, ...]) -> np.ndarray:
+        """Rows of a class in the given splits, ascending."""
+        found = [self._members[split, name] for split in splits if (split, name) in self._members]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+
+    def pool(self, names: list[str], split: str | None) -> Pool:
+        """Images of the classes in a split, class by class, and their positions among the names; none without a split.
+
+        Read from the store's file, so that its pages are not in memory a second time.
+        """
+        rows = [self.rows(name, (split,)) if split else np.empty(0, np.int64) for name in names]
+        images = RowReader(self.store.images)(np.concatenate([np.empty(0, np.int64), *rows]))
+        return Pool(images, np.repeat(np.arange(len(names)), [len(of_class) for of_class in rows]))
 
     def files(self, names: list[str], splits: tuple[str, ...]) -> list[Path]:
         """Their files."""
@@ -200,10 +218,10 @@ def evaluate_folders(
             f"classes go by folder names: {_some(unknown)} there, {_some(names)} here",
         )
     held = next((split for split in ("test", "val") if (ours.store.splits == split).any()), None)
-    classes = [_folder_class(name, ours, theirs, held) for name in names]
+    train, test, fakes = ours.pool(names, "train"), ours.pool(names, held), theirs.pool(names, "train")
+    classes = _folder_classes(names, train, test, fakes)
     if not any(len(c.fake) for c in classes):
         raise UsageError(f"{fake} holds no synthetic image of a class of {real}", "see its metadata.csv")
-    train = judge.pool([c.real_train for c in classes], ours.store.images)
     if not len(train):
         raise UsageError(f"{real} holds no real images for training", "see its metadata.csv: only real ones count here")
     _try_out(out)
@@ -212,7 +230,8 @@ def evaluate_folders(
     if judging.choice.name == "own" and not held:
         # A network knows the images that it was trained on better than others: they would seem apart from new ones.
         seen, rest = stratified_split(train.labels, 0.5, seed=judging.seed)
-        classes = [replace(c, reference=train.images[rest[train.labels[rest] == k]]) for k, c in enumerate(classes)]
+        of_class = rows_by_class(train.labels[rest], len(names))
+        classes = [replace(c, reference=train.images[rest[mine]]) for c, mine in zip(classes, of_class, strict=True)]
         notes.append(_HALVED)
     own = judge.own_extractor(train.images, seen, train.labels, len(names), judging, progress)
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
@@ -221,8 +240,8 @@ def evaluate_folders(
         return Material(
             names=names,
             real=train,
-            fake=judge.pool([c.fake for c in classes], theirs.store.images),
-            test=judge.pool([c.real_holdout for c in classes], ours.store.images) if held else None,
+            fake=fakes,
+            test=test if held else None,
             kind=held or "splits",
             delivered=[len(c.fake) for c in classes],
             may_have_seen=True,
@@ -289,17 +308,21 @@ def _synthetic(folder: ImageFolder, files: Sequence[ImageFile], *, none: bool) -
     return np.array([told.get(file.rel, none) for file in files], bool)
 
 
-def _folder_class(name: str, ours: _Side, theirs: _Side, held: str | None) -> ClassImages:
-    real, fake = ours.images(name, "train"), theirs.images(name, "train")
-    return ClassImages(
-        name=name,
-        real_train=real,
-        real_holdout=ours.images(name, held) if held else real[:0],
-        fake=fake,
-        real=len(real),
-        synthetic=len(fake),
-        requested=len(fake),
-    )
+def _folder_classes(names: list[str], train: Pool, test: Pool, fakes: Pool) -> list[ClassImages]:
+    """The classes' images, which are views of the pools."""
+    parts = [np.split(pool.images, np.searchsorted(pool.labels, range(1, len(names)))) for pool in (train, test, fakes)]
+    return [
+        ClassImages(
+            name=name,
+            real_train=real,
+            real_holdout=held,
+            fake=fake,
+            real=len(real),
+            synthetic=len(fake),
+            requested=len(fake),
+        )
+        for name, real, held, fake in zip(names, *parts, strict=True)
+    ]
 
 
 def _unknown_generator(held: str | None) -> str:

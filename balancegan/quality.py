@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.grouping import rows_by_class
 from balancegan.metrics.features import Images
 from balancegan.metrics.memorisation import nearest
 from balancegan.metrics.own import OwnExtractor
@@ -84,16 +85,17 @@ class QualityFilter:
             network = OwnExtractor.fit(images[seen], labels[seen], num_classes, seed=k, device=device, steps=steps)
             known, features = network(images[seen]), network(images[unseen])
             margins[unseen] = _margins(network.logits(images[unseen]))[np.arange(len(unseen)), labels[unseen]]
-            of_class = [known[labels[seen] == c] for c in range(num_classes)]
+            of_class = [known[mine] for mine in rows_by_class(labels[seen], num_classes)]
             scale = np.full(num_classes, np.nan)
-            for c in np.unique(labels[unseen]):
-                mine = labels[unseen] == c
+            for c, mine in enumerate(rows_by_class(labels[unseen], num_classes)):
+                if not len(mine):
+                    continue
                 away, _ = nearest(features[mine], of_class[c])
                 scale[c] = _median(away)
                 distances[unseen[mine]] = away / scale[c]
             folds.append(_Fold(network, of_class, scale))
             progress("quality filter", k + 1, FOLDS)
-        return cls(folds, [_band(margins[labels == c], distances[labels == c]) for c in range(num_classes)])
+        return cls(folds, [_band(margins[mine], distances[mine]) for mine in rows_by_class(labels, num_classes)])
 
     def __call__(self, images: Images, label: int) -> NDArray[np.bool_]:
         """Which of the images uint8 (n, C, H, W) to keep for a class, (n,)."""
@@ -113,8 +115,8 @@ def _folds(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.int64]:
     """The fold of each image, the classes spread evenly over all of them."""
     fold = np.empty(len(labels), np.int64)
     rng = np.random.default_rng(0)
-    for c in range(num_classes):
-        mine = rng.permutation(np.flatnonzero(labels == c))
+    for c, rows in enumerate(rows_by_class(labels, num_classes)):
+        mine = rng.permutation(rows)
         fold[mine] = (np.arange(len(mine)) + c) % FOLDS
     return fold
 
@@ -122,8 +124,15 @@ def _folds(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.int64]:
 def _margins(logits: NDArray[np.floating]) -> FloatArray:
     """Log-odds of each class against all others (n, K); above 0 it is likelier than all of them together."""
     x = logits.astype(np.float64)
-    others = [np.logaddexp.reduce(np.delete(x, k, axis=1), axis=1) for k in range(x.shape[1])]
-    return np.asarray(x - np.stack(others, axis=1))
+    rows, best = np.arange(len(x)), x.argmax(axis=1)
+    top = x[rows, best]
+    shares = np.exp(x - top[:, None])  # of the likeliest class, which itself has 1: what is left is never a small rest
+    without = np.maximum(shares.sum(axis=1, keepdims=True) - shares, 1.0)
+    others = top[:, None] + np.log(without)
+    rest = x.copy()
+    rest[rows, best] = -np.inf
+    others[rows, best] = np.logaddexp.reduce(rest, axis=1)
+    return np.asarray(x - others)
 
 
 def _median(values: NDArray[np.floating]) -> float:

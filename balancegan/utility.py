@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from balancegan import verdict
 from balancegan.device import memory_errors
+from balancegan.grouping import rows_by_class
 from balancegan.metrics.features import Images
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.metrics.own import OwnExtractor, build_classifier, classifier_loss, one_thread
@@ -44,6 +45,7 @@ MIRRORED = 0.9  # flips are used where mirrored images are recognised this well,
 FLIPS_LOOK = 50  # images per class that are looked at for that
 
 MOST_SIDE = 64
+_BLOCK = 1024  # images that are moved to the device at once
 
 
 @dataclass(frozen=True)
@@ -233,8 +235,8 @@ def stratified_split(labels: Labels, share: float, seed: int) -> tuple[NDArray[n
     """Rows that stay, and `share` of every class that is set aside: one at least, but for a class of one image."""
     rng = np.random.default_rng(seed)
     aside = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        mine = rng.permutation(np.flatnonzero(labels == label))
+    for rows in _groups(labels):
+        mine = rng.permutation(rows)
         aside[mine[: max(int(len(mine) > 1), round(share * len(mine)))]] = True
     return np.flatnonzero(~aside), np.flatnonzero(aside)
 
@@ -269,7 +271,12 @@ def _loses(upright: NDArray[np.bool_], mirrored: NDArray[np.bool_]) -> bool:
 
 def _at_most(rows: NDArray[np.intp], labels: Labels, limit: int) -> NDArray[np.intp]:
     """The first `limit` rows of each class."""
-    return np.concatenate([rows[:0], *(rows[labels[rows] == label][:limit] for label in np.unique(labels))])
+    return np.concatenate([rows[:0], *(rows[mine[:limit]] for mine in _groups(labels[rows]))])
+
+
+def _groups(labels: Labels) -> list[NDArray[np.intp]]:
+    """The rows of each class that is there."""
+    return [rows for rows in rows_by_class(labels, int(labels.max(initial=-1)) + 1) if len(rows)]
 
 
 def _document(
@@ -458,11 +465,11 @@ def _shelf(material: Material, pool: Pool, device: torch.device) -> _Shelf:
     sources = {"real": pool, "fake": material.fake}
     if material.unfiltered is not None:
         sources["unfiltered"] = material.unfiltered
-    parts = [_shrunk(source, device) for source in sources.values()]
-    starts = np.cumsum([0, *(len(labels) for _, labels in parts)]).tolist()
+    starts = np.cumsum([0, *(len(source) for source in sources.values())]).tolist()
     first = dict(zip(sources, starts, strict=False))
     first["both"] = first["fake"]
-    return _Shelf(torch.cat([x for x, _ in parts]), torch.cat([labels for _, labels in parts]), first)
+    images, labels = _shrunk(list(sources.values()), device)
+    return _Shelf(images, labels, first)
 
 
 def _allowed(material: Material, pool: Pool, plan: _Plan) -> NDArray[np.bool_]:
@@ -470,28 +477,36 @@ def _allowed(material: Material, pool: Pool, plan: _Plan) -> NDArray[np.bool_]:
     allowed = np.ones(len(material.fake), bool)
     if not material.may_have_seen:
         return allowed
-    for label in np.unique(material.fake.labels):
-        mine = material.fake.labels == label
-        real, tested = (rows[pool.labels[rows] == label] for rows in (np.arange(len(pool)), plan.test))
+    classes = len(material.names)
+    real_rows, test_rows = rows_by_class(pool.labels, classes), rows_by_class(pool.labels[plan.test], classes)
+    for label, mine in enumerate(rows_by_class(material.fake.labels, classes)):
+        if not len(mine):
+            continue
+        real, tested = real_rows[label], plan.test[test_rows[label]]
         threshold = copy_threshold(pixel_features(pool.images[real]))
         away, _ = nearest(pixel_features(material.fake.images[mine]), pixel_features(pool.images[tested]))
         allowed[mine] = away >= threshold
     return allowed
 
 
-def _shrunk(pool: Pool, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images of at most `MOST_SIDE` pixels as uint8, and their classes, on the device."""
-    parts = []
-    side = min(MOST_SIDE, max(pool.images.shape[2:]))
-    for start in range(0, max(1, len(pool)), 1024):
-        x = torch.from_numpy(np.ascontiguousarray(pool.images[start : start + 1024])).to(device)
-        if len(x) and x.shape[2:] != (side, side):
-            x = functional.interpolate(
-                x.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
-            )
-            x = x.round().clamp(0, 255).byte()
-        parts.append(x)
-    return torch.cat(parts), torch.from_numpy(pool.labels.astype(np.int64)).to(device)
+def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images of at most `MOST_SIDE` pixels as uint8, and their classes, on the device, pool after pool."""
+    channels, *sides = pools[0].images.shape[1:]
+    side = min(MOST_SIDE, max(sides))
+    images = torch.empty((sum(map(len, pools)), channels, side, side), dtype=torch.uint8, device=device)
+    done = 0
+    for pool in pools:
+        for start in range(0, len(pool), _BLOCK):
+            x = torch.from_numpy(np.ascontiguousarray(pool.images[start : start + _BLOCK])).to(device)
+            if x.shape[2:] != (side, side):
+                x = functional.interpolate(
+                    x.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
+                )
+                x = x.round().clamp(0, 255).byte()
+            images[done : done + len(x)] = x
+            done += len(x)
+    labels = np.concatenate([pool.labels for pool in pools]).astype(np.int64)
+    return images, torch.from_numpy(labels).to(device)
 
 
 def _network(channels: int, classes: int, side: int, seed: int, device: torch.device) -> nn.Module:

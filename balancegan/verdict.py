@@ -49,7 +49,7 @@ MOST_CLASSES = 100
 """Of a confusion matrix in the document."""
 
 _DRAWS = 2000
-_BLOCK = 100  # draws at once: bounds the memory of the confusions
+_BLOCK = 100  # draws at once: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: 
     tested = answers[0].predicted >= 0  # (S, n)
     members = [np.flatnonzero((labels == k) & tested.any(axis=0)) for k in range(num_classes)]
     counted = counted_classes([len(rows) for rows in members])
-    hits = [_one_hot(a.predicted, num_classes) for a in answers]  # (S, n, K)
+    order = np.concatenate([np.empty(0, np.intp), *members])
+    arms = [_Told(a.predicted[:, order], labels[order], num_classes) for a in answers]
     blocks: list[list[tuple[NDArray[np.float64], ...]]] = [[] for _ in answers]
     for start in range(0, 1 + _DRAWS, _BLOCK):
         size = min(_BLOCK, 1 + _DRAWS - start)
@@ -95,12 +96,13 @@ def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: 
         if start == 0:  # the estimate: everything once
             for weight in weights:
                 weight[0] = 1
-        for of_arm, hit in zip(blocks, hits, strict=True):
-            of_arm.append(_scores(_confusions(hit, members, weights), counted))
+        together = np.concatenate(weights, axis=1).astype(np.float64)  # (draws, n)
+        for of_arm, told in zip(blocks, arms, strict=True):
+            of_arm.append(_scores(told, together, counted))
     scores = []
-    for of_arm in blocks:
+    for of_arm, told in zip(blocks, arms, strict=True):
         recall, balanced, f1 = (np.concatenate([block[i] for block in of_arm]) for i in range(3))
-        scores.append(Scores(recall, balanced, f1, of_arm[0][3]))
+        scores.append(Scores(recall, balanced, f1, told.confusion()))
     return scores
 
 
@@ -118,30 +120,48 @@ def _resampled(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.int64
     return rng.multinomial(n, np.full(n, 1 / n), draws) if n else np.zeros((draws, 0), np.int64)
 
 
-def _one_hot(predicted: NDArray[np.int64], num_classes: int) -> NDArray[np.float64]:
-    return (predicted[:, :, None] == np.arange(num_classes)).astype(np.float64)
+class _Told:
+    """An arm's answers as tables of which images to count, one entry to an image: what K classes cost is no K x K.
+
+    `predicted` (S, n), -1 where a seed does not test; `labels` (n,).
+    """
+
+    def __init__(self, predicted: NDArray[np.int64], labels: NDArray[np.integer], num_classes: int) -> None:
+        from scipy.sparse import csr_array
+
+        self.predicted, self.labels, self.num_classes = predicted, labels, num_classes
+
+        def table(row: NDArray[np.int64], chosen: NDArray[np.bool_], by: NDArray[np.integer]) -> Any:
+            """(K, n): which of the chosen images are of which class."""
+            images = np.flatnonzero(chosen)
+            return csr_array((np.ones(len(images)), (by[images], images)), shape=(num_classes, len(row)))
+
+        self.called = [table(row, row >= 0, row) for row in predicted]
+        self.shown = [table(row, row >= 0, labels) for row in predicted]
+        self.right = [table(row, row == labels, labels) for row in predicted]
+
+    def counts(self, tables: Sequence[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Images by class in each draw, each as often as `weights` (b, n) say: (b, S, K)."""
+        return np.stack([np.asarray(table @ weights.T).T for table in tables], axis=1)
+
+    def confusion(self) -> NDArray[np.float64]:
+        """Shares of the true class (K true, K predicted), every image once; mean over the seeds."""
+        counts = np.zeros((len(self.predicted), self.num_classes, self.num_classes))
+        for table, row in zip(counts, self.predicted, strict=True):
+            np.add.at(table, (self.labels[row >= 0], row[row >= 0]), 1.0)
+        with np.errstate(invalid="ignore"):
+            return _mean(counts / counts.sum(2, keepdims=True), axis=0)
 
 
-def _confusions(
-    hits: NDArray[np.float64], members: Sequence[NDArray[np.intp]], weights: Sequence[NDArray[np.int64]]
-) -> NDArray[np.float64]:
-    """Counts (draws, S, K true, K predicted)."""
-    rows = [
-        np.einsum("bn,snk->bsk", weight.astype(np.float64), hits[:, mine], optimize=True)
-        for mine, weight in zip(members, weights, strict=True)
-    ]
-    return np.stack(rows, axis=2)
-
-
-def _scores(confusions: NDArray[np.float64], counted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
-    """Recall (b, S, K), balanced accuracy and macro F1 (b, S); and the first draw's confusion, mean over the seeds."""
-    shown, called = confusions.sum(3), confusions.sum(2)  # images of a class, answers of a class: (b, S, K)
-    right = np.einsum("bskk->bsk", confusions)
+def _scores(
+    told: _Told, weights: NDArray[np.float64], counted: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Recall (b, S, K), balanced accuracy and macro F1 (b, S)."""
+    shown, called, right = (told.counts(tables, weights) for tables in (told.shown, told.called, told.right))
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = right / shown
         f1 = np.where(shown > 0, 2 * right / (shown + called), np.nan)
-        shares = confusions[0] / confusions[0].sum(2, keepdims=True)
-    return recall, _mean(recall[:, :, counted], axis=2), _mean(f1[:, :, counted], axis=2), _mean(shares, axis=0)
+    return recall, _mean(recall[:, :, counted], axis=2), _mean(f1[:, :, counted], axis=2)
 
 
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import torch
 from helpers import train_tiny
 from test_utility import patterns, pool
 
+from balancegan import quality
 from balancegan.balance import AugmentOptions, augment
 from balancegan.errors import UsageError
 from balancegan.quality import FEWEST, FOLDS, Band, QualityFilter, QualityKeep, _band, _folds
@@ -102,6 +103,16 @@ def test_every_class_is_spread_over_the_folds():
         each = np.bincount(fold[labels == label], minlength=FOLDS)
         assert each.max() - each.min() <= 1
     assert set(fold) == set(range(FOLDS))
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("classes", [1, 2, 7])
+def test_margins_are_against_all_others(scale, classes):
+    logits = scale * np.random.default_rng(0).normal(size=(50, classes)).astype(np.float32)
+    logits[0] = 1.0  # all alike
+    plain = logits.astype(np.float64)
+    plain -= np.stack([np.logaddexp.reduce(np.delete(plain, k, axis=1), axis=1) for k in range(classes)], axis=1)
+    np.testing.assert_allclose(quality._margins(logits), plain, rtol=1e-9, atol=1e-9)
 
 
 def test_the_band_is_that_of_real_images():

@@ -499,7 +499,7 @@ def test_a_stratified_split():
 def test_large_images_are_shrunk_and_small_ones_are_not():
     for side, expected in ((16, 16), (64, 64), (100, 64)):
         images = np.random.default_rng(0).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
-        x, labels = _shrunk(Pool(images, np.array([0, 1, 1])), CPU)
+        x, labels = _shrunk([Pool(images, np.array([0, 1, 1]))], CPU)
         assert x.shape == (3, 3, expected, expected) and x.dtype == torch.uint8 and labels.tolist() == [0, 1, 1]
         if side == expected:
             assert (x.numpy() == images).all()

@@ -15,6 +15,7 @@ from balancegan.data.imbalance import thin
 from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import Store, open_store
 from balancegan.errors import CheckpointError, DatasetError
+from balancegan.grouping import rows_by_class
 from balancegan.progress import Progress, silent
 from balancegan.text import printable
 
@@ -63,9 +64,10 @@ class TrainingSet:
     def thinned(self, ir: float, seed: int) -> TrainingSet:
         """With fewer images to train on, so that their imbalance rate is `ir`; see `data.imbalance.thin`."""
         files = self.store.files
+        of_class = rows_by_class(self.labels[self.train_rows], len(self.class_names))
         members = {
-            name: sorted(self.train_rows[self.labels[self.train_rows] == k].tolist(), key=lambda i: files[i].rel)
-            for k, name in enumerate(self.class_names)
+            name: sorted(self.train_rows[mine].tolist(), key=lambda i: files[i].rel)
+            for name, mine in zip(self.class_names, of_class, strict=True)
         }
         kept = [row for rows in thin(members, ir, seed).values() for row in rows]
         return replace(self, train_rows=np.array(sorted(kept)))

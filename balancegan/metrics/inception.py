@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class InceptionExtractor:
     """2048 features of the Inception network on which FID is defined, as torch-fidelity computes them.
 
-    The network and its TensorFlow-1-like bilinear resize to 299 pixels are torch-fidelity's; grey images are
-    repeated to three channels. `has_head` tells whether the file holds the classifier layer that an Inception Score
-    needs: some files leave it out or fill it with zeros, which does not touch the features.
+    The network is torch-fidelity's, with its TensorFlow-1-like bilinear resize to 299 pixels, as `inception_net` works
+    through it. Grey images are repeated to three channels. `has_head` tells whether the file holds the classifier layer
+    that an Inception Score needs: some files leave it out or fill it with zeros, which does not touch the features.
     """
 
     name = "inception"
@@ -35,7 +35,7 @@ class InceptionExtractor:
     persistent = True
 
     def __init__(
-        self, weights: Path, *, device: str = "cpu", batch_size: int = 32, progress: Progress = silent
+        self, weights: Path, *, device: str = "cpu", batch_size: int = 16, progress: Progress = silent
     ) -> None:
         """Build the network from a `.pth` or `.safetensors` file, without running code from that file.
 
@@ -45,6 +45,7 @@ class InceptionExtractor:
         """
         import torch
 
+        from balancegan.metrics.inception_net import InceptionNet
         from balancegan.parts import Fitting
 
         state = read_state(existing(weights, "The weights file", self.name), self.name)
@@ -55,7 +56,7 @@ class InceptionExtractor:
         state.setdefault("fc.bias", torch.zeros(1008))
         self.has_head = bool(state["fc.weight"].any())
         self._head = state["fc.weight"].numpy()  # (1008, 2048)
-        self._network = _inception(state, weights).to(device)
+        self._network = InceptionNet(_inception(state, weights).state_dict(), device)
         self._device, self._progress = device, progress
         self._fitting = Fitting(batch_size, device, hint="use --device cpu, or --extractor own")
 
@@ -68,7 +69,7 @@ class InceptionExtractor:
         import torch
 
         def network(batch: Images) -> torch.Tensor:
-            return self._network(torch.from_numpy(three_channels(batch, "Inception")).to(self._device))[0]
+            return self._network(torch.from_numpy(three_channels(batch, "Inception")).to(self._device))
 
         shown = partial(self._progress, "inception features")
         return extract(images, self.dim, network, self._fitting, shown)

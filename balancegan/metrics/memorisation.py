@@ -11,6 +11,9 @@ the same functions.
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +31,13 @@ MIN_HOLDOUT = 20
 
 SIGNIFICANCE = 0.01
 """Level of the one-sided test that there are copies at all."""
+
+MOST_LOOKED_AT = 5000
+"""Images of a class, spread evenly over all, whose nearest other images tell how far real ones are apart.
+
+Each is compared with all images. A percentile of so many distances hardly changes with more of them, while the time of
+comparing all with all grows with the square of their number.
+"""
 
 _BLOCK = 512  # queries compared at once: bounds the memory of the distance table
 _DIMENSION_ROWS = 1000  # enough for a stable dimension, few enough for a full distance table
@@ -58,7 +68,11 @@ def pixel_features(images: NDArray[np.uint8]) -> FloatArray:
 
 
 def nearest(
-    query: FloatArray, reference: FloatArray, *, exclude_self: bool = False
+    query: FloatArray,
+    reference: FloatArray,
+    *,
+    exclude_self: bool = False,
+    own: NDArray[np.integer] | None = None,
 ) -> tuple[FloatArray, NDArray[np.int64]]:
     """Euclidean distance from every query to its nearest reference, and that reference's index.
 
@@ -66,6 +80,7 @@ def nearest(
         query: float32 (N, d).
         reference: float32 (M, d).
         exclude_self: query and reference are the same rows in the same order, and a row is not its own neighbour.
+        own: (N,) of each query the reference that it is itself, which is not its neighbour.
 
     Returns:
         `(distances (N,), indices (N,))`; infinity and -1 where there is nothing to compare with.
@@ -77,9 +92,10 @@ def nearest(
         raise ValueError(f"query {query.shape} and reference {reference.shape} must be (N, d) and (M, d)")
     if exclude_self and len(query) != len(reference):
         raise ValueError("exclude_self needs the same rows on both sides")
+    own = np.arange(len(query)) if exclude_self else own
     distances = np.full(len(query), np.inf, np.float32)
     indices = np.full(len(query), -1, np.int64)
-    if len(reference) <= int(exclude_self):
+    if len(reference) <= int(own is not None):
         return distances, indices
     # Around the reference's mean the norms are small, so the matrix product below loses few digits to cancellation.
     centre = reference.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -87,12 +103,52 @@ def nearest(
     ref_norms = np.einsum("md,md->m", ref, ref)
     for start in range(0, len(query), _BLOCK):
         q = query[start : start + _BLOCK]
-        rank = ref_norms[None, :] - 2.0 * ((q - centre) @ ref.T)  # (B, M), squared distance less |q|²
-        if exclude_self:
-            rank[np.arange(len(q)), start + np.arange(len(q))] = np.inf
+        rank = (q - centre) @ ref.T  # (B, M)
+        rank *= -2.0
+        rank += ref_norms  # squared distance less |q|²
+        if own is not None:
+            rank[np.arange(len(q)), own[start : start + len(q)]] = np.inf
         found = _exact_winner(q, reference, rank)
         distances[start : start + len(q)], indices[start : start + len(q)] = found
     return distances, indices
+
+
+@dataclass(frozen=True, eq=False)
+class Spacing:
+    """How far the images of one class are from each other; from `spacing`."""
+
+    distinct: FloatArray
+    """(n,) of distinct images, from each to the nearest other one."""
+
+    within: FloatArray
+    """(m,) of all images, from each to the nearest other one: 0 for those that are there more than once."""
+
+    def threshold(self, percentile: float = 1.0) -> float:
+        """What `copy_threshold` says of these images."""
+        if len(self.distinct) < 3:
+            return FALLBACK_THRESHOLD
+        low = float(np.percentile(self.distinct, percentile))
+        return max(low, MEDIAN_FRACTION * float(np.median(self.distinct)))
+
+
+def spacing(reference: FloatArray) -> Spacing:
+    """Compare the images of one class with each other, once for all that is asked about them.
+
+    Args:
+        reference: float32 (M, d) from `pixel_features`. Of more than `MOST_LOOKED_AT` distinct ones so many are
+            compared with all.
+    """
+    first, times = _distinct(reference)
+    rows = reference if len(first) == len(reference) else reference[first]
+    looked = spread_evenly(len(rows))
+    distances, _ = nearest(rows[looked], rows, own=looked)
+    within = np.where(times[looked] > 1, np.float32(0), distances)
+    return Spacing(distances, np.repeat(within, times[looked]))
+
+
+def spread_evenly(n: int) -> NDArray[np.int64]:
+    """At most `MOST_LOOKED_AT` of the positions 0 … n - 1, in order."""
+    return np.arange(n) if n <= MOST_LOOKED_AT else np.linspace(0, n - 1, MOST_LOOKED_AT).astype(np.int64)
 
 
 def copy_threshold(reference: FloatArray, percentile: float = 1.0) -> float:
@@ -111,12 +167,7 @@ def copy_threshold(reference: FloatArray, percentile: float = 1.0) -> float:
     Returns:
         A distance; `FALLBACK_THRESHOLD` when there are fewer than three distinct images.
     """
-    distinct = _distinct_rows(reference)
-    if len(distinct) < 3:
-        return FALLBACK_THRESHOLD
-    distances, _ = nearest(distinct, distinct, exclude_self=True)
-    low = float(np.percentile(distances, percentile))
-    return max(low, MEDIAN_FRACTION * float(np.median(distances)))
+    return spacing(reference).threshold(percentile)
 
 
 def intrinsic_dimension(reference: FloatArray, neighbours: int = 10) -> float:
@@ -132,7 +183,7 @@ def intrinsic_dimension(reference: FloatArray, neighbours: int = 10) -> float:
     Returns:
         At least 1; infinity when there are too few distinct images to tell (fewer than four).
     """
-    distinct = _distinct_rows(reference)[:_DIMENSION_ROWS].astype(np.float64)
+    distinct = reference[_distinct(reference)[0][:_DIMENSION_ROWS]].astype(np.float64)
     k = min(neighbours, len(distinct) - 1)
     if k < 3:
         return float("inf")
@@ -192,26 +243,20 @@ def copy_rate(near_fake: int, n_fake: int, near_real: int, n_real: int) -> float
     return (near_fake / n_fake - share) / (1 - share) if p <= SIGNIFICANCE else 0.0
 
 
-def real_near_counts(
-    train_features: FloatArray, holdout_features: FloatArray | None, threshold: float
-) -> tuple[int, int, str]:
+def real_near_counts(train: Spacing, away: FloatArray, threshold: float) -> tuple[int, int, str]:
     """How many real images are nearer to a training image than the threshold: what is usual without any copying.
 
     Args:
-        train_features: float32 (M, d) from `pixel_features`, the training images of one class.
-        holdout_features: float32 (H, d) of images that the generator never saw, or None.
+        train: `spacing` of the training images of one class.
+        away: (H,) distances of images that the generator never saw to the nearest training image; may be empty.
         threshold: of `copy_threshold`.
 
     Returns:
         `(near, n, of)`: of is "holdout" with at least `MIN_HOLDOUT` held-out images; otherwise "train", the distinct
         training images, each compared with the others.
     """
-    if holdout_features is not None and len(holdout_features) >= MIN_HOLDOUT:
-        distances, _ = nearest(holdout_features, train_features)
-        return int((distances < threshold).sum()), len(distances), "holdout"
-    distinct = _distinct_rows(train_features)
-    distances, _ = nearest(distinct, distinct, exclude_self=True)
-    return int((distances < threshold).sum()), len(distances), "train"
+    of, distances = ("holdout", away) if len(away) >= MIN_HOLDOUT else ("train", train.distinct)
+    return int((distances < threshold).sum()), len(distances), of
 
 
 def _exact_winner(q: FloatArray, reference: FloatArray, rank: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
@@ -226,10 +271,14 @@ def _exact_winner(q: FloatArray, reference: FloatArray, rank: FloatArray) -> tup
     return np.sqrt(squared[row, column]).astype(np.float32), best[row, column].astype(np.int64)
 
 
-def _distinct_rows(features: FloatArray) -> FloatArray:
-    """The rows without exact repeats, in their order."""
-    first = {row.tobytes(): index for index, row in reversed(list(enumerate(features)))}
-    return features[sorted(first.values())]
+def _distinct(features: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each distinct row is first, in their order, and how often it is there."""
+    where: dict[bytes, int] = {}
+    times: dict[int, int] = {}
+    for index, row in enumerate(features):
+        first = where.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), index)
+        times[first] = times.get(first, 0) + 1
+    return np.array(list(times), np.int64), np.array(list(times.values()), np.int64)
 
 
 def _area_matrix(size: int) -> FloatArray:

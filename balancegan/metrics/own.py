@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from balancegan.errors import CheckpointError
 from balancegan.files import disk_errors, write_atomic
+from balancegan.grouping import rows_by_class
 from balancegan.metrics.features import Features, Images, extract, state_key
 from balancegan.progress import Progress, silent
 
@@ -89,7 +90,7 @@ class OwnExtractor:
             raise ValueError(f"{len(images)} images and {len(labels)} labels cannot train a classifier")
         side = min(64, max(images.shape[2:]))
         rng = np.random.default_rng(seed)
-        members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        members = [rows for rows in rows_by_class(labels, num_classes) if len(rows)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = build_classifier(images.shape[1], num_classes, side).to(device)
@@ -148,10 +149,8 @@ class OwnExtractor:
         """Recall of every class on these images, (num_classes,); NaN for a class without images."""
         scores = self.logits(images)
         right = scores.argmax(axis=1) == labels
-        recalls = [
-            right[labels == label].mean() if (labels == label).any() else np.nan for label in range(scores.shape[1])
-        ]
-        return np.array(recalls, np.float64)
+        members = rows_by_class(labels, scores.shape[1])
+        return np.array([right[rows].mean() if len(rows) else np.nan for rows in members], np.float64)
 
     def _run(self, images: Images, *, classify: bool) -> Features:
         network: Any = self._network

@@ -32,6 +32,10 @@ _ON_FEATURES = frozenset(("fid", "kid", "is", "prdc"))
 
 SHOWN_PAIRS = 8
 
+MOST_COMPARED = 10_000
+"""Images of a kind behind precision, recall, density and coverage, whose time grows with the square of them; only all
+classes together have so many."""
+
 SCORE_IMAGES = 10 * SPLITS
 """An Inception Score needs this many images at least: each part needs several of every class it should show."""
 
@@ -211,6 +215,7 @@ def _manifold(
         reasons["prdc"] = few if "prdc" in metrics else NOT_ASKED
         return dict.fromkeys(_MANIFOLD)
     rng = np.random.default_rng(seed)
+    size = min(size, MOST_COMPARED)
     found = prdc(feats_real=_subset(feats_real, size, rng), feats_fake=_subset(feats_fake, size, rng))
     return {
         "precision": found.precision,
@@ -259,13 +264,15 @@ def _copies(images: ClassImages, measured: NDArray[np.int64], reasons: dict[str,
         reasons["copy_rate"] = "No training images to compare with."
         return row
     train = memorisation.pixel_features(images.real_train)
-    held = memorisation.pixel_features(images.real_holdout)
-    threshold = memorisation.copy_threshold(train)
+    unseen = memorisation.spread_evenly(len(images.real_holdout))
+    held = memorisation.pixel_features(images.real_holdout[unseen])
+    known = memorisation.spacing(train)
+    threshold = known.threshold()
     distances, winners = memorisation.nearest(memorisation.pixel_features(images.fake[measured]), train)
-    within, _ = memorisation.nearest(train, train, exclude_self=True)
+    away, _ = memorisation.nearest(held, train)
     near, (near_real, n_real, of) = (
         int((distances < threshold).sum()),
-        memorisation.real_near_counts(train, held if len(held) else None, threshold),
+        memorisation.real_near_counts(known, away, threshold),
     )
     row |= {
         "copy_threshold": threshold,
@@ -274,11 +281,10 @@ def _copies(images: ClassImages, measured: NDArray[np.int64], reasons: dict[str,
         "near_rate_real": near_real / n_real if n_real else None,
         "near_rate_real_of": of,
         "nearest_fake": _summary(distances),
-        "nearest_train": _summary(within),
+        "nearest_train": _summary(known.within),
         "pairs": _shown_pairs(measured, distances, winners, seed=seed),
     }
     if len(held):
-        away, _ = memorisation.nearest(held, train)
         row |= {"copy_rate_holdout": float((away < threshold).mean()), "nearest_holdout": _summary(away)}
     else:
         reasons["copy_rate_holdout"] = "No held-out images."

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
+from balancegan.metrics import fid
 from balancegan.metrics.fid import fid_floor, frechet_distance
 
 
@@ -95,3 +96,48 @@ def test_floor_is_seeded_small_and_says_its_size():
     assert value < frechet_distance(feats_real=real, feats_fake=features(101, 8, 2, shift=1.0))
     with pytest.raises(ValueError, match="halves"):
         fid_floor(real[:3], seed=0)
+
+
+def plain(real, fake):
+    """Triangles from the images themselves, and singular values."""
+    means = [x.mean(axis=0, dtype=np.float64) for x in (real, fake)]
+    rows = [(x.astype(np.float64) - mean) / np.sqrt(len(x) - 1) for x, mean in zip((real, fake), means, strict=True)]
+    shared = np.linalg.svd(rows[0] @ rows[1].T, compute_uv=False).sum()
+    return ((means[0] - means[1]) ** 2).sum() + sum((a**2).sum() for a in rows) - 2 * shared
+
+
+@pytest.fixture
+def squared(monkeypatch):
+    """How often the distance came from eigenvalues, and not from singular values."""
+    answers, usual = [], fid._shared
+
+    def shared(*args, **options):
+        answers.append(usual(*args, **options))
+        return answers[-1]
+
+    monkeypatch.setattr(fid, "_shared", shared)
+    return answers
+
+
+@pytest.mark.parametrize(("n", "m"), [(900, 800), (900, 270), (270, 260)])
+def test_many_dimensions_equal_the_plain_way(squared, n, m):
+    real, fake = features(n, 300, 1), features(m, 300, 2, shift=0.3)
+    assert frechet_distance(feats_real=real, feats_fake=fake) == pytest.approx(plain(real, fake), rel=1e-7)
+    assert len(squared) == 1 and squared[0] is not None
+
+
+def test_features_that_hang_together_are_not_squared(squared):
+    """A covariance with many tiny eigenvalues, whose roots would be noise."""
+    real, fake = features(900, 300, 1), features(800, 300, 2, shift=0.3)
+    scale = np.logspace(0, -12, 300)
+    real, fake = real.astype(np.float64) * scale, fake.astype(np.float64) * scale
+    assert frechet_distance(feats_real=real, feats_fake=fake) == pytest.approx(plain(real, fake), rel=1e-6)
+    same = frechet_distance(feats_real=real, feats_fake=real[::-1])
+    assert same < 1e-6 * (real.var(axis=0).sum() * 2)
+    assert squared == [None, None]
+
+
+def test_a_dimension_that_never_changes_is_no_obstacle():
+    real, fake = features(900, 300, 1), features(800, 300, 2, shift=0.3)
+    real[:, :10] = fake[:, :10] = 0
+    assert frechet_distance(feats_real=real, feats_fake=fake) == pytest.approx(plain(real, fake), rel=1e-6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from balancegan.metrics import kid
 from balancegan.metrics.kid import kernel_distance
 
 
@@ -76,3 +77,24 @@ def test_bad_input_is_refused():
     for bad in (good[:1], good[:, :3], np.full((5, 6), np.nan, np.float32), good[0]):
         with pytest.raises(ValueError):
             kernel_distance(feats_real=good, feats_fake=bad)
+
+
+def plain(real, fake, subsets, size, seed=0):
+    """All kernels in double precision, and rows and columns picked out of them."""
+    real, fake = real.astype(np.float64), fake.astype(np.float64)
+    k_rr, k_ff, k_rf = ((a @ b.T / a.shape[1] + 1) ** 3 for a, b in ((real, real), (fake, fake), (real, fake)))
+    rng, values = np.random.default_rng(seed), []
+    for _ in range(subsets):
+        r, f = (rng.permutation(n)[:size] for n in (len(real), len(fake)))
+        within = sum(k.sum() - k.trace() for k in (k_rr[np.ix_(r, r)], k_ff[np.ix_(f, f)]))
+        values.append(within / (size * (size - 1)) - 2 * k_rf[np.ix_(r, f)].mean())
+    return np.mean(values), np.std(values)
+
+
+@pytest.mark.parametrize("subsets", [3, 40])  # where the subsets cost less, and where all kernels do
+@pytest.mark.parametrize(("size", "tolerance"), [(60, 1e-12), (300, 1e-7)])  # in double and in single precision
+def test_blocks_equal_the_plain_way(monkeypatch, subsets, size, tolerance):
+    monkeypatch.setattr(kid, "_BLOCK", 128)
+    real, fake = features(700, dim=16), features(500, 0.1, seed=1, dim=16)
+    mean, std, _ = kernel_distance(feats_real=real, feats_fake=fake, subsets=subsets, subset_size=size)
+    assert (mean, std) == pytest.approx(plain(real, fake, subsets, size), abs=tolerance)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from balancegan.metrics import memorisation
 from balancegan.metrics.memorisation import (
     FALLBACK_THRESHOLD,
     MAX_SIDE,
@@ -12,8 +13,13 @@ from balancegan.metrics.memorisation import (
     intrinsic_dimension,
     nearest,
     pixel_features,
-    real_near_counts,
+    spacing,
 )
+
+
+def real_near_counts(train, holdout, threshold):
+    away = np.empty(0, np.float32) if holdout is None else nearest(holdout, train)[0]
+    return memorisation.real_near_counts(spacing(train), away, threshold)
 
 
 def random_images(n, channels=3, side=32, seed=0):
@@ -215,3 +221,21 @@ def test_real_images_to_count():
     assert real_near_counts(train, train[:MIN_HOLDOUT], 1e-3) == (MIN_HOLDOUT, MIN_HOLDOUT, "holdout")
     assert real_near_counts(train[:1], None, 1e-3) == (0, 1, "train")
     assert real_near_counts(train[:0], None, 1e-3) == (0, 0, "train")
+
+
+def test_spacing_is_that_of_all_with_all():
+    train = pixel_features(random_images(40, 1, 16))
+    train = np.concatenate([train, train[:15], train[:3]])
+    found = spacing(train)
+    np.testing.assert_array_equal(found.distinct, nearest(train[:40], train[:40], exclude_self=True)[0])
+    np.testing.assert_array_equal(np.sort(found.within), np.sort(nearest(train, train, exclude_self=True)[0]))
+
+
+def test_of_many_images_some_are_compared_with_all(monkeypatch):
+    train = pixel_features(random_images(300, 1, 16))
+    everything = spacing(train)
+    monkeypatch.setattr(memorisation, "MOST_LOOKED_AT", 100)
+    found = spacing(train)
+    assert len(found.distinct) == len(found.within) == 100
+    assert set(found.distinct.tolist()) <= set(everything.distinct.tolist())
+    assert found.threshold(50) == pytest.approx(everything.threshold(50), rel=0.05)
