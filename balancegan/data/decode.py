@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from balancegan.data.deep import as_tagged, join_halves, lower_half, row_blocks, scientific_tiff, tile_pixels
-from balancegan.data.regular import open_regular
+from balancegan.data.regular import read_regular
 from balancegan.errors import UsageError
 from balancegan.text import printable
 
@@ -116,7 +116,7 @@ def decode_image(
     Raises ImageError, and nothing else, for whatever is wrong with the file.
     """
     try:
-        with open_regular(path) as file, Image.open(file, formats=FORMATS) as im:
+        with read_regular(path) as file, Image.open(file, formats=FORMATS) as im:
             if im.width * im.height > max_pixels:
                 raise ImageError(_bomb(im.width, im.height, max_pixels))
             if tile_pixels(im) > max_pixels:
@@ -156,7 +156,7 @@ class Header(NamedTuple):
 def read_header(path: str | os.PathLike[str]) -> Header:
     """Native (width, height), Pillow's mode and the format from the header alone; ImageError when there is none."""
     try:
-        with open_regular(path) as file, Image.open(file, formats=FORMATS) as im:
+        with read_regular(path) as file, Image.open(file, formats=FORMATS) as im:
             return Header(im.size, im.mode, im.format or "unknown")
     except Image.DecompressionBombError as e:
         raise ImageError(f"decompression bomb: more than {MAX_PIXELS:,} pixels") from e

@@ -327,3 +327,22 @@ def test_channels():
 def test_settings_are_checked(wrong):
     with pytest.raises(UsageError):
         DecodeSettings(**wrong)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tif", "gif", "ppm", "jp2"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_small_files_give_from_memory_what_they_give_from_disk(tmp_path, monkeypatch, suffix, whole):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 17, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"a.{suffix}")
+    content = (tmp_path / f"a.{suffix}").read_bytes()
+    (tmp_path / "b").write_bytes(content if whole else content[: len(content) // 2])
+
+    def look():
+        try:
+            return decode_image(tmp_path / "b").pixels.tobytes()
+        except ImageError as e:
+            return e.reason
+
+    small = look()
+    monkeypatch.setattr("balancegan.data.regular.SMALL", -1)
+    assert small == look()

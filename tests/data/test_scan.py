@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from balancegan.data import sniff
 from balancegan.data.scan import printable, scan
 from balancegan.errors import DatasetError, UsageError
 
@@ -244,3 +246,38 @@ def test_progress_reports(data):
     calls = []
     scan(data, progress=lambda *call: calls.append(call))
     assert calls[-1] == ("scan", 8, 8)
+
+
+def test_slow_files_are_sniffed_in_threads_with_the_same_result(data, monkeypatch):
+    paths = sorted(str(p) for p in data.rglob("*") if p.is_file()) * 40
+    plain = [sniff.sniff_file(p) for p in paths]
+    in_pools = []
+
+    class Counted(sniff.ThreadPoolExecutor):
+        def map(self, fn, batches):
+            batches = list(batches)
+            in_pools.append(sum(map(len, batches)))
+            return super().map(fn, batches)
+
+    monkeypatch.setattr(sniff, "ThreadPoolExecutor", Counted)
+    monkeypatch.setattr(sniff, "_BATCH", 50)
+    for slow, most in ((1e9, 0), (0.0, len(paths) - 32)):  # nothing is slow; everything is
+        monkeypatch.setattr(sniff, "_SLOW", slow)
+        shown = []
+        assert list(sniff.sniff_many(paths, lambda *row, shown=shown: shown.append(row))) == plain
+        assert sum(in_pools) == most and shown[-1] == ("scan", len(paths), len(paths))
+    assert list(sniff.sniff_many([])) == []
+
+
+def test_the_collector_is_as_it_was_after_a_scan(data, tmp_path):
+    scan(data)
+    assert gc.isenabled()
+    with pytest.raises(UsageError):
+        scan(tmp_path / "nowhere")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        scan(data)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
