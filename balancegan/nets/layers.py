@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from balancegan import ranks
+from balancegan.nets import attention
 
 
 class SelfAttention2d(nn.Module):
@@ -16,8 +17,7 @@ class SelfAttention2d(nn.Module):
     o_j = v(Σ_i β_{j,i} h(x_i)), y = γ·o + x. γ is learnable and starts at 0, so the layer starts as the identity.
     f and g map to an eighth of the channels, h to a half (SAGAN's choice; the paper gives no widths).
 
-    `twice_differentiable` writes the products out, because the fused kernel has no double backward on the CPU and a
-    gradient penalty needs one; both forms are equal (tested).
+    `twice_differentiable`: whether a gradient penalty differentiates it twice, which the fused kernel does not allow.
 
     Shapes: (N, C, H, W) -> (N, C, H, W).
     """
@@ -33,13 +33,13 @@ class SelfAttention2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend; see the class."""
-        key, query, value = (conv(x).flatten(2).transpose(1, 2) for conv in (self.f, self.g, self.h))  # (N, HW, ·)
-        if self.twice_differentiable:
-            beta = torch.softmax(query @ key.transpose(1, 2), dim=-1)  # (N, j, i)
-            o = beta @ value
+        key, query, value = (conv(x).flatten(2) for conv in (self.f, self.g, self.h))  # (N, ·, HW)
+        if x.device.type == "cpu":
+            attend = attention.in_cache
         else:
-            o = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        o = o.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
+            attend = attention.written_out if self.twice_differentiable else attention.fused
+        o = attend(query, key, value)
+        o = o.reshape(x.shape[0], -1, *x.shape[2:])
         return self.gamma * self.v(o) + x
 
 

@@ -1,6 +1,5 @@
 """Layers against slow references written out from the paper's equations."""
 
-import pytest
 import torch
 
 from balancegan.nets.layers import DenseLabelEmbedding, GLUConv2d, SelfAttention2d
@@ -11,10 +10,9 @@ def conv1x1(weight, x):
     return weight[:, :, 0, 0] @ x
 
 
-@pytest.mark.parametrize("twice_differentiable", [True, False])
-def test_self_attention_is_equations_1_to_3(twice_differentiable):
+def test_self_attention_is_equations_1_to_3():
     torch.manual_seed(0)
-    layer = SelfAttention2d(16, twice_differentiable=twice_differentiable).double()
+    layer = SelfAttention2d(16).double()
     layer.gamma.data.fill_(0.7)
     x = torch.randn(2, 16, 3, 4, dtype=torch.float64)
     y = layer(x)
@@ -29,27 +27,12 @@ def test_self_attention_is_equations_1_to_3(twice_differentiable):
             torch.testing.assert_close(y[n].flatten(1)[:, j], expected)
 
 
-def test_both_attention_forms_agree_with_gradients():
-    torch.manual_seed(0)
-    plain, fused = SelfAttention2d(32, twice_differentiable=True), SelfAttention2d(32)
-    fused.load_state_dict(plain.state_dict())
-    for layer in (plain, fused):
-        layer.gamma.data.fill_(1.0)
-    x = torch.randn(2, 32, 8, 8)
-    grads = []
-    for layer in (plain, fused):
-        x_in = x.clone().requires_grad_(True)
-        (layer(x_in) ** 2).sum().backward()
-        grads.append((x_in.grad, layer.f.weight.grad))
-    torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-4)
-
-
 def test_self_attention_starts_as_the_identity():
     x = torch.randn(1, 8, 4, 4)
     assert torch.equal(SelfAttention2d(8)(x), x)
 
 
-def test_plain_attention_has_a_double_backward():
+def test_attention_has_a_double_backward():
     layer = SelfAttention2d(8, twice_differentiable=True).double()
     layer.gamma.data.fill_(0.5)
     x = torch.randn(1, 8, 2, 2, dtype=torch.float64, requires_grad=True)

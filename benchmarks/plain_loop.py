@@ -1,0 +1,205 @@
+"""The training loop that implementations usually have, to compare the product's with; it does nothing by itself.
+
+Same networks, losses and optimiser's numbers as the product; what differs is how the work is laid out. A torch
+DataLoader opens and decodes the files of every batch again, in worker processes. Real, generated and wrongly labelled
+images, and every view and branch, pass the discriminator by themselves. Spectral norms are computed in every pass.
+Attention is written out in three products. Adam is torch's default one, gradients are cleared before the forward pass,
+every loss is read at every step, and the average of the weights is a loop over the parameters. Arrays are NCHW.
+
+Where families of implementations differ, the reference does what its own does: the contrastive ones do not compute the
+discriminator's gradients in the generator's update, the others do.
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+
+from balancegan import losses
+from balancegan.config import SAMPLING
+from balancegan.nets.layers import SelfAttention2d
+from balancegan.nets.sndcgan import pruned
+from balancegan.train import frozen
+
+
+class Files(Dataset):
+    """Images by their path: opened, decoded and resized whenever they are asked for."""
+
+    def __init__(self, paths, labels, size, channels):
+        self.paths, self.labels, self.size, self.mode = paths, labels, size, "L" if channels == 1 else "RGB"
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, i):
+        with Image.open(self.paths[i]) as opened:
+            image = opened.convert(self.mode).resize((self.size, self.size), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, np.float32).reshape(self.size, self.size, -1) / 127.5 - 1
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), int(self.labels[i])
+
+
+def loader(paths, labels, cfg, channels, workers, pinned=False):
+    """Endless batches, with classes drawn as the configuration says."""
+    counts = np.bincount(labels)
+    weights = counts[labels] ** (SAMPLING[cfg.sampling] - 1.0)
+    sampler = WeightedRandomSampler(weights.tolist(), cfg.batch_size * 10_000)
+    files = Files(paths, labels, cfg.image_size, channels)
+    # Two threads of the main process have the cores already.
+    return DataLoader(
+        files, cfg.batch_size, sampler=sampler, num_workers=workers, drop_last=True, pin_memory=pinned,
+        persistent_workers=workers > 0,
+    )  # fmt: skip
+
+
+class WrittenOutAttention(SelfAttention2d):
+    """Softmax of one product, times another: whole matrices of positions by positions."""
+
+    def forward(self, x):
+        key, query, value = (conv(x).flatten(2) for conv in (self.f, self.g, self.h))
+        beta = torch.softmax(query.transpose(1, 2) @ key, dim=-1)
+        o = (value @ beta.transpose(1, 2)).view(len(x), -1, *x.shape[2:])
+        return self.gamma * self.v(o) + x
+
+
+def write_out(network):
+    """Put the usual form of layers in the place of the product's; the function stays the same."""
+    for module in network.modules():
+        if isinstance(module, SelfAttention2d):
+            module.__class__ = WrittenOutAttention
+
+
+class PlainLoop:
+    """Steps of a method (set up, on the device) over batches of `images`, an iterable."""
+
+    def __init__(self, name, method, images, device):
+        self.method, self.cfg, self.device, self.images = method, method.cfg, device, iter(images)
+        write_out(method)
+        self.d_update, self.freezes = UPDATES[name]
+        adam = partial(torch.optim.Adam, betas=(self.cfg.beta1, self.cfg.beta2))
+        self.optimiser_d = adam(list(method.d_parameters()), lr=self.cfg.lr_d)
+        self.optimiser_g = adam(list(method.g_parameters()), lr=self.cfg.lr_g)
+
+    def step(self):
+        """`n_critic` updates of the discriminator and one of the generator."""
+        method = self.method
+        for _ in range(self.cfg.n_critic):
+            x, c = (t.to(self.device, non_blocking=True) for t in next(self.images))
+            self.optimiser_d.zero_grad()
+            with self.bf16():
+                terms = self.d_update(method, x, c)
+            self.finish(terms, self.optimiser_d)
+        self.optimiser_g.zero_grad()
+        with frozen(method.d_parameters() if self.freezes else ()), self.bf16():
+            terms = method.g_loss(x, c)  # one pass already
+            self.finish(terms, self.optimiser_g)
+        if method.G_ema is not None:
+            self.average(0.999)
+
+    def bf16(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.cfg.amp and self.device.type == "cuda")
+
+    def finish(self, terms, optimiser):
+        with torch.autocast(self.device.type, enabled=False):
+            sum(t.float() for t in terms.values()).backward()
+        optimiser.step()
+        self.losses = {name: t.item() for name, t in terms.items()}
+
+    @torch.no_grad()
+    def average(self, beta):
+        for mean, value in zip(self.method.G_ema.parameters(), self.method.G.parameters(), strict=True):
+            mean.mul_(beta).add_(value, alpha=1 - beta)
+        for mean, value in zip(self.method.G_ema.buffers(), self.method.G.buffers(), strict=True):
+            mean.copy_(value)
+
+
+# Updates of the discriminator: what goes through it, pass by pass -----------------------------------------------------
+
+
+def generated(method, c):
+    with torch.no_grad():
+        return method.generate(c).to(torch.float32)
+
+
+def penalty(method, x, x_fake, c):
+    alpha = torch.rand(len(x), 1, 1, 1, device=x.device)
+    between = (alpha * x + (1 - alpha) * x_fake).requires_grad_(True)
+    with torch.autocast(x.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(method.D(between, c).sum(), between, create_graph=True)
+    norm = (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
+    return method.cfg.lambda_gp * (norm - 1).square().mean()
+
+
+def cross_entropy(method, x, c):
+    """DCGAN and SNDCGAN."""
+    x_fake = generated(method, c)
+    return {"real": losses.bce_as_real(method.D(x, c)), "fake": losses.bce_as_fake(method.D(x_fake, c))}
+
+
+def classes(method, x, c):
+    """BAGAN: as many generated images as one class among K + 1 has."""
+    fakes = -(-len(x) // method.data.num_classes)
+    x_fake = generated(method, method.random_labels(fakes, x.device))
+    generated_class = c.new_full((fakes,), method.data.num_classes)
+    real, fake = losses.cross_entropies(method.D(x), c), losses.cross_entropies(method.D(x_fake), generated_class)
+    return {"real": real.sum() / (len(x) + fakes), "fake": fake.sum() / (len(x) + fakes)}
+
+
+def wasserstein(method, x, c):
+    """cWGAN-GP."""
+    x_fake = generated(method, c)
+    return {
+        "real": losses.wasserstein_as_real(method.D(x, c)),
+        "fake": losses.wasserstein_as_fake(method.D(x_fake, c)),
+        "gp": penalty(method, x, x_fake, c),
+    }
+
+
+def three_labels(method, x, c):
+    """BAGAN-GP and SGBGAN."""
+    c_fake, c_wrong = method.random_labels(len(x), x.device), method.wrong_labels(c)
+    x_fake = generated(method, c_fake)
+    return {
+        "real": losses.bce_as_real(method.D(x, c)),
+        "fake": losses.bce_as_fake(method.D(x_fake, c_fake)),
+        "wrong": losses.bce_as_fake(method.D(x, c_wrong)),
+        "gp": penalty(method, x, x_fake, c),
+    }
+
+
+def contrast(method, x, c, first=lambda method, view, features: features):
+    """ContraD: two views of the real images and one of the generated ones."""
+    c_fake, D = method.fake_labels(c), method.D
+    x_fake = generated(method, c_fake)
+    view1, view2, view_fake = (method.augment(images) for images in (x, x, x_fake))
+    real1, real2, fake = D.features(view1), D.features(view2), D.features(view_fake)
+    contrasted = first(method, view1, real1)
+    temperature = method.cfg.temperature
+    others = (D.project_fake(features) for features in (real1, real2, fake))
+    return {
+        "nt_xent": losses.nt_xent(D.project_real(contrasted), D.project_real(real2), temperature),
+        "supcon": method.cfg.lambda_con * losses.supcon_fake(*others, temperature),
+        "real": losses.bce_as_real(method.judged(real1.detach(), c)),
+        "fake": losses.bce_as_fake(method.judged(fake.detach(), c_fake)),
+    }
+
+
+def pruned_branch(method, view, features):
+    """Damage GAN: the first view passes the self-competitor too."""
+    with pruned(method.D.trunk):
+        return method.D.features(view)
+
+
+UPDATES = {
+    "dcgan": (cross_entropy, False),
+    "bagan": (classes, False),
+    "cwgan-gp": (wasserstein, False),
+    "bagan-gp": (three_labels, False),
+    "sgbgan": (three_labels, False),
+    "sndcgan": (cross_entropy, False),
+    "contrad": (contrast, True),
+    "damage-gan": (partial(contrast, first=pruned_branch), True),
+    "damage-gan-c": (partial(contrast, first=pruned_branch), True),
+}
+"""Of each method, and whether the discriminator takes no gradients in the generator's update."""
