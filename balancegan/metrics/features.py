@@ -30,7 +30,7 @@ CACHE_BYTES = 1_000_000_000
 MEMORY_BYTES = 256_000_000
 """What the features that one extractor remembers may take up: some twenty sets of 1,500 images."""
 
-_SCHEMA = 2
+_SCHEMA = 3
 """Part of every entry's name: raise it when an extractor begins to give other features for the same images."""
 _CHECK_BYTES = 16
 
