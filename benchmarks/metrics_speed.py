@@ -1,6 +1,7 @@
 """Time of the features, FID and KID beside torch-fidelity's, in one run, and how far the values agree.
 
-    python benchmarks/metrics_speed.py --weights FILE --data FOLDER [--images 128] [--rows 10000] [--rounds 3] [--cli]
+    python benchmarks/metrics_speed.py --weights FILE --data FOLDER [--images 128] [--rows 10000] [--rounds 3]
+                                       [--only features|statistics] [--cli]
 
 `--data` is searched for image files, all of one size. Without weights and data only the statistics are timed, on random
 features. `--cli` also compares with the whole of torch-fidelity's own command line, on two folders of `--images` each:
