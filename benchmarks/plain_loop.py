@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from balancegan import losses
 from balancegan.config import SAMPLING
+from balancegan.methods.damage_gan import DamageGAN
 from balancegan.nets.layers import SelfAttention2d
 from balancegan.nets.sndcgan import pruned
 from balancegan.train import frozen
@@ -46,11 +47,7 @@ def loader(paths, labels, cfg, channels, workers, pinned=False):
     weights = counts[labels] ** (SAMPLING[cfg.sampling] - 1.0)
     sampler = WeightedRandomSampler(weights.tolist(), cfg.batch_size * 10_000)
     files = Files(paths, labels, cfg.image_size, channels)
-    # Two threads of the main process have the cores already.
-    return DataLoader(
-        files, cfg.batch_size, sampler=sampler, num_workers=workers, drop_last=True, pin_memory=pinned,
-        persistent_workers=workers > 0,
-    )  # fmt: skip
+    return DataLoader(files, cfg.batch_size, sampler=sampler, num_workers=workers, drop_last=True, pin_memory=pinned)
 
 
 class WrittenOutAttention(SelfAttention2d):
@@ -168,27 +165,40 @@ def three_labels(method, x, c):
     }
 
 
-def contrast(method, x, c, first=lambda method, view, features: features):
+def contrast(method, x, c):
     """ContraD: two views of the real images and one of the generated ones."""
     c_fake, D = method.fake_labels(c), method.D
     x_fake = generated(method, c_fake)
     view1, view2, view_fake = (method.augment(images) for images in (x, x, x_fake))
     real1, real2, fake = D.features(view1), D.features(view2), D.features(view_fake)
-    contrasted = first(method, view1, real1)
-    temperature = method.cfg.temperature
     others = (D.project_fake(features) for features in (real1, real2, fake))
+    temperature = method.cfg.temperature
     return {
-        "nt_xent": losses.nt_xent(D.project_real(contrasted), D.project_real(real2), temperature),
+        **real_contrast(method, view1, real1, real2),
         "supcon": method.cfg.lambda_con * losses.supcon_fake(*others, temperature),
         "real": losses.bce_as_real(method.judged(real1.detach(), c)),
         "fake": losses.bce_as_fake(method.judged(fake.detach(), c_fake)),
     }
 
 
-def pruned_branch(method, view, features):
-    """Damage GAN: the first view passes the self-competitor too."""
+def real_contrast(method, view1, real1, real2):
+    """Of the two views; Damage GAN's first one passes the pruned branch, and each branch gets its gradient by itself.
+
+    As in SDCLR: the pruned view without gradient against the dense one, then the pruned view again, with gradient,
+    against the dense one without.
+    """
+    project, temperature = method.D.project_real, method.cfg.temperature
+    if not isinstance(method, DamageGAN):
+        return {"nt_xent": losses.nt_xent(project(real1), project(real2), temperature)}
+    with torch.no_grad(), pruned(method.D.trunk):
+        held = project(method.D.features(view1))
+    dense = project(real2)
     with pruned(method.D.trunk):
-        return method.D.features(view)
+        branch = project(method.D.features(view1))
+    return {
+        "nt_xent": losses.nt_xent(held, dense, temperature),
+        "nt_xent_pruned": losses.nt_xent(branch, dense.detach(), temperature),
+    }
 
 
 UPDATES = {
@@ -199,7 +209,7 @@ UPDATES = {
     "sgbgan": (three_labels, False),
     "sndcgan": (cross_entropy, False),
     "contrad": (contrast, True),
-    "damage-gan": (partial(contrast, first=pruned_branch), True),
-    "damage-gan-c": (partial(contrast, first=pruned_branch), True),
+    "damage-gan": (contrast, True),
+    "damage-gan-c": (contrast, True),
 }
 """Of each method, and whether the discriminator takes no gradients in the generator's update."""

@@ -97,8 +97,8 @@ class ContraD(UnconditionalGAN):
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Both contrasts for the trunk, and the adversarial loss for the logit head alone.
 
-        Two views of the real images and one of the generated ones go through the trunk in one pass; inside it every
-        weight is normalised once.
+        Two views of the real images and one of the generated ones go through the trunk in one pass, and through each
+        head as many as it looks at; inside it every weight is normalised once.
         """
         n = len(x)
         with torch.no_grad():
@@ -106,10 +106,11 @@ class ContraD(UnconditionalGAN):
             x_fake = self.generate(c_fake).to(x.dtype)
         views = self.augment(torch.cat([x, x, x_fake]))
         with parametrize.cached():
-            real1, real2, fake = self.D.features(views).split(n)
+            features = self.D.features(views)
+            real1, real2, fake = features.split(n)
             first = self.contrasted_view(views[:n], real1)
-            view1, view2 = (self.D.project_real(features) for features in (first, real2))
-            other1, other2, others = (self.D.project_fake(features) for features in (real1, real2, fake))
+            view1, view2 = self.D.project_real(torch.cat([first, real2])).split(n)
+            other1, other2, others = self.D.project_fake(features).split(n)
             detached, labels = torch.cat([real1, fake]).detach(), torch.cat([c, c_fake])
             logits_real, logits_fake = self.judged(detached, labels).split(n)
         temperature = self.cfg.temperature

@@ -50,7 +50,7 @@ def conv_trunk(channels: int, image_size: int, width: int, *, batch_norm: bool =
         layers.append(nn.Conv2d(channels, out_channels, 4, 2, 1, bias=not normalised))
         if normalised:
             layers.append(BatchNorm2d(out_channels))
-        layers.append(nn.LeakyReLU(0.2))
+        layers.append(nn.LeakyReLU(0.2, inplace=True))
         channels = out_channels
     return nn.Sequential(*layers)
 
@@ -101,7 +101,7 @@ def _conv3(in_channels: int, out_channels: int, bias: bool = False) -> nn.Conv2d
 
 
 def _normalised(channels: int, slope: float) -> list[nn.Module]:
-    return [BatchNorm2d(channels), nn.LeakyReLU(slope)]
+    return [BatchNorm2d(channels), nn.LeakyReLU(slope, inplace=True)]
 
 
 UPSAMPLING = {"transposed": (transposed_stage, transposed_output), "resize": (resize_stage, resize_output)}
@@ -145,7 +145,7 @@ class Decoder(nn.Module):
     def logits(self, o: Tensor) -> Tensor:
         """Pre-activation image `a` with image = tanh(a)."""
         h = self.dense(o).view(o.shape[0], self.width, SIDE, SIDE)  # (N, latent) -> (N, width, 4, 4)
-        return self.up(F.leaky_relu(self.norm(h), self.slope))
+        return self.up(F.leaky_relu_(self.norm(h), self.slope))
 
     def forward(self, o: Tensor) -> Tensor:
         """Image in [-1, 1]."""

@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d
 
 SLOPE = 0.1
+# Activations work in place: no layer before one needs its own output for the gradient, and a map less is written.
 PROJECTION = 128
 
 Convolution = Callable[..., nn.Conv2d]
@@ -43,9 +44,9 @@ class SNDCGANGenerator(nn.Module):
         self.side = image_size // 8
         self.top = 8 * width
         self.dense = nn.Linear(latent_dim, self.top * self.side**2, bias=False)
-        layers: list[nn.Module] = [norm(self.top), nn.ReLU()]
+        layers: list[nn.Module] = [norm(self.top), nn.ReLU(inplace=True)]
         for inside, outside in ((8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)):
-            layers += [nn.ConvTranspose2d(inside, outside, 4, 2, 1, bias=False), norm(outside), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(inside, outside, 4, 2, 1, bias=False), norm(outside), nn.ReLU(inplace=True)]
         self.up = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
@@ -66,10 +67,10 @@ class SNDCGANTrunk(nn.Sequential):
         layers: list[nn.Module] = []
         inside = channels
         for outside in (width, 2 * width, 4 * width):
-            layers += [normalised(convolution(inside, outside, 3, 1, 1)), nn.LeakyReLU(SLOPE)]
-            layers += [normalised(convolution(outside, outside, 4, 2, 1)), nn.LeakyReLU(SLOPE)]
+            layers += [normalised(convolution(inside, outside, 3, 1, 1)), nn.LeakyReLU(SLOPE, inplace=True)]
+            layers += [normalised(convolution(outside, outside, 4, 2, 1)), nn.LeakyReLU(SLOPE, inplace=True)]
             inside = outside
-        layers += [normalised(convolution(inside, 8 * width, 3, 1, 1)), nn.LeakyReLU(SLOPE), nn.Flatten()]
+        layers += [normalised(convolution(inside, 8 * width, 3, 1, 1)), nn.LeakyReLU(SLOPE, inplace=True), nn.Flatten()]
         super().__init__(*layers)
         self.features = 8 * width * (image_size // 8) ** 2
 
@@ -140,7 +141,7 @@ def normalised(layer: nn.Module) -> nn.Module:
 
 def _mlp(inside: int, hidden: int, outside: int) -> nn.Sequential:
     first, last = normalised(nn.Linear(inside, hidden)), normalised(nn.Linear(hidden, outside))
-    return nn.Sequential(first, nn.LeakyReLU(SLOPE), last)
+    return nn.Sequential(first, nn.LeakyReLU(SLOPE, inplace=True), last)
 
 
 class PrunableConv2d(nn.Conv2d):

@@ -20,8 +20,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inside, H, W) -> (N, outside, H / stride, W / stride)."""
-        h = self.second(F.leaky_relu(self.first(x), SLOPE))
-        return F.leaky_relu(h + self.shortcut(x), SLOPE)
+        h = self.second(F.leaky_relu_(self.first(x), SLOPE))
+        return F.leaky_relu_(h + self.shortcut(x), SLOPE)
 
 
 class SNResNet18Trunk(nn.Sequential):
@@ -32,9 +32,9 @@ class SNResNet18Trunk(nn.Sequential):
     """
 
     def __init__(self, channels: int, image_size: int, width: int = 64, convolution: Convolution = nn.Conv2d) -> None:
-        layers: list[nn.Module] = [normalised(convolution(channels, width, 3, 1, 1)), nn.LeakyReLU(SLOPE)]
+        layers: list[nn.Module] = [normalised(convolution(channels, width, 3, 1, 1)), nn.LeakyReLU(SLOPE, inplace=True)]
         while image_size > 32:
-            layers += [normalised(convolution(width, width, 4, 2, 1)), nn.LeakyReLU(SLOPE)]
+            layers += [normalised(convolution(width, width, 4, 2, 1)), nn.LeakyReLU(SLOPE, inplace=True)]
             image_size //= 2
         inside = width
         for outside, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
