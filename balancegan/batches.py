@@ -38,8 +38,10 @@ class Batches:
     def __init__(
         self, images: Any, rows: np.ndarray, labels: np.ndarray, sampling: str, device: torch.device, batch_size: int
     ) -> None:
-        order = np.argsort(labels, kind="stable")
-        rows, labels = np.asarray(rows)[order], np.asarray(labels)[order]
+        rows, labels = np.asarray(rows), np.asarray(labels)
+        if (labels[1:] < labels[:-1]).any():  # a store's rows are in the order of classes, without what is held out too
+            order = np.argsort(labels, kind="stable")
+            rows, labels = rows[order], labels[order]
         counts = np.bincount(labels)
         self.num_images, self.batch_size, self.device = len(rows), batch_size, device
         self.once_size = batch_size
