@@ -76,6 +76,7 @@ class MethodConfig:
     beta2: float = 0.999
     pretrain_beta1: float = 0.5
     ema_halflife: float = 0.0  # thousands of images; 0 switches the average off
+    shared_fakes: bool = False  # the generator learns from what the last discriminator update judged
     amp: bool = True  # bf16 autocast on CUDA
     micro_batch: int = 0  # images worked on at once, gradients accumulated; 0: as many as memory holds
 

@@ -31,11 +31,13 @@ def estimate(method: Method, device: torch.device, num_images: int) -> dict[str,
     if cfg.pretrain_steps:
         kinds["pretrain"] = (method.pretrain_loss, cfg.pretrain_steps)
     seconds, activations = 0.0, 0
-    for loss, times in kinds.values():
+    for name, (loss, times) in kinds.items():
+        method.keep_fakes = name == "d" and cfg.shared_fakes
         _measure(loss, x, c, device)
         took, kept = _measure(loss, x, c, device)
         seconds += took * scale * times
         activations = max(activations, int(kept * scale))
+    method.forget_fakes()
     parameters = {name: count_parameters(module) for name, module in method.named_children()}
     weights = 4 * sum(parameters.values())
     return {

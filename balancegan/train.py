@@ -182,13 +182,20 @@ class _Loop:
 
     def _adversarial(self) -> int:
         """`n_critic` discriminator updates and one of the generator; the batches that they saw."""
-        for _ in range(self.cfg.n_critic):
+        for last in [False] * (self.cfg.n_critic - 1) + [True]:
             x, c = self.batches.draw()
+            self.method.keep_fakes = last and self._shares_fakes(x)
             self._update("d", self.method.d_loss, x, c)
+        if not self._shares_fakes(x):  # memory ran out just now
+            self.method.forget_fakes()
         with frozen(self.method.d_parameters()):
             self._update("g", self.method.g_loss, x, c)
         self._update_ema()
         return self.cfg.n_critic
+
+    def _shares_fakes(self, x: Tensor) -> bool:
+        """Whether both updates of a step may see the same generated images: they are made in one piece then."""
+        return self.cfg.shared_fakes and min(self.gradients.fitting(name).size for name in ("d", "g")) >= len(x)
 
     def _update(self, name: str, loss: Any, x: Tensor, c: Tensor) -> None:
         """One optimiser update; sums the terms for the log and notes non-finite losses, all on the device."""

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from balancegan import losses, parts
+from balancegan.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Terms
 from balancegan.methods.conditional import Autoencoded, AutoencodedConfig, presets
 from balancegan.nets.dcgan import Classifier, GaussianGenerator
@@ -43,8 +44,20 @@ class BAGAN(Autoencoded):
     Config = AutoencodedConfig
     title = "BAGAN"
     paper = "Mariani et al. 2018, arXiv 1803.09655"
-    presets: ClassVar = presets(autoencoder=True, tiny={"lr_g": 2e-4, "lr_d": 2e-4})
+    presets: ClassVar = presets(
+        autoencoder=True,
+        default={"shared_fakes": False},
+        tiny={"lr_g": 2e-4, "lr_d": 2e-4, "shared_fakes": False},
+    )
     G: GaussianGenerator
+
+    def __init__(self, cfg: AutoencodedConfig) -> None:
+        super().__init__(cfg)
+        if cfg.shared_fakes:
+            raise UsageError(
+                "shared_fakes = True, but BAGAN's discriminator judges fewer images than its generator learns from",
+                "leave it out",
+            )
 
     def generator(self, data: DataSpec) -> nn.Module:
         """G(z, c) = decoder(a draw from the Gaussian of class c)."""

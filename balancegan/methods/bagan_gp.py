@@ -57,8 +57,7 @@ class BAGANGP(Autoencoded, CWGANGP):
         without batch norm in `D` this equals three separate passes.
         """
         c_fake, c_wrong = self.random_labels(len(x), x.device), self.wrong_labels(c)
-        with torch.no_grad():
-            x_fake = self.generate(c_fake).to(x.dtype)
+        x_fake, _ = self.judged_fakes(lambda: c_fake, x)
         feats_real, feats_fake = self.D.features(torch.cat([x, x_fake])).split(len(x))
         logits_real, logits_fake, logits_wrong = self.D.head(
             torch.cat([feats_real, feats_fake, feats_real]), torch.cat([c, c_fake, c_wrong])
@@ -72,5 +71,5 @@ class BAGANGP(Autoencoded, CWGANGP):
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating: generated images should be taken for real ones of their class."""
-        c_fake = self.random_labels(len(x), x.device)
-        return {"fake": losses.bce_as_real(self.D(self.generate(c_fake), c_fake))}
+        x_fake, c_fake = self.improved_fakes(lambda: self.random_labels(len(x), x.device))
+        return {"fake": losses.bce_as_real(self.D(x_fake, c_fake))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -67,6 +67,8 @@ class Method(nn.Module):
     def __init__(self, cfg: MethodConfig) -> None:
         super().__init__()
         self.cfg = cfg
+        self.keep_fakes = False  # whether the generator's update follows, on the same batch in one piece
+        self._kept: tuple[Tensor, Tensor] | None = None
         if cfg.image_size not in self.image_sizes:
             sizes = ", ".join(map(str, self.image_sizes))
             raise UsageError(f"image_size = {cfg.image_size} is not a size of {self.title}", f"choose one of {sizes}")
@@ -116,6 +118,34 @@ class Method(nn.Module):
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Generator loss; real images are passed for methods that need them."""
         raise NotImplementedError
+
+    def judged_fakes(self, labels: Callable[[], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        """Generated images for the discriminator, as many as labels and of x's type, without gradients; and the labels.
+
+        While `keep_fakes`, they are kept for `improved_fakes`, with what their gradients need.
+        """
+        self._kept = None  # before others are made: their memory
+        with torch.set_grad_enabled(self.keep_fakes):
+            c = labels()
+            made = self.generate(c)
+        self._kept = (made, c) if self.keep_fakes else None
+        return made.detach().to(x.dtype), c
+
+    def improved_fakes(self, labels: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+        """Generated images for the generator's loss, and their labels: those kept, once, or new ones."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            return kept
+        c = labels()
+        return self.generate(c), c
+
+    def forget_fakes(self) -> None:
+        """Let `improved_fakes` make new ones."""
+        self.keep_fakes, self._kept = False, None
+
+    def generate(self, c: Tensor) -> Tensor:
+        """As many images as labels (N,), from fresh latents; a generator that knows classes makes theirs."""
+        return self.G(self.latent(len(c), device=c.device), c)
 
     def on_epoch(self) -> None:
         """Called whenever as many images were drawn as the training set has."""

@@ -50,8 +50,7 @@ class CWGANGP(ConditionalGAN):
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """The negative Wasserstein estimate and the penalty."""
-        with torch.no_grad():
-            x_fake = self.generate(c).to(x.dtype)
+        x_fake, _ = self.judged_fakes(lambda: c, x)
         logits_real, logits_fake = self.D(torch.cat([x, x_fake]), torch.cat([c, c])).split(len(x))
         return {
             "real": losses.wasserstein_as_real(logits_real),
@@ -61,7 +60,7 @@ class CWGANGP(ConditionalGAN):
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Generated images should score as real ones do."""
-        return {"fake": losses.wasserstein_as_real(self.D(self.generate(c), c))}
+        return {"fake": losses.wasserstein_as_real(self.D(*self.improved_fakes(lambda: c)))}
 
     def penalty(self, x: Tensor, x_fake: Tensor, c: Tensor) -> Tensor:
         """The weighted gradient penalty between real and generated images, judged under the real images' labels."""

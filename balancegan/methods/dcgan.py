@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from balancegan import losses
@@ -54,10 +53,9 @@ class DCGAN(ConditionalGAN):
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Real images of their classes against generated ones of the same classes."""
-        with torch.no_grad():
-            x_fake = self.generate(c)
+        x_fake, _ = self.judged_fakes(lambda: c, x)
         return {"real": losses.bce_as_real(self.D(x, c)), "fake": losses.bce_as_fake(self.D(x_fake, c))}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating."""
-        return {"fake": losses.bce_as_real(self.D(self.generate(c), c))}
+        return {"fake": losses.bce_as_real(self.D(*self.improved_fakes(lambda: c)))}

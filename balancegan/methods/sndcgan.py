@@ -30,17 +30,24 @@ class SNDCGAN(UnconditionalGAN):
     paper = "Miyato et al. 2018, arXiv 1802.05957"
     presets: ClassVar = {
         "paper": {"image_size": 32, "batch_size": 64, "steps": 200_000},
-        "default": {"image_size": 32, "batch_size": 64, "steps": 50_000, "ema_halflife": 20.0, "sampling": "sqrt"},
-        "tiny": {**_SMALL, "steps": 10_000, "lr_g": 4e-4, "lr_d": 4e-4},
+        "default": {
+            "image_size": 32,
+            "batch_size": 64,
+            "steps": 50_000,
+            "ema_halflife": 20.0,
+            "sampling": "sqrt",
+            "shared_fakes": True,
+        },
+        "tiny": {**_SMALL, "shared_fakes": True, "steps": 10_000, "lr_g": 4e-4, "lr_d": 4e-4},
     }
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Real against generated images."""
-        with torch.no_grad():
-            x_fake = self.generate(c).to(x.dtype)
+        x_fake, _ = self.judged_fakes(lambda: c, x)
         logits_real, logits_fake = self.D(torch.cat([x, x_fake])).split(len(x))
         return {"real": losses.bce_as_real(logits_real), "fake": losses.bce_as_fake(logits_fake)}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating."""
-        return {"fake": losses.bce_as_real(self.D(self.generate(c)))}
+        x_fake, _ = self.improved_fakes(lambda: c)
+        return {"fake": losses.bce_as_real(self.D(x_fake))}

@@ -139,10 +139,6 @@ class UnconditionalGAN(Method):
         low, high = self.support
         return torch.rand(n, self.latent_dim, device=device, generator=generator) * (high - low) + low
 
-    def generate(self, c: Tensor) -> Tensor:
-        """As many images as labels (N,), from fresh latents; the labels matter to a conditional generator alone."""
-        return self.G(self.latent(len(c), device=c.device), c)
-
     @torch.no_grad()
     def end_training(self, batches: Batches) -> None:
         """Fit the linear evaluator to the training images, at most `PER_CLASS` random ones of each class."""
