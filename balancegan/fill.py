@@ -11,6 +11,7 @@ import numpy as np
 
 from balancegan.data.export import BalancedFolder
 from balancegan.data.training_set import TrainingSet
+from balancegan.grouping import rows_by_class
 from balancegan.progress import Progress
 from balancegan.quality import QualityFilter, QualityKeep
 from balancegan.report.measures import ClassImages
@@ -55,6 +56,12 @@ class Filling:
     ) -> None:
         self.folder, self.samplers, self.restored, self.data = folder, samplers, restored, data
         self.first_seed, self.filter, self.note, self.quality = first_seed, filter, note, quality
+        classes = len(data.class_names)
+        self._train, self._unseen = (
+            [rows[of] for of in rows_by_class(data.labels[rows], classes)]
+            for rows in (data.train_rows, data.unseen_rows)
+        )
+        self._real = data.split_counts()
 
     def fill(self, need: dict[str, int], *, shown: int, progress: Progress) -> Filled:
         """Make as many images of each class as `need` says, and keep the first `shown` of each for the report."""
@@ -79,7 +86,7 @@ class Filling:
         """What decides which samples of a class are taken."""
         if self.filter == "none" or not need:
             return None
-        train = self._rows(label, self.data.train_rows)
+        train = self._train[label]
         copies = partial(CopyFilter, self.data.store.images[train], len(train) + need)
         if self.quality is None:
             return copies()
@@ -110,21 +117,18 @@ class Filling:
         run, checkpoint = self.restored.run, self.restored.checkpoint.sha256
         return self.folder.add_synthetic(image, label, seed, run=run.name, number=run.number, checkpoint=checkpoint)
 
-    def _rows(self, label: int, rows: np.ndarray) -> np.ndarray:
-        return rows[self.data.labels[rows] == label]
-
     def _class_images(
         self, label: int, fake: list[np.ndarray], synthetic: int, requested: int, *, keep_real: bool
     ) -> ClassImages:
         """One class as the report sees it; without its real images where there will be no report."""
         images, name = self.data.store.images, self.data.class_names[label]
-        train, unseen = (self._rows(label, rows) for rows in (self.data.train_rows, self.data.unseen_rows))
+        train, unseen = self._train[label], self._unseen[label]
         return ClassImages(
             name=name,
             real_train=images[train if keep_real else train[:0]],
             real_holdout=images[unseen if keep_real else unseen[:0]],
             fake=np.stack(fake) if fake else np.empty((0, *images.shape[1:]), np.uint8),
-            real=self.data.split_counts()[name],
+            real=self._real[name],
             synthetic=synthetic,
             requested=requested,
         )

@@ -19,7 +19,7 @@ Slices:
   damage        two cells of Damage GAN's tables within --minutes: damage-gan and contrad on imbalanced CIFAR-10, after
                 --steps of the preset's 200,000; the folder with its train and test images is --data-cifar
 
-For one call of ten minutes: --only correct,step,paper --minutes 5 --data FASHION (6,540 images, imbalance rate 100).
+For one call of ten minutes: --only correct,step,paper --minutes 4 --data FASHION (6,540 images, imbalance rate 100).
 
 Each slice writes DIR/<slice>.json with the commit, the settings and the hardware; `train` and `paper` also copy their
 last sample grid; `tables` and `damage` leave their cells in DIR/results, for the `--merge` of `sgbgan_tables.py` and
