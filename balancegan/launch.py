@@ -88,7 +88,8 @@ def configure(request: TrainRequest) -> Plan:
         raise UsageError(f"there is no preset {preset!r}", f"{hint}choose one of {', '.join(kind.presets)}")
     fields = {k: v for k, v in file.items() if k not in ("method", "preset")}
     env: Mapping[str, str] | None = None if request.use_environment else {}
-    cfg = resolve(kind.Config, kind.presets[preset], file=fields, flags=request.flags, env=env)
+    # A run has recorded all fields that there were: one that came later has its old meaning there, not the preset's.
+    cfg = resolve(kind.Config, {} if run else kind.presets[preset], file=fields, flags=request.flags, env=env)
     device = devices.resolve_device(request.device)
     devices.prepare(device)
     here().require_equal_parts(cfg.batch_size, kind.least_part)

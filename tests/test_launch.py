@@ -92,3 +92,12 @@ def test_grids_enlarge_by_whole_factors():
     image = grid_image([row, row])
     assert image.size == (2 * 66 + 2, 2 * 66 + 2) and image.getpixel((10, 10)) == (0, 0, 0)
     assert grid_image([row], ["a long class name"]).width > image.width
+
+
+def test_a_run_from_before_a_field_was_there_keeps_its_old_meaning(discs, tmp_path):
+    first = train_tiny(discs, tmp_path / "runs", steps=2, shared_fakes=False)
+    path = Path(first["run"]) / "config.yaml"
+    path.write_text("".join(line for line in path.open() if not line.startswith("shared_fakes")))
+    again = train_tiny(discs, tmp_path / "runs", steps=4, resume=first["run"])
+    assert again["resumed_from"] and again["run"] == first["run"]
+    assert "shared_fakes: false" in path.read_text()
