@@ -1,5 +1,7 @@
 """What a run records of its data and how the held-out part is kept."""
 
+from pathlib import Path
+
 import numpy as np
 from helpers import train_tiny, write_images
 from PIL import Image
