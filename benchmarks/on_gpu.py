@@ -10,6 +10,7 @@ Slices:
   throughput    images/s of `default` and `paper` at 64 px: float32 eager, bf16, bf16 without channels_last
   step          a step of SGBGAN (64 px) and Damage GAN (32 px): eager, as a CUDA graph, with a compiled generator;
                 equal weights after three steps first, then images/s and the share of the measured bf16 matrix rate
+  plain         every method's step over that of a plain loop with the same networks and losses, `default` preset
   running-time  a step of Damage GAN over one of ContraD with the `paper` preset, and the discriminators' part in it
   utility       the report's classifiers on CUDA against the CPU: balanced accuracy of every arm, and the times' ratio
   train         a real training of the `default` preset on FOLDER for --minutes, then augment with its report
@@ -31,8 +32,10 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -343,6 +346,17 @@ def step(args, preset="paper", methods=("sgbgan", "damage-gan"), ways=tuple(WAYS
     return result
 
 
+def plain(args, preset="default", rounds=3, steps=5, **flags):
+    """The loop on noise images beside a plain one that decodes them as it goes."""
+    import training_step
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = training_step.write_noise(Path(folder) / "noise")
+        return training_step.measure(
+            list(METHODS), preset, data, CUDA, rounds=rounds, steps=steps, workers=min(8, os.cpu_count() or 1), **flags
+        )
+
+
 def summary(measure):
     return {part: measure[part] for part in ("minority", "majority")}
 
@@ -417,6 +431,7 @@ SLICES = {
     "memory": memory,
     "throughput": throughput,
     "step": step,
+    "plain": plain,
     "running-time": running_time,
     "utility": utility,
     "train": lambda args: real_training(args, "default"),

@@ -583,6 +583,15 @@ def test_a_step_of_the_gpu_script_comes_to_the_same_in_every_way(scripts, monkey
     assert rows["eager"]["gflop_per_step"] > 0 and rows["eager"]["images_per_second"] > 0
 
 
+def test_the_plain_loop_of_the_gpu_script(scripts, monkeypatch):
+    script = load("on_gpu")
+    monkeypatch.setattr(script, "CUDA", torch.device("cpu"))
+    monkeypatch.setattr(script, "METHODS", ["dcgan"])
+    monkeypatch.setattr("training_step.matrix_rate", lambda device, dtype: 1e9)
+    found = script.plain(None, "tiny", rounds=1, steps=1, image_size=16, width=16, batch_size=4)
+    assert found["methods"]["dcgan"]["ratio"] > 0 and found["methods"]["dcgan"]["floor_ms"] > 0
+
+
 def test_the_memory_slice_of_the_gpu_script(scripts, tmp_path, monkeypatch):
     """With a CPU and a shim in place of a device that runs out."""
     from contextlib import contextmanager
