@@ -165,6 +165,24 @@ def test_again_reports_and_partial_output_is_completed(run, tmp_path, monkeypatc
     }
 
 
+def test_images_in_flight_are_bounded_and_change_no_byte(run, tmp_path, monkeypatch):
+    from balancegan.data import export
+
+    go(run, tmp_path / "many")
+    pending, original = [], export.BalancedFolder._wait
+
+    def counted(self, most):
+        original(self, most)
+        pending.append(len(self._pending))
+
+    monkeypatch.setattr(export, "IN_FLIGHT", 3)
+    monkeypatch.setattr(export.BalancedFolder, "_wait", counted)
+    go(run, tmp_path / "few")
+    assert max(pending) == 3 and pending[-1] == 0
+    few, many = ({n: h for n, h in tree(tmp_path / k).items() if n != ".balancegan.json"} for k in ("few", "many"))
+    assert few == many
+
+
 def test_refuses_folders_that_are_not_its_own(discs, run, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
