@@ -624,3 +624,26 @@ def test_the_memory_slice_of_the_gpu_script(scripts, tmp_path, monkeypatch):
     result = script.memory(types.SimpleNamespace(out=tmp_path, data=None))
     assert (result["half"]["images_at_once"], result["eighth"]["images_at_once"]) == (8, 2)
     assert result["trained_steps"] == 5 and result["sample_difference_levels"] <= 1
+
+
+# Start-up and sampling ------------------------------------------------------------------------------------------------
+
+
+def test_the_floor_of_inspect_decodes_every_file(scripts, folder):
+    start_up = load("start_up")
+    paths = start_up.files_below(folder)
+    assert len(start_up.decode_and_hash(paths)) == len(paths) and all(Path(path).is_file() for path in paths)
+
+
+def test_ratios_of_start_up_are_taken_within_rounds(scripts, capsys):
+    start_up = load("start_up")
+    start_up.report("a title", {"floor": [(1.0, 2.0), (2.0, 2.0)], "now": [(2.0, 2.0), (3.0, 4.0)]}, "floor")
+    out = capsys.readouterr().out.splitlines()
+    assert out[1] == "  floor: 1.50 s; 2.00 s of CPU"
+    assert out[2].endswith("1.75 (1.50 to 2.00) times floor; 3.00 s of CPU = 1.50 (1.00 to 2.00) times floor")
+
+
+def test_levels_of_compression_are_compared(scripts, folder, capsys):
+    load("sampling").levels(folder, most=3)
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 18 and out[0].startswith("32 px, level 6:")

@@ -329,9 +329,8 @@ def _open(where: Path, folder: ImageFolder, built: Built) -> Store:
     kept = [label for label in range(len(folder.classes)) if trained[label]]
     relabel = {old: new for new, old in enumerate(kept)}
     shape = (len(files), s.channels or 1, s.image_size, s.image_size)
-    images: NDArray[np.uint8] = np.zeros(shape, np.uint8)
-    if files:  # an empty file cannot be mapped
-        images = np.memmap(where / "images.u8", dtype=np.uint8, mode="r", shape=shape)
+    images: NDArray[np.uint8]  # an empty file cannot be mapped
+    images = np.memmap(where / "images.u8", np.uint8, "r", shape=shape) if files else np.zeros(shape, np.uint8)
     files = [f if relabel[f.label] == f.label else dataclasses.replace(f, label=relabel[f.label]) for f in files]
     return Store(
         images=images,
