@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from balancegan.data.decode import ImageError, decode_image, read_header
 from balancegan.data.duplicates import equal_groups, near_groups, pixel_digest, thumbnail
 from balancegan.data.pool import chunked, map_chunks
-from balancegan.data.scan import BadFile, ImageFile, ImageFolder
+from balancegan.data.scan import BadFile, ImageFile, ImageFolder, no_collection
 from balancegan.errors import UsageError
 from balancegan.progress import Progress, silent
 
@@ -169,6 +169,7 @@ class _Look(NamedTuple):
     thumb: bytes = b""
 
 
+@no_collection()
 def inspect_folder(
     folder: ImageFolder,
     *,

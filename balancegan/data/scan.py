@@ -101,7 +101,7 @@ class _Sorted:
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Without Python's search for unreachable cycles, which goes through all that was found again and again."""
     was_on = gc.isenabled()
     gc.disable()
@@ -112,7 +112,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-@_no_collection()
+@no_collection()
 def scan(root: str | Path, *, least_classes: int = 2, progress: Progress = silent) -> ImageFolder:
     """List the images of a class-per-folder data set.
 
