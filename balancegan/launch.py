@@ -32,7 +32,7 @@ from balancegan.restore import read_config, recorded_settings
 from balancegan.rundir import RunDir, find_run, list_runs
 from balancegan.sample import GRID_COLUMNS
 from balancegan.text import printable
-from balancegan.train import Monitor, train
+from balancegan.train import Monitor, SilentMonitor, train
 
 BESIDE = 2  # checkpoints beside those that stay: the last one before a collapse, and the one being written
 NO_SPACE = "free some space, choose another disk with --out, or keep fewer: --set keep_checkpoints=1"
@@ -152,14 +152,6 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     }
 
 
-class _Unheard:
-    """Watches a training at a rank that does not talk to the user."""
-
-    def step(self, stage: str, step: int, total: int) -> None: ...
-    def tick(self, row: dict[str, Any]) -> None: ...
-    def note(self, text: str) -> None: ...
-
-
 def _train_beside(
     name: str,
     cfg: MethodConfig,
@@ -186,7 +178,7 @@ def _train_beside(
 
     method, batches, device = here().everywhere(prepared)
     with devices.memory_errors(device, HINT):
-        train(method, batches, RunDir(run), device=device, monitor=_Unheard(), max_seconds=max_seconds)
+        train(method, batches, RunDir(run), device=device, monitor=SilentMonitor(), max_seconds=max_seconds)
 
 
 def _bytes_to_come(method: Method, run: RunDir | None = None) -> int:

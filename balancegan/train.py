@@ -43,6 +43,14 @@ class Monitor(Protocol):
     def note(self, text: str) -> None: ...  # noqa: D102
 
 
+class SilentMonitor:
+    """Nobody watches."""
+
+    def step(self, stage: str, step: int, total: int) -> None: ...  # noqa: D102
+    def tick(self, row: dict[str, Any]) -> None: ...  # noqa: D102
+    def note(self, text: str) -> None: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """How a call of `train` ended; `finished` is false when time ran out before the last step."""

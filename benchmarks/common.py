@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from floors import wait
 
+from balancegan import device as devices
 from balancegan.batches import Batches
 from balancegan.compare.matrix import RUNNING, Board
 from balancegan.config import resolve
@@ -161,6 +162,16 @@ def grid_head(*names):
 def between(warning, lines):
     """Lines as text, with a warning that cannot be overlooked where there is one."""
     return "\n".join([warning, "", *lines, "", warning] if warning else lines)
+
+
+def report(result, show, head, device, as_json):
+    """Print a result with what it was measured on: as JSON, or as `show` makes a table of it."""
+    described = devices.describe(device)
+    hardware = described.get("gpu", {}).get("name") or f"CPU, {described['threads']} threads"
+    if as_json:
+        print(json.dumps({**result, "hardware": hardware, "torch": torch.__version__}, indent=2))
+    else:
+        print(f"{head}, {hardware}, torch {torch.__version__}\n\n{show(result)}")
 
 
 # Command line ---------------------------------------------------------------------------------------------------------

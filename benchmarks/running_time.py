@@ -14,12 +14,10 @@ Anaissi et al. (arXiv 2312.04862, section 4.3) report that Damage GAN takes twic
 """
 
 import argparse
-import json
 import statistics
 import sys
 
-import torch
-from common import Updates, build, failure, grid_head, line, random_images, seconds_of, several, title
+from common import Updates, build, failure, grid_head, line, random_images, report, seconds_of, several, title
 
 from balancegan import device as devices
 from balancegan.errors import BalanceGANError
@@ -138,12 +136,7 @@ def main(argv=None):
         )
     except BalanceGANError as error:
         return failure(error)
-    described = devices.describe(device)
-    hardware = described.get("gpu", {}).get("name") or f"CPU, {described['threads']} threads"
-    if args.json:
-        print(json.dumps({**result, "hardware": hardware, "torch": torch.__version__}, indent=2))
-    else:
-        print(f"{args.preset} preset, {hardware}, torch {torch.__version__}\n\n{show(result)}")
+    report(result, show, f"{args.preset} preset", device, args.json)
     return 0
 
 

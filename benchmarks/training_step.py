@@ -18,7 +18,6 @@ DATA is a folder of images by class, by default images of noise are made. `--wor
 import argparse
 import contextlib
 import copy
-import json
 import statistics
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import COUNTS, failure, grid_head, line, several, title
+from common import COUNTS, failure, grid_head, line, report, several, title
 from floors import flops, matrix_rate, wait
 from PIL import Image
 from plain_loop import PlainLoop, loader, write_out
@@ -40,22 +39,9 @@ from balancegan.errors import BalanceGANError
 from balancegan.launch import data_spec
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.base import PRESETS
-from balancegan.train import ADVERSARIAL, _Loop
+from balancegan.train import ADVERSARIAL, SilentMonitor, _Loop
 
 NOISE_SIDE = 128
-
-
-class Silent:
-    """A monitor that says nothing."""
-
-    def step(self, stage, step, total):
-        pass
-
-    def tick(self, row):
-        pass
-
-    def note(self, text):
-        print(text, file=sys.stderr)
 
 
 def write_noise(folder):
@@ -86,7 +72,7 @@ class Pair:
         method.setup(data_spec(found))
         other = copy.deepcopy(method).to(device)
         batches = Batches.of(found, cfg, device)
-        self.loop = _Loop(method, batches, None, device, Silent(), None)
+        self.loop = _Loop(method, batches, None, device, SilentMonitor(), None)
         self.loop._enter(ADVERSARIAL)
         other.end_pretrain(batches)
         paths = [found.folder.root / found.store.files[row].rel for row in found.train_rows]
@@ -199,13 +185,7 @@ def main(argv=None):
             result = measure(args.methods, args.preset, data, device, **budget, **flags)
     except BalanceGANError as error:
         return failure(error)
-    described = devices.describe(device)
-    hardware = described.get("gpu", {}).get("name") or f"CPU, {described['threads']} threads"
-    if args.json:
-        print(json.dumps({**result, "hardware": hardware, "torch": torch.__version__}, indent=2))
-    else:
-        rate = f"{result['gflops_per_second']:,.0f} GFLOP/s"
-        print(f"{args.preset} preset, {hardware}, {rate}, torch {torch.__version__}\n\n{show(result)}")
+    report(result, show, f"{args.preset} preset, {result['gflops_per_second']:,.0f} GFLOP/s", device, args.json)
     return 0
 
 

@@ -23,19 +23,9 @@ from balancegan.launch import TrainRequest, configure, launch
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
 from balancegan.sample import Sampler
+from balancegan.train import SilentMonitor
 
 LAPLACIAN = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float64)
-
-
-class Silent:
-    def step(self, stage, step, total):
-        pass
-
-    def tick(self, row):
-        pass
-
-    def note(self, text):
-        pass
 
 
 def detail(images):
@@ -74,10 +64,10 @@ def main():
             weights = [1 / len(data.class_names)] * len(data.class_names)
             rows = [data.train_rows[data.labels[data.train_rows] == label][:500] for label in labels]
             real = sum(w * detail(data.store.images[r]) for w, r in zip(weights, rows, strict=True))
-            before = launch(TrainRequest(**request, flags={**base, "steps": 0}), Silent())
+            before = launch(TrainRequest(**request, flags={**base, "steps": 0}), SilentMonitor())
             pretrained = detail_of(before["run"], real, weights)[0]
             start = time.monotonic()
-            after = launch(TrainRequest(**request, flags={**base, "steps": args.steps}), Silent())
+            after = launch(TrainRequest(**request, flags={**base, "steps": args.steps}), SilentMonitor())
             seconds = time.monotonic() - start
             trained, grid, names = detail_of(after["run"], real, weights)
             results[upsampling] = trained
