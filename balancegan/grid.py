@@ -101,10 +101,14 @@ def to_pil(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
+PNG_OPTIONS = {"compress_level": 3}
+"""At 128 px a third of the time of Pillow's 6, for 5% more bytes on photographs: benchmarks/sampling.md."""
+
+
 def png_bytes(image: Image.Image) -> bytes:
     """The picture as a PNG file's content."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG", **PNG_OPTIONS)
     return buffer.getvalue()
 
 

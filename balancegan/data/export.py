@@ -33,7 +33,7 @@ from balancegan.data.scan import ImageFile, ImageFolder, printable
 from balancegan.data.training_set import TrainingSet
 from balancegan.errors import DatasetError, UsageError
 from balancegan.files import disk_errors, drop_lock, refuse_source, require_space, write_atomic, write_json
-from balancegan.grid import png_bytes, to_pil
+from balancegan.grid import PNG_OPTIONS, png_bytes, to_pil
 
 BLOCK = 4096  # bytes that a file system gives at a time
 IN_FLIGHT = 512
@@ -50,7 +50,7 @@ READABLE = {"PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM"}  # what torchvision's I
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
-    "PNG": {"compress_level": 3},  # at 128 px a third of the time of 6, for 6% more bytes: benchmarks/sampling.md
+    "PNG": PNG_OPTIONS,
 }
 NONE = "-"  # readers guess a column's type per file: an empty text column would become numbers in a split without fakes
 METADATA = COLUMNS
