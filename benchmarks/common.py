@@ -164,14 +164,15 @@ def between(warning, lines):
     return "\n".join([warning, "", *lines, "", warning] if warning else lines)
 
 
-def report(result, show, head, device, as_json):
+def report(result, show, preset, device, as_json, rate=None):
     """Print a result with what it was measured on: as JSON, or as `show` makes a table of it."""
     described = devices.describe(device)
     hardware = described.get("gpu", {}).get("name") or f"CPU, {described['threads']} threads"
     if as_json:
         print(json.dumps({**result, "hardware": hardware, "torch": torch.__version__}, indent=2))
     else:
-        print(f"{head}, {hardware}, torch {torch.__version__}\n\n{show(result)}")
+        reached = f", {rate:,.0f} GFLOP/s" if rate else ""
+        print(f"{preset} preset, {hardware}{reached}, torch {torch.__version__}\n\n{show(result)}")
 
 
 # Command line ---------------------------------------------------------------------------------------------------------

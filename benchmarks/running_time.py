@@ -136,7 +136,7 @@ def main(argv=None):
         )
     except BalanceGANError as error:
         return failure(error)
-    report(result, show, f"{args.preset} preset", device, args.json)
+    report(result, show, args.preset, device, args.json)
     return 0
 
 

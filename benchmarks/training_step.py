@@ -185,7 +185,7 @@ def main(argv=None):
             result = measure(args.methods, args.preset, data, device, **budget, **flags)
     except BalanceGANError as error:
         return failure(error)
-    report(result, show, f"{args.preset} preset, {result['gflops_per_second']:,.0f} GFLOP/s", device, args.json)
+    report(result, show, args.preset, device, args.json, result["gflops_per_second"])
     return 0
 
 
