@@ -33,9 +33,12 @@ class PenaltyConfig(ConditionalConfig):
     """Fields of the methods with a gradient penalty."""
 
     lambda_gp: float = 5.0
+    penalty: str = "interpolated"
+    penalty_share: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.require_choice("penalty", ("interpolated", "r1", "r1r2"))
         self.require_weight("lambda_gp")
 
 
@@ -64,5 +67,14 @@ class CWGANGP(ConditionalGAN):
 
     def penalty(self, x: Tensor, x_fake: Tensor, c: Tensor) -> Tensor:
         """The weighted gradient penalty between real and generated images, judged under the real images' labels."""
+        if not self.cfg.lambda_gp:
+            return x.new_zeros(())
         alpha = parts.rows(lambda n: torch.rand(n, device=x.device), len(x))
+        few = max(1, round(self.cfg.penalty_share * len(x)))
+        x, x_fake, c, alpha = x[:few], x_fake[:few], c[:few], alpha[:few]
+        if self.cfg.penalty == "r1":
+            return self.cfg.lambda_gp / 2 * losses.zero_centred_penalty(lambda y: self.D(y, c), x)
+        if self.cfg.penalty == "r1r2":
+            both = torch.cat([x, x_fake])
+            return self.cfg.lambda_gp * losses.zero_centred_penalty(lambda y: self.D(y, torch.cat([c, c])), both)
         return self.cfg.lambda_gp * losses.gradient_penalty(lambda x_hat: self.D(x_hat, c), x, x_fake, alpha)

@@ -36,7 +36,8 @@ from balancegan import losses, parts
 from balancegan.methods.bagan_gp import BAGANGP, BAGANGPConfig
 from balancegan.methods.base import DataSpec, Terms
 from balancegan.nets.dcgan import Decoder
-from balancegan.nets.vae import VariationalEncoder, gated_trunk
+from balancegan.nets.layers import GLUConv2d
+from balancegan.nets.vae import GLUResidualDown, LeakyDown, VariationalEncoder, gated_trunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ class SGBGANConfig(BAGANGPConfig):
     w_kl: float = 1.0
     w_ce: float = 1.0
     w_mse: float = 1.0
+    trunk_stage: str = "gated"
+    attention: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +67,8 @@ class SGBGAN(BAGANGP):
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """Gated convolutions with self-attention."""
-        return gated_trunk(data.channels, data.image_size, self.cfg.width)
+        stage = {"gated": GLUConv2d, "residual": GLUResidualDown, "plain": LeakyDown}[self.cfg.trunk_stage]
+        return gated_trunk(data.channels, data.image_size, self.cfg.width, stage, self.cfg.attention)
 
     def encoder(self, data: DataSpec) -> nn.Module:
         """E(x): mean and log-variance."""
@@ -73,7 +77,15 @@ class SGBGAN(BAGANGP):
     def decoder(self, data: DataSpec) -> Decoder:
         """With self-attention."""
         cfg = self.cfg
-        return Decoder(data.channels, data.image_size, cfg.width, cfg.latent_dim, cfg.upsampling, attention=True)
+        return Decoder(
+            data.channels,
+            data.image_size,
+            cfg.width,
+            cfg.latent_dim,
+            cfg.upsampling,
+            attention=cfg.attention,
+            norm=self.norm(data),
+        )
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Eq. 10: KL + cross-entropy + MSE."""

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from balancegan.nets.layers import BatchNorm2d, DenseLabelEmbedding, SelfAttention2d
+from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, DenseLabelEmbedding, SelfAttention2d
+
+Norm = Callable[[int], nn.Module]
+"""Makes the normalisation of so many channels: `BatchNorm2d`, or one that also gets the labels."""
 
 SIDE = 4  # of the smallest feature map
 
@@ -68,17 +72,17 @@ class Encoder(nn.Module):
         return self.out(self.trunk(x).flatten(1))
 
 
-def transposed_stage(in_channels: int, out_channels: int, slope: float) -> list[nn.Module]:
+def transposed_stage(in_channels: int, out_channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
     """The paper's: transposed 4x4 convolution, which doubles the side."""
-    return [nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False), *_normalised(out_channels, slope)]
+    return [nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False), *_normalised(out_channels, slope, norm)]
 
 
-def transposed_output(in_channels: int, channels: int, slope: float) -> list[nn.Module]:
+def transposed_output(in_channels: int, channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
     """The paper's last layer: a transposed convolution straight to the image."""
     return [nn.ConvTranspose2d(in_channels, channels, 4, 2, 1)]
 
 
-def resize_stage(in_channels: int, out_channels: int, slope: float) -> list[nn.Module]:
+def resize_stage(in_channels: int, out_channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
     """Bilinear doubling, then a 3x3 convolution (Odena et al. 2016): neighbouring pixels share their kernel.
 
     A transposed convolution makes the four pixels of every 2x2 block with four different kernels, and a stride-2
@@ -87,24 +91,65 @@ def resize_stage(in_channels: int, out_channels: int, slope: float) -> list[nn.M
     return [
         nn.Upsample(scale_factor=2, mode="bilinear"),
         _conv3(in_channels, out_channels),
-        *_normalised(out_channels, slope),
+        *_normalised(out_channels, slope, norm),
     ]
 
 
-def resize_output(in_channels: int, channels: int, slope: float) -> list[nn.Module]:
+def resize_output(in_channels: int, channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
     """A last doubling stage and a 3x3 convolution to the image."""
-    return [*resize_stage(in_channels, in_channels, slope), _conv3(in_channels, channels, bias=True)]
+    return [*resize_stage(in_channels, in_channels, slope, norm), _conv3(in_channels, channels, bias=True)]
+
+
+class ResidualUp(nn.Module):
+    """Norm, LeakyReLU, doubling, 3x3 convolution, twice over, and a shortcut (BigGAN's block, arXiv 1809.11096)."""
+
+    def __init__(self, in_channels: int, out_channels: int, slope: float, norm: Norm) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = norm(in_channels), norm(out_channels)
+        self.conv1, self.conv2 = _conv3(in_channels, out_channels), _conv3(out_channels, out_channels, bias=True)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        self.slope = slope
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """(N, in, S, S), (N,) -> (N, out, 2S, 2S)."""
+        h = F.leaky_relu(apply(self.norm1, x, c), self.slope)
+        h = self.conv1(F.interpolate(h, scale_factor=2, mode="bilinear"))
+        h = self.conv2(F.leaky_relu(apply(self.norm2, h, c), self.slope))
+        return h + F.interpolate(self.shortcut(x), scale_factor=2, mode="bilinear")
+
+
+def residual_stage(in_channels: int, out_channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
+    """A residual block."""
+    return [ResidualUp(in_channels, out_channels, slope, norm)]
+
+
+def residual_output(in_channels: int, channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
+    """A residual block, norm, and a 3x3 convolution."""
+    return [
+        ResidualUp(in_channels, in_channels, slope, norm),
+        *_normalised(in_channels, slope, norm),
+        _conv3(in_channels, channels, bias=True),
+    ]
+
+
+def apply(layer: nn.Module, h: Tensor, c: Tensor) -> Tensor:
+    """A layer's output; of one that looks at labels, for these."""
+    return layer(h, c) if isinstance(layer, ConditionalBatchNorm2d | ResidualUp) else layer(h)
 
 
 def _conv3(in_channels: int, out_channels: int, bias: bool = False) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="replicate", bias=bias)
 
 
-def _normalised(channels: int, slope: float) -> list[nn.Module]:
-    return [BatchNorm2d(channels), nn.LeakyReLU(slope, inplace=True)]
+def _normalised(channels: int, slope: float, norm: Norm) -> list[nn.Module]:
+    return [norm(channels), nn.LeakyReLU(slope, inplace=True)]
 
 
-UPSAMPLING = {"transposed": (transposed_stage, transposed_output), "resize": (resize_stage, resize_output)}
+UPSAMPLING = {
+    "transposed": (transposed_stage, transposed_output),
+    "resize": (resize_stage, resize_output),
+    "residual": (residual_stage, residual_output),
+}
 
 
 class Decoder(nn.Module):
@@ -126,30 +171,34 @@ class Decoder(nn.Module):
         *,
         attention: bool = False,
         slope: float = 0.2,
+        norm: Norm = BatchNorm2d,
     ) -> None:
         super().__init__()
         stage, output = UPSAMPLING[upsampling]
         widths = stage_channels(image_size, width)
         self.width, self.slope = width, slope
         self.dense = nn.Linear(latent_dim, width * SIDE * SIDE, bias=False)
-        self.norm = BatchNorm2d(width)
+        self.norm = norm(width)
         layers: list[nn.Module] = []
         side = SIDE
         for in_channels, out_channels in itertools.pairwise(widths):
-            layers += stage(in_channels, out_channels, slope)
+            layers += stage(in_channels, out_channels, slope, norm)
             side *= 2
             if attention and side == attention_side(image_size):
                 layers.append(SelfAttention2d(out_channels))
-        self.up = nn.Sequential(*layers, *output(widths[-1], channels, slope))
+        self.up = nn.Sequential(*layers, *output(widths[-1], channels, slope, norm))
 
-    def logits(self, o: Tensor) -> Tensor:
+    def logits(self, o: Tensor, c: Tensor) -> Tensor:
         """Pre-activation image `a` with image = tanh(a)."""
         h = self.dense(o).view(o.shape[0], self.width, SIDE, SIDE)  # (N, latent) -> (N, width, 4, 4)
-        return self.up(F.leaky_relu_(self.norm(h), self.slope))
+        h = F.leaky_relu_(apply(self.norm, h, c), self.slope)
+        for layer in self.up:
+            h = apply(layer, h, c)
+        return h
 
-    def forward(self, o: Tensor) -> Tensor:
+    def forward(self, o: Tensor, c: Tensor) -> Tensor:
         """Image in [-1, 1]."""
-        return torch.tanh(self.logits(o))
+        return torch.tanh(self.logits(o, c))
 
 
 class Generator(nn.Module):
@@ -159,14 +208,17 @@ class Generator(nn.Module):
     by construction.
     """
 
-    def __init__(self, num_classes: int, latent_dim: int, decoder: Decoder) -> None:
+    def __init__(self, num_classes: int, latent_dim: int, decoder: Decoder, product: bool = True) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_classes, latent_dim)
         self.decoder = decoder
+        if not product:
+            self.embedding.weight.data.fill_(1.0)
+            self.embedding.weight.requires_grad_(False)
 
     def logits(self, z: Tensor, c: Tensor) -> Tensor:
         """The decoder's pre-activation for latents z (N, latent_dim) of classes c (N,)."""
-        return self.decoder.logits(z * self.embedding(c))
+        return self.decoder.logits(z * self.embedding(c), c)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """Images in [-1, 1] (N, channels, S, S)."""
@@ -200,7 +252,7 @@ class GaussianGenerator(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """Images in [-1, 1]."""
-        return self.decoder(self.code(z, c))
+        return self.decoder(self.code(z, c), c)
 
 
 class Discriminator(nn.Module):
@@ -229,6 +281,23 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """Logits (N,)."""
         return self.head(self.features(x), c)
+
+
+class ProjectionDiscriminator(Discriminator):
+    """A trunk, its features summed over positions, a dense layer, and a projection (Miyato & Koyama 2018).
+
+    Logit: w·h + V_c·h with h the dense layer's activations.
+    """
+
+    def __init__(self, num_classes: int, trunk: nn.Module, width: int, hidden: int = 512) -> None:
+        super().__init__(num_classes, trunk, width, hidden)
+        self.label = nn.Embedding(num_classes, hidden)  # type: ignore[assignment]
+        nn.init.zeros_(self.label.weight)
+
+    def head(self, features: Tensor, c: Tensor) -> Tensor:
+        """Logit of 'real and of class c'."""
+        h = F.leaky_relu(self.dense(features), 0.2)
+        return self.out(h).squeeze(1) + (h * self.label(c)).sum(1)
 
 
 class Classifier(nn.Module):

@@ -1,0 +1,314 @@
+"""Which changes to the papers' settings give better images of rare classes: one row per option, seed and data set.
+
+    python benchmarks/ablation.py DATA --methods sgbgan --options paper,default --seconds 240 --weights FILE
+
+An option is a base and changes to it: `paper` and `default` are the presets, equally narrowed (NARROW), `before` is the
+default as it was before any of this was measured; `before+translation+r1` changes the fields that CHANGES names, and
+`default+no-attention` takes one of the papers' ideas out. All trainings get the same time on one thread. The images are
+compared with a validation part (`--holdout`) of the training folder, which no network sees: choices are made with it.
+`--test FOLDER` also measures with a test split, which is for the end.
+
+Finished cells are kept in `--work` and read again, so the command goes on where it was stopped; several of these
+processes may share a work folder, each takes cells that nobody works on. Rows go to `results/ablation.json`;
+`--print` shows the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import common
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from balancegan.data.training_set import open_training_set
+from balancegan.device import describe, resolve_device
+from balancegan.files import write_json
+from balancegan.grid import save_grid
+from balancegan.launch import TrainRequest, configure, launch
+from balancegan.methods import load_method
+from balancegan.metrics.choose import choose
+from balancegan.metrics.fid import frechet_distance
+from balancegan.metrics.kid import kernel_distance
+from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
+from balancegan.metrics.prdc import prdc
+from balancegan.restore import restore
+from balancegan.rundir import RunDir
+from balancegan.sample import first_images, make_samplers
+from balancegan.train import SilentMonitor
+
+REFERENCE = 250  # real images per class at most
+COLUMNS = 12
+NARROW = {
+    "sgbgan": {"image_size": 32, "width": 64, "batch_size": 64, "pretrain_steps": 150},
+    "damage-gan": {
+        "image_size": 32,
+        "trunk": "sndcgan",
+        "width": 32,
+        "d_width": 16,
+        "head_width": 512,
+        "batch_size": 64,
+        "warmup_steps": 100,
+        "prune_frac": 0.3,
+    },
+}
+NARROW["damage-gan-c"] = NARROW["damage-gan"]
+BEFORE = {
+    "sgbgan": {
+        "upsampling": "resize",
+        "sampling": "sqrt",
+        "lr_g": 8e-4,
+        "lr_d": 8e-4,
+        "lr_pretrain": 8e-4,
+        "beta2": 0.9,
+        "ema_halflife": 10.0,
+        "shared_fakes": True,
+    },
+    "damage-gan": {"sampling": "sqrt", "lr_g": 4e-4, "lr_d": 1e-3, "ema_halflife": 10.0, "shared_fakes": True},
+}
+BEFORE["damage-gan-c"] = BEFORE["damage-gan"]
+CHANGES = {
+    "natural": {"sampling": "natural"},
+    "sqrt": {"sampling": "sqrt"},
+    "balanced": {"sampling": "balanced"},
+    "ema": {"ema_halflife": 10.0},
+    "no-ema": {"ema_halflife": 0.0},
+    "rates": {"lr_g": 2e-4, "lr_d": 2e-4},
+    "rates4": {"lr_g": 4e-4, "lr_d": 4e-4},
+    "resize": {"upsampling": "resize"},
+    "critic1": {"n_critic": 1},
+    "no-pretrain": {"pretrain_steps": 0},
+    "no-transfer": {"trunk_from_encoder": False},
+    "no-kl": {"w_kl": 0.0},
+    "no-ce": {"w_ce": 0.0},
+    "no-mse": {"w_mse": 0.0},
+    "no-penalty": {"lambda_gp": 0.0},
+}
+
+
+def flags_of(method, option):
+    """The preset of an option and the fields over it."""
+    base, *words = option.split("+")
+    preset = "paper" if base in ("paper", "before") else base
+    flags = {**NARROW[method], **(BEFORE[method] if base == "before" else {})}
+    flags |= {"n_critic": 1} if base == "before" else {}
+    for word in words:
+        flags |= CHANGES[word]
+    return preset, flags
+
+
+class Ruler:
+    """Features of the real images of a data set, and what samples are worth beside them."""
+
+    def __init__(self, data, args, test=None):
+        self.data, self.images = data, args.images
+        self.extractor = choose("auto", args.weights).open(lambda: None, device=args.device)
+        labels = data.labels
+        of = [
+            {
+                name: np.sort(np.random.default_rng(0).permutation(rows[labels[rows] == c])[:REFERENCE])
+                for name, rows in (("validation", data.unseen_rows), ("train", data.train_rows))
+            }
+            for c in range(len(data.class_names))
+        ]
+        self.real = {"validation": [data.store.images[rows["validation"]] for rows in of]}
+        self.train = [data.store.images[np.sort(data.train_rows[labels[data.train_rows] == c])] for c in range(len(of))]
+        if test is not None:
+            test_of = [test.store.images[test.train_rows[test.labels[test.train_rows] == c]] for c in range(len(of))]
+            rng = np.random.default_rng(0)
+            self.real["test"] = [x[np.sort(rng.permutation(len(x))[:REFERENCE])] for x in test_of]
+        counts = np.array(data.class_counts)
+        self.few = sorted(np.argsort(counts, kind="stable")[: -(-len(counts) // 3)].tolist())
+        features = [pixel_features(images) for images in (self.train[c] for c in self.few)]
+        self.copies = [(f, copy_threshold(f)) for f in features]
+
+    def floor(self):
+        """Few-shot KID of the training images themselves: what perfect copies would get."""
+        return self._few_shot([self.extractor(self.train[c][:REFERENCE]) for c in self.few], "validation")
+
+    def _few_shot(self, features, split):
+        values = []
+        for c, fake in zip(self.few, features, strict=True):
+            real = self.real[split][c]
+            if len(fake) < 2 or len(real) < 2:
+                return None
+            values.append(kernel_distance(feats_real=self.extractor(real), feats_fake=fake)[0])
+        return statistics.fmean(values)
+
+    def measure(self, samplers):
+        """The measures of a row, and a few images of each class."""
+        fakes = [first_images(samplers, c, self.images)[1] for c in range(len(self.data.class_names))]
+        features = [self.extractor(x) if len(x) else np.empty((0, 2048), np.float32) for x in fakes]
+        few = [features[c] for c in self.few]
+        row = {"made": {self.data.class_names[c]: len(fakes[c]) for c in range(len(fakes))}}
+        for split, real in self.real.items():
+            suffix = "" if split == "validation" else f"_{split}"
+            kids, fids = {}, {}
+            for name, x, f in zip(self.data.class_names, real, features, strict=True):
+                if min(len(x), len(f)) >= 2:
+                    kids[name] = common.rounded(kernel_distance(feats_real=self.extractor(x), feats_fake=f)[0])
+                if min(len(x), len(f)) >= 10:
+                    fids[name] = common.rounded(frechet_distance(feats_real=self.extractor(x), feats_fake=f))
+            row |= {f"kid{suffix}_by_class": kids, f"fid{suffix}_by_class": fids}
+            row |= {f"few_shot_kid{suffix}": common.rounded(self._few_shot(few, split))}
+            row |= {f"fid{suffix}": common.rounded(statistics.fmean(fids.values())) if fids else None}
+        near = [
+            float((nearest(pixel_features(fakes[c]), f)[0] < limit).mean())
+            for c, (f, limit) in zip(self.few, self.copies, strict=True)
+            if len(fakes[c])
+        ]
+        row["copy_rate"] = common.rounded(statistics.fmean(near)) if near else None
+        if all(len(f) > 6 for f in few):
+            found = [prdc(feats_real=self.extractor(self.train[c]), feats_fake=f) for c, f in zip(self.few, few, strict=True)]
+            row["coverage"] = common.rounded(statistics.fmean(p.coverage for p in found))
+            row["recall"] = common.rounded(statistics.fmean(p.recall for p in found))
+        blank = np.full((COLUMNS, *self.train[0].shape[1:]), 255, np.uint8)
+        return row, [np.concatenate([x, blank])[:COLUMNS] for x in fakes]
+
+
+def train_cell(args, method, option, seed):
+    """Train for the given time in a fresh folder; the run, and its document."""
+    preset, flags = flags_of(method, option)
+    flags = {**flags, "seed": seed, "holdout": args.holdout, "train_ir": args.train_ir, "steps": 1_000_000}
+    if args.batch_size:
+        flags["batch_size"] = args.batch_size
+    flags |= {"save_every": 1_000_000, "sample_every": 1_000_000, "keep_checkpoints": 1}
+    out = args.work / "runs" / cell_name(args, method, option, seed)
+    shutil.rmtree(out, ignore_errors=True)
+    request = TrainRequest(
+        args.data,
+        method,
+        preset,
+        flags,
+        device=args.device,
+        out=out,
+        resume="never",
+        max_seconds=args.seconds,
+        use_environment=False,
+    )
+    document = launch(request, SilentMonitor())
+    return RunDir(Path(document["run"])), document, {"preset": preset, **flags}
+
+
+def cell_name(args, method, option, seed):
+    return f"{args.name}-{method}-{option}-{seed}"
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--name", help="of the data set in the table, by default its folder's")
+    parser.add_argument("--methods", type=common.several(str), default=["sgbgan", "damage-gan"])
+    parser.add_argument("--options", type=common.several(str), default=["paper", "default"])
+    parser.add_argument("--seeds", type=common.several(int), default=[0])
+    parser.add_argument("--seconds", type=float, default=240)
+    parser.add_argument("--holdout", type=float, default=0.3)
+    parser.add_argument("--train-ir", type=float, default=0.0)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--test", type=Path)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("ablation-work"))
+    parser.add_argument("--results", type=Path, default=common.HERE / "results")
+    parser.add_argument("--print", action="store_true", dest="only_print")
+    args = parser.parse_args(argv)
+    file = args.results / "ablation.json"
+    if args.only_print:
+        print(table(common.read(file)))
+        return 0
+    if not args.data or not args.data.is_dir():
+        parser.error("give a folder of images")
+    args.name = args.name or args.data.resolve().name
+    for method in args.methods:
+        for option in args.options:
+            try:
+                flags_of(method, option)
+            except KeyError as error:
+                parser.error(f"there is no option {error.args[0]!r}")
+    args.work.mkdir(parents=True, exist_ok=True)
+    ruler = None
+    commit = common.commit_here("ablation.py")
+    for seed in args.seeds:
+        for method in args.methods:
+            for option in args.options:
+                name = cell_name(args, method, option, seed)
+                done = args.work / f"{name}.json"
+                try:
+                    with FileLock(args.work / f"{name}.lock", timeout=0):
+                        if done.is_file():
+                            continue
+                        ruler = ruler or make_ruler(args)
+                        row = cell(args, ruler, method, option, seed, commit)
+                        write_json(done, row)
+                except Timeout:
+                    continue
+                print(json.dumps({k: row[k] for k in ("option", "seed", "few_shot_kid", "fid", "copy_rate", "steps")}))
+                sys.stdout.flush()
+    with FileLock(args.work / "table.lock"):
+        rows = [json.loads(path.read_text()) for path in args.work.glob(f"{args.name}-*.json")]
+        common.merge(file, rows, lambda r: (r["data"], r["method"], r["option"], r["seed"]))
+    print(table(common.read(file)))
+    return 0
+
+
+def make_ruler(args):
+    _, flags = flags_of(args.methods[0], args.options[0])
+    kind = load_method(args.methods[0])
+    size = {"image_size": flags["image_size"], "holdout": args.holdout, "train_ir": args.train_ir}
+    cfg = configure(TrainRequest(args.data, args.methods[0], next(iter(kind.presets)), size)).cfg
+    data = open_training_set(args.data, cfg)
+    test = open_training_set(args.test, replace(cfg, holdout=0.0, train_ir=0.0)) if args.test else None
+    return Ruler(data, args, test)
+
+
+def cell(args, ruler, method, option, seed, commit):
+    start = time.monotonic()
+    run, document, flags = train_cell(args, method, option, seed)
+    restored = restore(run, resolve_device(args.device))
+    trained = time.monotonic()
+    choice = "auto" if restored.method.conditional else "rejection"
+    row, shown = ruler.measure(make_samplers(restored.method, restored.device, choice))
+    save_grid(shown, args.work / f"{cell_name(args, method, option, seed)}.png", restored.class_names)
+    key = {"method": method, "data": args.name, "option": option, "seed": seed}
+    work = {"steps": document["steps"], "seconds": args.seconds, "measured_in": round(time.monotonic() - trained)}
+    work |= {"trained_in": round(trained - start), "threads": torch.get_num_threads(), "settings": flags}
+    hardware = common.provenance(describe(resolve_device(args.device)), commit)
+    return {**key, **row, **work, **hardware}
+
+
+def table(rows):
+    """Markdown, options in the order of their few-shot KID; several seeds as mean and deviation."""
+    lines = []
+    for data, method in dict.fromkeys((r["data"], r["method"]) for r in rows):
+        mine = [r for r in rows if (r["data"], r["method"]) == (data, method)]
+        lines += ["", f"{data}, {method}", ""]
+        lines += common.grid_head("option", "seeds", "few-shot KID x 1000", "FID", "copies", "coverage", "steps")
+        of = {option: [r for r in mine if r["option"] == option] for option in dict.fromkeys(r["option"] for r in mine)}
+
+        def value(found, key, scale=1.0):
+            return [r[key] * scale for r in found if r.get(key) is not None]
+
+        def rank(item):
+            kids = value(item[1], "few_shot_kid")
+            return statistics.fmean(kids) if kids else float("inf")
+
+        for option, found in sorted(of.items(), key=rank):
+            cells = [common.averaged(value(found, "few_shot_kid", 1000), lambda v: f"{v:.0f}")]
+            cells += [common.averaged(value(found, "fid"), lambda v: f"{v:.0f}")]
+            cells += [common.averaged(value(found, k), common.two_digits) for k in ("copy_rate", "coverage")]
+            cells += [f"{statistics.fmean(r['steps'] for r in found):,.0f}"]
+            lines.append(common.line(option, str(len(found)), *cells))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
