@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from balancegan import losses
-from balancegan.augment import SimCLRAugment
+from balancegan.augment import DiffAugment, SimCLRAugment
 from balancegan.errors import UsageError
 from balancegan.methods.base import Terms
 from balancegan.methods.unconditional import UnconditionalConfig, UnconditionalGAN
@@ -38,6 +38,8 @@ class ContraDConfig(UnconditionalConfig):
 
     temperature: float = 0.1
     lambda_con: float = 1.0  # weight of the generated images' contrast
+    least_crop: float = 0.2
+    symmetry: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,7 +93,12 @@ class ContraD(UnconditionalGAN):
     least_part = 2  # a contrast needs another image
     cfg: ContraDConfig
     D: ContrastiveDiscriminator
-    augment = SimCLRAugment()
+
+    def build(self, data):
+        super().build(data)
+        simclr = SimCLRAugment(scale=(self.cfg.least_crop, 1.0))
+        turn = DiffAugment(("symmetry",) if self.cfg.symmetry else ())
+        self.augment = lambda x: turn(simclr(x))
 
     def discriminator(self, trunk: nn.Module) -> ContrastiveDiscriminator:
         """With two projection heads."""

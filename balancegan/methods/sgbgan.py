@@ -49,7 +49,11 @@ class SGBGANConfig(BAGANGPConfig):
     w_ce: float = 1.0
     w_mse: float = 1.0
     trunk_stage: str = "gated"
-    attention: bool = True
+    attention: int = 16
+    embedding_noise: float = 0.0
+    transition: int = 0
+    kl_warmup: int = 0
+    posterior: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,10 +69,42 @@ class SGBGAN(BAGANGP):
     paper = "Wan, Guo, Wang 2024, doi 10.1007/s00138-023-01506-y"
     cfg: SGBGANConfig
 
+    def build(self, data: DataSpec) -> None:
+        super().build(data)
+        self.G.noise = self.cfg.embedding_noise
+        self.register_buffer("updates", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(data.num_classes, self.cfg.latent_dim))
+        self.register_buffer("scale", torch.ones(data.num_classes, self.cfg.latent_dim))
+        self.counted = 0
+
+    def end_pretrain(self, batches):
+        super().end_pretrain(batches)
+        if self.cfg.posterior and self.cfg.pretrain_steps:
+            mus, logvars, cs = [], [], []
+            with torch.no_grad():
+                for x, c in batches.once():
+                    mu, logvar = self.E(x)
+                    mus.append(mu), logvars.append(logvar), cs.append(c)
+            mu, logvar, c = torch.cat(mus), torch.cat(logvars), torch.cat(cs)
+            for k in range(self.data.num_classes):
+                self.mean[k] = mu[c == k].mean(0)
+                self.scale[k] = (mu[c == k].var(0, unbiased=False) + logvar[c == k].exp().mean(0)).sqrt()
+
+    def generate(self, c):
+        if self.cfg.transition:
+            self.counted += 1
+            self.G.own = min(1.0, self.counted / self.cfg.transition)
+        z = self.latent(len(c), device=c.device)
+        return self.G(self.mean[c] + self.scale[c] * z, c)
+
+    @torch.no_grad()
+    def sample(self, z, c):
+        return super().sample(self.mean[c] + self.scale[c] * z, c)
+
     def trunk(self, data: DataSpec) -> nn.Module:
         """Gated convolutions with self-attention."""
         stage = {"gated": GLUConv2d, "residual": GLUResidualDown, "plain": LeakyDown}[self.cfg.trunk_stage]
-        return gated_trunk(data.channels, data.image_size, self.cfg.width, stage, self.cfg.attention)
+        return gated_trunk(data.channels, data.image_size, self.cfg.width, stage, min(self.cfg.attention, data.image_size // 2))
 
     def encoder(self, data: DataSpec) -> nn.Module:
         """E(x): mean and log-variance."""
@@ -83,7 +119,7 @@ class SGBGAN(BAGANGP):
             cfg.width,
             cfg.latent_dim,
             cfg.upsampling,
-            attention=cfg.attention,
+            attention=min(cfg.attention, data.image_size // 2),
             norm=self.norm(data),
         )
 
@@ -92,10 +128,16 @@ class SGBGAN(BAGANGP):
         mu, logvar = self.E(x)
         logits = self.G.logits(self.reparameterise(mu, logvar), c)
         return {
-            "kl": self.cfg.w_kl * losses.kl_to_standard_normal(mu, logvar),
+            "kl": self._kl_weight() * losses.kl_to_standard_normal(mu, logvar),
             "ce": self.cfg.w_ce * losses.image_cross_entropy(logits, x),
             "mse": self.cfg.w_mse * losses.image_squared_error(logits, x),
         }
+
+    def _kl_weight(self):
+        if not self.cfg.kl_warmup:
+            return self.cfg.w_kl
+        self.updates += 1
+        return self.cfg.w_kl * (self.updates / self.cfg.kl_warmup).clamp(max=1)
 
     def reparameterise(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """Eq. 6: z = μ + exp(0.5·log σ²)·α; shapes (N, latent_dim)."""

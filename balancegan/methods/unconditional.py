@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from balancegan.config import MethodConfig, class_weights
 from balancegan.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Method
+from balancegan.nets.dcgan import Decoder, Generator
 from balancegan.nets.layers import BatchNorm2d
 from balancegan.nets.sndcgan import Convolution, SNDCGANGenerator, SNDCGANTrunk, TrunkDiscriminator
 from balancegan.nets.snresnet import SNResNet18Trunk
@@ -40,6 +41,7 @@ class UnconditionalConfig(MethodConfig):
     head_width: int = 512  # hidden units of the discriminator's heads
     d_width: int = 64  # the same in the discriminator
     trunk: str = "sndcgan"  # or snresnet18
+    upsampling: str = "transposed"
     accept_above: float = 0.5  # an image belongs to a class when the evaluator gives it more than this
 
     def __post_init__(self) -> None:
@@ -115,7 +117,21 @@ class UnconditionalGAN(Method):
         """Generator `G`, discriminator `D` and `evaluator`."""
         cfg = self.cfg
         self.latent_dim = cfg.latent_dim
-        self.G = SNDCGANGenerator(data.channels, data.image_size, cfg.width, cfg.latent_dim, self.norm(data))
+        if cfg.upsampling == "residual":
+            decoder = Decoder(
+                data.channels,
+                data.image_size,
+                4 * cfg.width,
+                cfg.latent_dim,
+                "residual",
+                slope=0.0,
+                norm=self.norm(data),
+            )
+            self.G = Generator(data.num_classes, cfg.latent_dim, decoder, product=False)
+        else:
+            self.G = SNDCGANGenerator(
+                data.channels, data.image_size, cfg.width, cfg.latent_dim, self.norm(data), cfg.upsampling
+            )
         self.D = self.discriminator(self.trunk(data))
         features = int(self.D.trunk.features)  # type: ignore[arg-type]
         self.evaluator = LinearEvaluator(min(features, MOST_FEATURES), data.num_classes)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from balancegan import parts
 from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, DenseLabelEmbedding, SelfAttention2d
 
 Norm = Callable[[int], nn.Module]
@@ -169,7 +170,7 @@ class Decoder(nn.Module):
         latent_dim: int,
         upsampling: str = "transposed",
         *,
-        attention: bool = False,
+        attention: int = 0,
         slope: float = 0.2,
         norm: Norm = BatchNorm2d,
     ) -> None:
@@ -184,7 +185,7 @@ class Decoder(nn.Module):
         for in_channels, out_channels in itertools.pairwise(widths):
             layers += stage(in_channels, out_channels, slope, norm)
             side *= 2
-            if attention and side == attention_side(image_size):
+            if side == attention:
                 layers.append(SelfAttention2d(out_channels))
         self.up = nn.Sequential(*layers, *output(widths[-1], channels, slope, norm))
 
@@ -215,14 +216,28 @@ class Generator(nn.Module):
         if not product:
             self.embedding.weight.data.fill_(1.0)
             self.embedding.weight.requires_grad_(False)
+        self.noise, self.own = 0.0, 1.0
+
+    def embedded(self, c: Tensor) -> Tensor:
+        """Factors of the latents (N, latent_dim)."""
+        e = blended(self.embedding.weight, c, self.own)
+        if self.training and self.noise:
+            e = e + self.noise * parts.rows(lambda n: torch.randn(n, e.shape[1], device=e.device), len(e))
+        return e
 
     def logits(self, z: Tensor, c: Tensor) -> Tensor:
         """The decoder's pre-activation for latents z (N, latent_dim) of classes c (N,)."""
-        return self.decoder.logits(z * self.embedding(c), c)
+        return self.decoder.logits(z * self.embedded(c), c)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """Images in [-1, 1] (N, channels, S, S)."""
         return torch.tanh(self.logits(z, c))
+
+
+def blended(table: Tensor, c: Tensor, own: float) -> Tensor:
+    """Rows of an embedding, `own` of the class's and the rest the mean over classes."""
+    rows = table[c]
+    return rows if own == 1.0 else torch.lerp(table.mean(0), rows, own)
 
 
 class GaussianGenerator(nn.Module):

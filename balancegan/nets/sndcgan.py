@@ -39,6 +39,7 @@ class SNDCGANGenerator(nn.Module):
         width: int = 64,
         latent_dim: int = 128,
         norm: Callable[[int], nn.Module] = BatchNorm2d,
+        upsampling: str = "transposed",
     ) -> None:
         super().__init__()
         self.side = image_size // 8
@@ -46,7 +47,14 @@ class SNDCGANGenerator(nn.Module):
         self.dense = nn.Linear(latent_dim, self.top * self.side**2, bias=False)
         layers: list[nn.Module] = [norm(self.top), nn.ReLU(inplace=True)]
         for inside, outside in ((8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)):
-            layers += [nn.ConvTranspose2d(inside, outside, 4, 2, 1, bias=False), norm(outside), nn.ReLU(inplace=True)]
+            if upsampling == "transposed":
+                layers += [nn.ConvTranspose2d(inside, outside, 4, 2, 1, bias=False)]
+            else:
+                layers += [
+                    nn.Upsample(scale_factor=2, mode="bilinear"),
+                    nn.Conv2d(inside, outside, 3, padding=1, padding_mode="replicate", bias=False),
+                ]
+            layers += [norm(outside), nn.ReLU(inplace=True)]
         self.up = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from balancegan.nets.dcgan import attention_side, stage_channels, trunk_features
+from balancegan.nets.dcgan import stage_channels, trunk_features
 from balancegan.nets.layers import GLUConv2d, SelfAttention2d
 
 
@@ -53,7 +53,7 @@ class LeakyDown(nn.Sequential):
 
 
 def gated_trunk(
-    channels: int, image_size: int, width: int, stage: Callable[[int, int], nn.Module] = GLUConv2d, attention: bool = True
+    channels: int, image_size: int, width: int, stage: Callable[[int, int], nn.Module] = GLUConv2d, attention: int = 16
 ) -> nn.Sequential:
     """Everything of the encoder before its heads; the discriminator starts from a copy of it."""
     layers: list[nn.Module] = []
@@ -61,6 +61,6 @@ def gated_trunk(
     for out_channels in reversed(stage_channels(image_size, width)):
         layers.append(stage(channels, out_channels))
         channels, side = out_channels, side // 2
-        if attention and side == attention_side(image_size):
+        if side == attention:
             layers.append(SelfAttention2d(channels, twice_differentiable=True))
     return nn.Sequential(*layers)
