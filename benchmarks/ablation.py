@@ -113,6 +113,7 @@ CHANGES = {
     "transition": {"transition": 300},
     "kl-warmup": {"kl_warmup": 100},
     "crop5": {"least_crop": 0.5},
+    "attached": {"detached": False},
     "crop8": {"least_crop": 0.8},
     "mirror": {"symmetry": True},
     "contrast0": {"lambda_con": 0.0},
@@ -209,7 +210,7 @@ def train_cell(args, method, option, seed):
     flags = {**flags, "seed": seed, "holdout": args.holdout, "train_ir": args.train_ir, "steps": 1_000_000}
     if args.batch_size:
         flags["batch_size"] = args.batch_size
-    flags |= {"save_every": 1_000_000, "sample_every": 1_000_000, "keep_checkpoints": 1}
+    flags |= {"save_every": 150, "sample_every": 1_000_000, "keep_checkpoints": 100}
     out = args.work / "runs" / cell_name(args, method, option, seed)
     shutil.rmtree(out, ignore_errors=True)
     request = TrainRequest(

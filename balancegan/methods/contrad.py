@@ -39,6 +39,7 @@ class ContraDConfig(UnconditionalConfig):
     temperature: float = 0.1
     lambda_con: float = 1.0  # weight of the generated images' contrast
     least_crop: float = 0.2
+    detached: bool = True
     symmetry: bool = False
 
     def __post_init__(self) -> None:
@@ -119,7 +120,9 @@ class ContraD(UnconditionalGAN):
             first = self.contrasted_view(views[:n], real1)
             view1, view2 = self.D.project_real(torch.cat([first, real2])).split(n)
             other1, other2, others = self.D.project_fake(features).split(n)
-            detached, labels = torch.cat([real1, fake]).detach(), torch.cat([c, c_fake])
+            detached, labels = torch.cat([real1, fake]), torch.cat([c, c_fake])
+            if self.cfg.detached:
+                detached = detached.detach()
             logits_real, logits_fake = self.judged(detached, labels).split(n)
         temperature = self.cfg.temperature
         return {

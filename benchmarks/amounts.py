@@ -1,0 +1,129 @@
+"""How many synthetic images of each class help a classifier, and after which filter?
+
+    python benchmarks/amounts.py RUN                  # on images held out from the training, to choose by
+    python benchmarks/amounts.py RUN --test FOLDER    # on a test split, once, at the end
+
+Trains the report's classifiers on the run's real images with oversampling, flips and crops, and on these with synthetic
+ones: filled up to several imbalance rates, or as many per class as it has real images times a factor. Within a class
+real and synthetic images are drawn in proportion to their numbers, so that an amount is also a mixing ratio. Prints
+balanced accuracy and the recall of the smallest third of the classes, each minus that of oversampling, with the
+deviation over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import common
+import numpy as np
+
+from balancegan import utility
+from balancegan.balance import AugmentOptions, targets
+from balancegan.data.training_set import open_training_set, reopen_training_set
+from balancegan.device import resolve_device
+from balancegan.quality import QualityFilter, QualityKeep
+from balancegan.restore import restore
+from balancegan.rundir import find_run
+from balancegan.sample import CopyFilter, accepted_images, make_samplers
+
+POOL = 500  # synthetic images per class that are drawn from
+
+
+def pools(restored, data, images):
+    """Synthetic images of every class that copies (and doubtful ones) were taken from: filter -> Pool."""
+    samplers = make_samplers(restored.method, restored.device)
+    train, labels = data.store.images[data.train_rows], data.labels[data.train_rows]
+    judge = QualityFilter.fit(train, labels, len(data.class_names), device=str(restored.device))
+    found = {}
+    for name in ("copies", "quality"):
+        of_class = []
+        for c in range(len(data.class_names)):
+            real = train[labels == c]
+            copies = CopyFilter(real, len(real) + images)
+            keep = copies if name == "copies" else QualityKeep(copies, CopyFilter(real), lambda x, c=c: judge(x, c), 0)
+            made = []
+            for sampler in samplers:
+                made += [x for _, x in accepted_images(sampler, c, images - len(made), keep, sampler.first_seed)]
+            of_class.append(np.stack(made) if made else train[:0])
+        lengths = [len(x) for x in of_class]
+        found[name] = utility.Pool(np.concatenate(of_class), np.repeat(np.arange(len(lengths)), lengths))
+        print(json.dumps({"filter": name, "made": dict(zip(data.class_names, lengths, strict=True))}), flush=True)
+    return found
+
+
+def amounts(counts, names):
+    """Synthetic images per class (K,) by the name of the amount."""
+    found = {}
+    for rate in (1, 10):
+        need = targets(dict(zip(names, counts, strict=True)), AugmentOptions(target_ir=rate))
+        found[f"to IR {rate}"] = [need[name] for name in names]
+    short = [n < max(counts) for n in counts]
+    for factor in (0.25, 1, 3):
+        found[f"{factor:g} per real"] = [round(factor * n) if s else 0 for n, s in zip(counts, short, strict=True)]
+    return found
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("--test", type=Path)
+    parser.add_argument("--images", type=int, default=POOL)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--amounts", type=common.several(str), help="only these, e.g. 'to IR 1,1 per real'")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args(argv)
+    run = find_run(args.run, Path("runs"))
+    restored = restore(run, resolve_device(args.device))
+    data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg)
+    restored.make_ready(data)
+    real = utility.Pool(data.store.images[data.train_rows], data.labels[data.train_rows])
+    if args.test:
+        unseen = open_training_set(args.test, replace(restored.method.cfg, holdout=0.0, train_ir=0.0))
+        test = utility.Pool(unseen.store.images[unseen.train_rows], unseen.labels[unseen.train_rows])
+    else:
+        test = utility.Pool(data.store.images[data.unseen_rows], data.labels[data.unseen_rows])
+    fakes = pools(restored, data, args.images)
+    counts = list(data.class_counts)
+    wanted = {k: v for k, v in amounts(counts, data.class_names).items() if not args.amounts or k in args.amounts}
+    few = np.argsort(counts, kind="stable")[: -(-len(counts) // 3)]
+    arms = {arm.name: arm for arm in utility.ARMS}
+
+    def trained(arm, fake, delivered):
+        material = utility.Material(data.class_names, real, fake, test, "test", delivered)
+        pool, plans = utility._plans(material, args.seeds)
+        allowed = [np.ones(len(fake), bool)] * len(plans)
+        flips = (
+            trained.flips
+            if hasattr(trained, "flips")
+            else utility._flips(pool, plans[0], len(data.class_names), restored.device)[0]
+        )
+        trained.flips = flips
+        options = {"updates": utility.UPDATES[1], "flips": flips, "device": restored.device}
+        progress = lambda *_: None  # noqa: E731
+        answers = utility._train_all(material, pool, plans, [arm], allowed, progress=progress, **options)[arm.name]
+        truth, answers = test.labels, answers[:, len(real) :]
+        recall = np.stack([(answers[:, truth == c] == c).mean(1) for c in range(len(counts))], 1)  # (seeds, K)
+        return {"balanced accuracy": recall.mean(1), "few-shot recall": recall[:, few].mean(1)}
+
+    base = trained(arms["oversampling"], fakes["copies"], [0] * len(counts))
+    plain = {name: round(float(values.mean()), 3) for name, values in base.items()}
+    print(json.dumps({"arm": "oversampling", **plain}), flush=True)
+    lines = common.grid_head("filter", "synthetic images", *base)
+    for name, fake in fakes.items():
+        for amount, delivered in wanted.items():
+            found = trained(arms["real + synthetic"], fake, delivered)
+            gains = {k: (100 * (found[k] - base[k])).tolist() for k in base}
+            print(json.dumps({"filter": name, "amount": amount, **gains}), flush=True)
+            shown = [f"{statistics.fmean(g):+.1f} ± {statistics.stdev(g):.1f}" for g in gains.values()]
+            lines.append(common.line(name, amount, *shown))
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
