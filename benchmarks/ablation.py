@@ -113,6 +113,7 @@ CHANGES = {
     "transition": {"transition": 300},
     "kl-warmup": {"kl_warmup": 100},
     "crop5": {"least_crop": 0.5},
+    "mild": {"jitter": 0.4},
     "attached": {"detached": False},
     "crop8": {"least_crop": 0.8},
     "mirror": {"symmetry": True},

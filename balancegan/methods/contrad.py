@@ -41,6 +41,7 @@ class ContraDConfig(UnconditionalConfig):
     least_crop: float = 0.2
     detached: bool = True
     symmetry: bool = False
+    jitter: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,7 +98,15 @@ class ContraD(UnconditionalGAN):
 
     def build(self, data):
         super().build(data)
-        simclr = SimCLRAugment(scale=(self.cfg.least_crop, 1.0))
+        s = self.cfg.jitter
+        simclr = SimCLRAugment(
+            scale=(self.cfg.least_crop, 1.0),
+            brightness=0.4 * s,
+            contrast=0.4 * s,
+            saturation=0.4 * s,
+            hue=0.1 * s,
+            grey_probability=0.2 * s,
+        )
         turn = DiffAugment(("symmetry",) if self.cfg.symmetry else ())
         self.augment = lambda x: turn(simclr(x))
 
