@@ -31,16 +31,6 @@ def wasserstein_as_fake(logits: Tensor) -> Tensor:
     return logits.float().mean()
 
 
-def hinge_as_real(logits: Tensor) -> Tensor:
-    """Mean of max(0, 1 - logits): the hinge loss's discriminator term (Lim & Ye 2017, arXiv 1705.02894)."""
-    return F.relu(1 - logits.float()).mean()
-
-
-def hinge_as_fake(logits: Tensor) -> Tensor:
-    """Mean of max(0, 1 + logits)."""
-    return F.relu(1 + logits.float()).mean()
-
-
 def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
     """-log softmax(logits)[label] of every image: (N, K), (N,) -> (N,)."""
     return F.cross_entropy(logits.float(), labels, reduction="none")
@@ -59,14 +49,6 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], x_real: Tensor, x_fake:
     # The tiny constant keeps the root differentiable where the gradient vanishes.
     norm = gradient.flatten(1).square().sum(1).add(1e-12).sqrt()
     return (norm - 1).square().mean()
-
-
-def zero_centred_penalty(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Mean of ‖∇D(x)‖₂² (Mescheder et al. 2018, arXiv 1801.04406): R1 at real images, R2 at generated ones."""
-    x = x.detach().float().requires_grad_(True)
-    with torch.autocast(x.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
-    return gradient.square().sum((1, 2, 3)).mean()
 
 
 def kl_to_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -68,8 +68,8 @@ class BAGAN(Autoencoded):
         return Classifier(data.num_classes, self.trunk(data), self.cfg.width)
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Mean squared error of the reconstruction; the labels play no part."""
-        return {"mse": losses.mean_squared_error(self.G.decoder(self.E(x)), x)}
+        """Mean squared error of the reconstruction; the labels play no part but in class norms."""
+        return {"mse": losses.mean_squared_error(self.G.decoder(self.E(x), c), x)}
 
     @torch.no_grad()
     def end_pretrain(self, batches: Batches) -> None:

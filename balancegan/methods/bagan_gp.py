@@ -34,7 +34,11 @@ from balancegan.nets.dcgan import Discriminator, Generator
 class BAGANGPConfig(AutoencodedConfig, PenaltyConfig):
     """BAGAN-GP's fields."""
 
-    w_wrong: float = 1.0
+    w_wrong: float = 1.0  # weight of the real images under wrong labels
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_weight("w_wrong")
 
 
 class BAGANGP(Autoencoded, CWGANGP):
@@ -59,33 +63,19 @@ class BAGANGP(Autoencoded, CWGANGP):
         without batch norm in `D` this equals three separate passes.
         """
         c_fake, c_wrong = self.random_labels(len(x), x.device), self.wrong_labels(c)
-        if self.cfg.adversarial == "relativistic":
-            c_fake = c
         x_fake, _ = self.judged_fakes(lambda: c_fake, x)
-        x, x_fake = self.augment(torch.cat([x, x_fake])).split(len(x))
         feats_real, feats_fake = self.D.features(torch.cat([x, x_fake])).split(len(x))
         logits_real, logits_fake, logits_wrong = self.D.head(
             torch.cat([feats_real, feats_fake, feats_real]), torch.cat([c, c_fake, c_wrong])
         ).split(len(x))
-        if self.cfg.adversarial == "relativistic":
-            return {
-                "pair": losses.bce_as_real(logits_real - logits_fake),
-                "wrong": self.cfg.w_wrong * losses.bce_as_real(logits_real - logits_wrong),
-                "gp": self.penalty(x, x_fake, c),
-            }
         return {
-            "real": self.as_real(logits_real),
-            "fake": self.as_fake(logits_fake),
-            "wrong": self.cfg.w_wrong * self.as_fake(logits_wrong),
+            "real": losses.bce_as_real(logits_real),
+            "fake": losses.bce_as_fake(logits_fake),
+            "wrong": self.cfg.w_wrong * losses.bce_as_fake(logits_wrong),
             "gp": self.penalty(x, x_fake, c),
         }
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating: generated images should be taken for real ones of their class."""
-        if self.cfg.adversarial == "relativistic":
-            x_fake, c_fake = self.improved_fakes(lambda: c)
-            with torch.no_grad():
-                real = self.D(self.augment(x), c)
-            return {"fake": losses.bce_as_real(self.D(self.augment(x_fake), c_fake) - real)}
         x_fake, c_fake = self.improved_fakes(lambda: self.random_labels(len(x), x.device))
-        return {"fake": self.improve(self.D(self.augment(x_fake), c_fake))}
+        return {"fake": losses.bce_as_real(self.D(x_fake, c_fake))}

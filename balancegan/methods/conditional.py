@@ -22,37 +22,21 @@ in benchmarks/upsampling.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
-import torch
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-from balancegan import losses
-from balancegan.augment import DiffAugment
 from balancegan.config import MethodConfig
 from balancegan.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Method
-from balancegan.nets.dcgan import (
-    UPSAMPLING,
-    Decoder,
-    Discriminator,
-    Encoder,
-    Generator,
-    ProjectionDiscriminator,
-    conv_trunk,
-)
-from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, SelfAttention2d
+from balancegan.nets.dcgan import Decoder, Discriminator, Encoder, Generator, ProjectedDiscriminator, conv_trunk
+from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d
+from balancegan.nets.upsampling import UPSAMPLING, Norm
 
-ADVERSARIAL = {
-    "bce": (losses.bce_as_real, losses.bce_as_fake, losses.bce_as_real),
-    "hinge": (losses.hinge_as_real, losses.hinge_as_fake, losses.wasserstein_as_real),
-    "relativistic": (losses.bce_as_real, losses.bce_as_fake, losses.bce_as_real),
-}
 Preset = dict[str, Any]
 
 _ADVERSARIAL: dict[str, Preset] = {
@@ -97,6 +81,9 @@ def presets(*, autoencoder: bool, **changes: Preset) -> dict[str, Preset]:
     }
 
 
+HEADS = {"product": Discriminator, "projection": ProjectedDiscriminator}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConditionalConfig(MethodConfig):
     """The networks' fields."""
@@ -104,19 +91,13 @@ class ConditionalConfig(MethodConfig):
     latent_dim: int = 128
     width: int = 256  # channels at 4x4
     upsampling: str = "transposed"  # or resize, residual
-    conditioning: str = "product"
-    head: str = "product"
-    spectral: bool = False
-    adversarial: str = "bce"
-    diffaug: str = ""
-    diffaug_strength: float = 1.0
+    class_norms: bool = False  # the generator's batch norms have a gain and a bias of each class
+    head: str = "product"  # how the label enters the discriminator: by a product with its features, or projection
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_choice("upsampling", tuple(UPSAMPLING))
-        self.require_choice("conditioning", ("product", "norm", "both"))
-        self.require_choice("head", ("product", "projection"))
-        self.require_choice("adversarial", tuple(ADVERSARIAL))
+        self.require_choice("head", tuple(HEADS))
         if self.width < 8 or self.width % 8 or self.latent_dim < 1:
             raise UsageError(
                 f"width = {self.width}, latent_dim = {self.latent_dim} cannot work", "give width a multiple of 8"
@@ -146,33 +127,25 @@ class ConditionalGAN(Method):
         self.latent_dim = self.cfg.latent_dim
         self.G = self.generator(data)
         self.D = self.discriminator(data)
-        if self.cfg.spectral:
-            for module in list(self.D.modules()):
-                if isinstance(module, nn.Conv2d | nn.Linear):
-                    spectral_norm(module)
-        self.augment = DiffAugment.parse(self.cfg.diffaug, self.cfg.diffaug_strength)
-        self.as_real, self.as_fake, self.improve = ADVERSARIAL[self.cfg.adversarial]
-
-    def norm(self, data: DataSpec) -> Callable[[int], nn.Module]:
-        """The decoder's normalisation."""
-        return partial(ConditionalBatchNorm2d, data.num_classes) if self.cfg.conditioning != "product" else BatchNorm2d
 
     def generator(self, data: DataSpec) -> nn.Module:
         """G(z, c) = decoder(z ⊙ e(c))."""
-        product = self.cfg.conditioning != "norm"
-        return Generator(data.num_classes, self.cfg.latent_dim, self.decoder(data), product)
+        return Generator(data.num_classes, self.cfg.latent_dim, self.decoder(data))
 
     def discriminator(self, data: DataSpec) -> nn.Module:
-        """D(x, c): the trunk times a label embedding, one logit."""
-        kind = ProjectionDiscriminator if self.cfg.head == "projection" else Discriminator
-        return kind(data.num_classes, self.trunk(data), self.cfg.width)
+        """D(x, c): a trunk and a head that looks at the label, one logit."""
+        return HEADS[self.cfg.head](data.num_classes, self.trunk(data), self.cfg.width)
 
     def decoder(self, data: DataSpec) -> Decoder:
         """What makes images of latents."""
+        return self.decoder_with(data)
+
+    def decoder_with(self, data: DataSpec, **options: Any) -> Decoder:
+        """The configured decoder with further `options` of `Decoder`."""
         cfg = self.cfg
-        return Decoder(
-            data.channels, data.image_size, cfg.width, cfg.latent_dim, cfg.upsampling, norm=self.norm(data)
-        )
+        norm: Norm = partial(ConditionalBatchNorm2d, data.num_classes) if cfg.class_norms else BatchNorm2d
+        sizes = (data.channels, data.image_size, cfg.width, cfg.latent_dim)
+        return Decoder(*sizes, cfg.upsampling, norm=norm, **options)
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """What makes features of images, in the discriminator and in the encoder where there is one."""
@@ -208,18 +181,4 @@ class Autoencoded(ConditionalGAN):
     def end_pretrain(self, batches: Batches) -> None:
         """Copy the encoder's trunk into the discriminator; the generator holds the decoder already."""
         if self.cfg.trunk_from_encoder:
-            ours, theirs = self.D.get_submodule("trunk"), self.E.get_submodule("trunk")
-            for mine, other in zip(
-                (m for m in ours.modules() if isinstance(m, nn.Conv2d | SelfAttention2d)),
-                (m for m in theirs.modules() if isinstance(m, nn.Conv2d | SelfAttention2d)),
-                strict=True,
-            ):
-                with torch.no_grad():
-                    if isinstance(mine, SelfAttention2d):
-                        mine.gamma.copy_(other.gamma)
-                    elif self.cfg.spectral:
-                        mine.parametrizations.weight.original.copy_(other.weight)
-                    else:
-                        mine.weight.copy_(other.weight)
-                    if isinstance(mine, nn.Conv2d) and mine.bias is not None:
-                        mine.bias.copy_(other.bias)
+            self.D.get_submodule("trunk").load_state_dict(self.E.get_submodule("trunk").state_dict())

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from balancegan import losses
-from balancegan.augment import DiffAugment, SimCLRAugment
+from balancegan.augment import SimCLRAugment
 from balancegan.errors import UsageError
-from balancegan.methods.base import Terms
+from balancegan.methods.base import DataSpec, Terms
 from balancegan.methods.unconditional import UnconditionalConfig, UnconditionalGAN
 from balancegan.nets.sndcgan import ContrastiveDiscriminator
 
@@ -38,16 +38,16 @@ class ContraDConfig(UnconditionalConfig):
 
     temperature: float = 0.1
     lambda_con: float = 1.0  # weight of the generated images' contrast
-    least_crop: float = 0.2
-    detached: bool = True
-    symmetry: bool = False
-    jitter: float = 1.0
+    detached: bool = True  # the adversarial loss trains the logit head alone, or the trunk too
+    least_crop: float = 0.2  # share of the area that the augmentation's crops have at least
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.temperature <= 0 or self.lambda_con < 0:
             what = f"temperature = {self.temperature}, lambda_con = {self.lambda_con} cannot work"
             raise UsageError(what, "give a temperature above 0 and a weight of 0 or more")
+        if not 0 < self.least_crop <= 1:
+            raise UsageError(f"least_crop = {self.least_crop} cannot work", "give a share above 0, at most 1")
         if self.batch_size < 2:
             raise UsageError("batch_size = 1 cannot work", "a contrast needs at least two images in a batch")
 
@@ -96,19 +96,10 @@ class ContraD(UnconditionalGAN):
     cfg: ContraDConfig
     D: ContrastiveDiscriminator
 
-    def build(self, data):
+    def build(self, data: DataSpec) -> None:
+        """The networks and their augmentation."""
         super().build(data)
-        s = self.cfg.jitter
-        simclr = SimCLRAugment(
-            scale=(self.cfg.least_crop, 1.0),
-            brightness=0.4 * s,
-            contrast=0.4 * s,
-            saturation=0.4 * s,
-            hue=0.1 * s,
-            grey_probability=0.2 * s,
-        )
-        turn = DiffAugment(("symmetry",) if self.cfg.symmetry else ())
-        self.augment = lambda x: turn(simclr(x))
+        self.augment = SimCLRAugment(scale=(self.cfg.least_crop, 1.0))
 
     def discriminator(self, trunk: nn.Module) -> ContrastiveDiscriminator:
         """With two projection heads."""
@@ -129,10 +120,9 @@ class ContraD(UnconditionalGAN):
             first = self.contrasted_view(views[:n], real1)
             view1, view2 = self.D.project_real(torch.cat([first, real2])).split(n)
             other1, other2, others = self.D.project_fake(features).split(n)
-            detached, labels = torch.cat([real1, fake]), torch.cat([c, c_fake])
-            if self.cfg.detached:
-                detached = detached.detach()
-            logits_real, logits_fake = self.judged(detached, labels).split(n)
+            features, labels = torch.cat([real1, fake]), torch.cat([c, c_fake])
+            features = features.detach() if self.cfg.detached else features
+            logits_real, logits_fake = self.judged(features, labels).split(n)
         temperature = self.cfg.temperature
         return {
             "nt_xent": losses.nt_xent(view1, view2, temperature),

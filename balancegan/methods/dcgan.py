@@ -44,10 +44,7 @@ class DCGAN(ConditionalGAN):
 
     def decoder(self, data: DataSpec) -> Decoder:
         """With ReLU."""
-        cfg = self.cfg
-        return Decoder(
-            data.channels, data.image_size, cfg.width, cfg.latent_dim, cfg.upsampling, slope=0.0, norm=self.norm(data)
-        )
+        return self.decoder_with(data, slope=0.0)
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """With batch norm."""

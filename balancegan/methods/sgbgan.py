@@ -33,11 +33,13 @@ import torch
 from torch import Tensor, nn
 
 from balancegan import losses, parts
+from balancegan.errors import UsageError
 from balancegan.methods.bagan_gp import BAGANGP, BAGANGPConfig
 from balancegan.methods.base import DataSpec, Terms
-from balancegan.nets.dcgan import Decoder
-from balancegan.nets.layers import GLUConv2d
-from balancegan.nets.vae import GLUResidualDown, LeakyDown, VariationalEncoder, gated_trunk
+from balancegan.nets.dcgan import Decoder, attention_side
+from balancegan.nets.vae import VariationalEncoder, gated_trunk
+
+ATTENTION = (0, 8, 16, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +50,15 @@ class SGBGANConfig(BAGANGPConfig):
     w_kl: float = 1.0
     w_ce: float = 1.0
     w_mse: float = 1.0
-    trunk_stage: str = "gated"
-    attention: int = 16
-    embedding_noise: float = 0.0
-    transition: int = 0
-    kl_warmup: int = 0
-    posterior: bool = False
+    gated: bool = True  # whether the trunks' convolutions are gated (GLU)
+    attention: int = 16  # side of the feature maps with self-attention, half an image's at most; 0: none
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_choice("latent_noise", ("normal", "uniform"))
         self.require_weight("w_kl", "w_ce", "w_mse")
+        if self.attention not in ATTENTION:
+            raise UsageError(f"attention = {self.attention} cannot work", f"give {' or '.join(map(str, ATTENTION))}")
 
 
 class SGBGAN(BAGANGP):
@@ -69,42 +69,10 @@ class SGBGAN(BAGANGP):
     paper = "Wan, Guo, Wang 2024, doi 10.1007/s00138-023-01506-y"
     cfg: SGBGANConfig
 
-    def build(self, data: DataSpec) -> None:
-        super().build(data)
-        self.G.noise = self.cfg.embedding_noise
-        self.register_buffer("updates", torch.zeros(()))
-        self.register_buffer("mean", torch.zeros(data.num_classes, self.cfg.latent_dim))
-        self.register_buffer("scale", torch.ones(data.num_classes, self.cfg.latent_dim))
-        self.counted = 0
-
-    def end_pretrain(self, batches):
-        super().end_pretrain(batches)
-        if self.cfg.posterior and self.cfg.pretrain_steps:
-            mus, logvars, cs = [], [], []
-            with torch.no_grad():
-                for x, c in batches.once():
-                    mu, logvar = self.E(x)
-                    mus.append(mu), logvars.append(logvar), cs.append(c)
-            mu, logvar, c = torch.cat(mus), torch.cat(logvars), torch.cat(cs)
-            for k in range(self.data.num_classes):
-                self.mean[k] = mu[c == k].mean(0)
-                self.scale[k] = (mu[c == k].var(0, unbiased=False) + logvar[c == k].exp().mean(0)).sqrt()
-
-    def generate(self, c):
-        if self.cfg.transition:
-            self.counted += 1
-            self.G.own = min(1.0, self.counted / self.cfg.transition)
-        z = self.latent(len(c), device=c.device)
-        return self.G(self.mean[c] + self.scale[c] * z, c)
-
-    @torch.no_grad()
-    def sample(self, z, c):
-        return super().sample(self.mean[c] + self.scale[c] * z, c)
-
     def trunk(self, data: DataSpec) -> nn.Module:
         """Gated convolutions with self-attention."""
-        stage = {"gated": GLUConv2d, "residual": GLUResidualDown, "plain": LeakyDown}[self.cfg.trunk_stage]
-        return gated_trunk(data.channels, data.image_size, self.cfg.width, stage, min(self.cfg.attention, data.image_size // 2))
+        cfg = self.cfg
+        return gated_trunk(data.channels, data.image_size, cfg.width, gated=cfg.gated, attention=cfg.attention)
 
     def encoder(self, data: DataSpec) -> nn.Module:
         """E(x): mean and log-variance."""
@@ -112,32 +80,17 @@ class SGBGAN(BAGANGP):
 
     def decoder(self, data: DataSpec) -> Decoder:
         """With self-attention."""
-        cfg = self.cfg
-        return Decoder(
-            data.channels,
-            data.image_size,
-            cfg.width,
-            cfg.latent_dim,
-            cfg.upsampling,
-            attention=min(cfg.attention, data.image_size // 2),
-            norm=self.norm(data),
-        )
+        return self.decoder_with(data, attention=attention_side(data.image_size, self.cfg.attention))
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Eq. 10: KL + cross-entropy + MSE."""
         mu, logvar = self.E(x)
         logits = self.G.logits(self.reparameterise(mu, logvar), c)
         return {
-            "kl": self._kl_weight() * losses.kl_to_standard_normal(mu, logvar),
+            "kl": self.cfg.w_kl * losses.kl_to_standard_normal(mu, logvar),
             "ce": self.cfg.w_ce * losses.image_cross_entropy(logits, x),
             "mse": self.cfg.w_mse * losses.image_squared_error(logits, x),
         }
-
-    def _kl_weight(self):
-        if not self.cfg.kl_warmup:
-            return self.cfg.w_kl
-        self.updates += 1
-        return self.cfg.w_kl * (self.updates / self.cfg.kl_warmup).clamp(max=1)
 
     def reparameterise(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """Eq. 6: z = μ + exp(0.5·log σ²)·α; shapes (N, latent_dim)."""

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from balancegan.config import MethodConfig, class_weights
 from balancegan.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Method
-from balancegan.nets.dcgan import Decoder, Generator
+from balancegan.nets.dcgan import Decoder
 from balancegan.nets.layers import BatchNorm2d
 from balancegan.nets.sndcgan import Convolution, SNDCGANGenerator, SNDCGANTrunk, TrunkDiscriminator
 from balancegan.nets.snresnet import SNResNet18Trunk
+from balancegan.nets.upsampling import UPSAMPLING
 
 TRUNKS = {"sndcgan": SNDCGANTrunk, "snresnet18": SNResNet18Trunk}
 PER_CLASS = 1000  # training images at most to which the evaluator is fitted: more change it little
@@ -41,13 +42,16 @@ class UnconditionalConfig(MethodConfig):
     head_width: int = 512  # hidden units of the discriminator's heads
     d_width: int = 64  # the same in the discriminator
     trunk: str = "sndcgan"  # or snresnet18
-    upsampling: str = "transposed"
+    upsampling: str = "transposed"  # SNDCGAN's generator; or resize, residual: one with these stages
     accept_above: float = 0.5  # an image belongs to a class when the evaluator gives it more than this
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.trunk not in TRUNKS:
             raise UsageError(f"trunk = {self.trunk!r} cannot work", f"give {' or '.join(TRUNKS)}")
+        if self.upsampling not in UPSAMPLING:
+            hint = f"give {' or '.join(UPSAMPLING)}"
+            raise UsageError(f"upsampling = {self.upsampling!r} cannot work", hint)
         for name in ("latent_dim", "width", "d_width", "head_width"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)} cannot work", f"give {name} at least 1")
@@ -117,26 +121,20 @@ class UnconditionalGAN(Method):
         """Generator `G`, discriminator `D` and `evaluator`."""
         cfg = self.cfg
         self.latent_dim = cfg.latent_dim
-        if cfg.upsampling == "residual":
-            decoder = Decoder(
-                data.channels,
-                data.image_size,
-                4 * cfg.width,
-                cfg.latent_dim,
-                "residual",
-                slope=0.0,
-                norm=self.norm(data),
-            )
-            self.G = Generator(data.num_classes, cfg.latent_dim, decoder, product=False)
-        else:
-            self.G = SNDCGANGenerator(
-                data.channels, data.image_size, cfg.width, cfg.latent_dim, self.norm(data), cfg.upsampling
-            )
+        self.G = self.generator(data)
         self.D = self.discriminator(self.trunk(data))
         features = int(self.D.trunk.features)  # type: ignore[arg-type]
         self.evaluator = LinearEvaluator(min(features, MOST_FEATURES), data.num_classes)
         frequency = torch.tensor(class_weights(data.class_counts, cfg.sampling))
         self.register_buffer("log_frequency", torch.log(frequency / frequency.sum()).clamp(min=-99), persistent=False)
+
+    def generator(self, data: DataSpec) -> nn.Module:
+        """G(z, c): SNDCGAN's, or a decoder that ends in as many channels on the image's own grid."""
+        cfg, norm = self.cfg, self.norm(data)
+        if cfg.upsampling == "transposed":
+            return SNDCGANGenerator(data.channels, data.image_size, cfg.width, cfg.latent_dim, norm)
+        sizes = (data.channels, data.image_size, 4 * cfg.width, cfg.latent_dim)
+        return Decoder(*sizes, cfg.upsampling, slope=0.0, norm=norm)
 
     def norm(self, data: DataSpec) -> Callable[[int], nn.Module]:
         """The generator's normalisation."""

@@ -12,17 +12,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from balancegan import parts
-from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, DenseLabelEmbedding, SelfAttention2d
-
-Norm = Callable[[int], nn.Module]
-"""Makes the normalisation of so many channels: `BatchNorm2d`, or one that also gets the labels."""
+from balancegan.nets.layers import BatchNorm2d, DenseLabelEmbedding, SelfAttention2d, through
+from balancegan.nets.upsampling import UPSAMPLING, Norm
 
 SIDE = 4  # of the smallest feature map
 
@@ -33,9 +29,9 @@ def stage_channels(image_size: int, width: int) -> list[int]:
     return [width if k == 0 else max(width // 4, min(width, width // 4 << (stages - 1 - k))) for k in range(stages)]
 
 
-def attention_side(image_size: int) -> int:
-    """Side of the feature map that carries the one self-attention layer: 16, or half of a 16 px image."""
-    return min(16, image_size // 2)
+def attention_side(image_size: int, most: int = 16) -> int:
+    """Side of the feature map that carries the one self-attention layer: `most`, or half of a small image; 0: none."""
+    return min(most, image_size // 2)
 
 
 def trunk_features(width: int) -> int:
@@ -73,93 +69,14 @@ class Encoder(nn.Module):
         return self.out(self.trunk(x).flatten(1))
 
 
-def transposed_stage(in_channels: int, out_channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
-    """The paper's: transposed 4x4 convolution, which doubles the side."""
-    return [nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False), *_normalised(out_channels, slope, norm)]
-
-
-def transposed_output(in_channels: int, channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
-    """The paper's last layer: a transposed convolution straight to the image."""
-    return [nn.ConvTranspose2d(in_channels, channels, 4, 2, 1)]
-
-
-def resize_stage(in_channels: int, out_channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
-    """Bilinear doubling, then a 3x3 convolution (Odena et al. 2016): neighbouring pixels share their kernel.
-
-    A transposed convolution makes the four pixels of every 2x2 block with four different kernels, and a stride-2
-    critic teaches them apart: pixel noise. Borders are replicated, since zeros there show as a frame.
-    """
-    return [
-        nn.Upsample(scale_factor=2, mode="bilinear"),
-        _conv3(in_channels, out_channels),
-        *_normalised(out_channels, slope, norm),
-    ]
-
-
-def resize_output(in_channels: int, channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
-    """A last doubling stage and a 3x3 convolution to the image."""
-    return [*resize_stage(in_channels, in_channels, slope, norm), _conv3(in_channels, channels, bias=True)]
-
-
-class ResidualUp(nn.Module):
-    """Norm, LeakyReLU, doubling, 3x3 convolution, twice over, and a shortcut (BigGAN's block, arXiv 1809.11096)."""
-
-    def __init__(self, in_channels: int, out_channels: int, slope: float, norm: Norm) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = norm(in_channels), norm(out_channels)
-        self.conv1, self.conv2 = _conv3(in_channels, out_channels), _conv3(out_channels, out_channels, bias=True)
-        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
-        self.slope = slope
-
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """(N, in, S, S), (N,) -> (N, out, 2S, 2S)."""
-        h = F.leaky_relu(apply(self.norm1, x, c), self.slope)
-        h = self.conv1(F.interpolate(h, scale_factor=2, mode="bilinear"))
-        h = self.conv2(F.leaky_relu(apply(self.norm2, h, c), self.slope))
-        return h + F.interpolate(self.shortcut(x), scale_factor=2, mode="bilinear")
-
-
-def residual_stage(in_channels: int, out_channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
-    """A residual block."""
-    return [ResidualUp(in_channels, out_channels, slope, norm)]
-
-
-def residual_output(in_channels: int, channels: int, slope: float, norm: Norm = BatchNorm2d) -> list[nn.Module]:
-    """A residual block, norm, and a 3x3 convolution."""
-    return [
-        ResidualUp(in_channels, in_channels, slope, norm),
-        *_normalised(in_channels, slope, norm),
-        _conv3(in_channels, channels, bias=True),
-    ]
-
-
-def apply(layer: nn.Module, h: Tensor, c: Tensor) -> Tensor:
-    """A layer's output; of one that looks at labels, for these."""
-    return layer(h, c) if isinstance(layer, ConditionalBatchNorm2d | ResidualUp) else layer(h)
-
-
-def _conv3(in_channels: int, out_channels: int, bias: bool = False) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="replicate", bias=bias)
-
-
-def _normalised(channels: int, slope: float, norm: Norm) -> list[nn.Module]:
-    return [norm(channels), nn.LeakyReLU(slope, inplace=True)]
-
-
-UPSAMPLING = {
-    "transposed": (transposed_stage, transposed_output),
-    "resize": (resize_stage, resize_output),
-    "residual": (residual_stage, residual_output),
-}
-
-
 class Decoder(nn.Module):
-    """Dense to 4x4, up-sampling stages, each with batch norm and LeakyReLU(`slope`), tanh.
+    """Dense to 4x4, up-sampling stages, each with normalisation and LeakyReLU(`slope`), tanh.
 
-    `upsampling` chooses the stages from `UPSAMPLING`; `attention` adds SGBGAN's self-attention layer. `logits` stops
-    before the tanh: tanh(a) on [-1, 1] is sigmoid(2a) on [0, 1], which lets the cross-entropy be computed without
-    saturating. Convolutions before a batch norm have no bias, it would cancel. Shapes: (N, latent_dim) ->
-    (N, channels, S, S).
+    `upsampling` chooses the stages from `UPSAMPLING`; `attention` is the side of the map that SGBGAN's self-attention
+    layer looks at, 0 for none; `norm` makes the normalisation of so many channels, and where that looks at labels,
+    they are to be given. `logits` stops before the tanh: tanh(a) on [-1, 1] is sigmoid(2a) on [0, 1], which lets the
+    cross-entropy be computed without saturating. Convolutions before a batch norm have no bias, it would cancel.
+    Shapes: o (N, latent_dim), c (N,) or None -> (N, channels, S, S).
     """
 
     def __init__(
@@ -189,15 +106,12 @@ class Decoder(nn.Module):
                 layers.append(SelfAttention2d(out_channels))
         self.up = nn.Sequential(*layers, *output(widths[-1], channels, slope, norm))
 
-    def logits(self, o: Tensor, c: Tensor) -> Tensor:
+    def logits(self, o: Tensor, c: Tensor | None = None) -> Tensor:
         """Pre-activation image `a` with image = tanh(a)."""
         h = self.dense(o).view(o.shape[0], self.width, SIDE, SIDE)  # (N, latent) -> (N, width, 4, 4)
-        h = F.leaky_relu_(apply(self.norm, h, c), self.slope)
-        for layer in self.up:
-            h = apply(layer, h, c)
-        return h
+        return through(self.up, F.leaky_relu_(through([self.norm], h, c), self.slope), c)
 
-    def forward(self, o: Tensor, c: Tensor) -> Tensor:
+    def forward(self, o: Tensor, c: Tensor | None = None) -> Tensor:
         """Image in [-1, 1]."""
         return torch.tanh(self.logits(o, c))
 
@@ -209,35 +123,18 @@ class Generator(nn.Module):
     by construction.
     """
 
-    def __init__(self, num_classes: int, latent_dim: int, decoder: Decoder, product: bool = True) -> None:
+    def __init__(self, num_classes: int, latent_dim: int, decoder: Decoder) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_classes, latent_dim)
         self.decoder = decoder
-        if not product:
-            self.embedding.weight.data.fill_(1.0)
-            self.embedding.weight.requires_grad_(False)
-        self.noise, self.own = 0.0, 1.0
-
-    def embedded(self, c: Tensor) -> Tensor:
-        """Factors of the latents (N, latent_dim)."""
-        e = blended(self.embedding.weight, c, self.own)
-        if self.training and self.noise:
-            e = e + self.noise * parts.rows(lambda n: torch.randn(n, e.shape[1], device=e.device), len(e))
-        return e
 
     def logits(self, z: Tensor, c: Tensor) -> Tensor:
         """The decoder's pre-activation for latents z (N, latent_dim) of classes c (N,)."""
-        return self.decoder.logits(z * self.embedded(c), c)
+        return self.decoder.logits(z * self.embedding(c), c)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """Images in [-1, 1] (N, channels, S, S)."""
         return torch.tanh(self.logits(z, c))
-
-
-def blended(table: Tensor, c: Tensor, own: float) -> Tensor:
-    """Rows of an embedding, `own` of the class's and the rest the mean over classes."""
-    rows = table[c]
-    return rows if own == 1.0 else torch.lerp(table.mean(0), rows, own)
 
 
 class GaussianGenerator(nn.Module):
@@ -281,7 +178,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.trunk = trunk
         features = trunk_features(width)
-        self.label = DenseLabelEmbedding(num_classes, features)
+        self.label: nn.Module = DenseLabelEmbedding(num_classes, features)
         self.dense = nn.Linear(features, hidden)
         self.out = nn.Linear(hidden, 1)
 
@@ -298,19 +195,20 @@ class Discriminator(nn.Module):
         return self.head(self.features(x), c)
 
 
-class ProjectionDiscriminator(Discriminator):
-    """A trunk, its features summed over positions, a dense layer, and a projection (Miyato & Koyama 2018).
+class ProjectedDiscriminator(Discriminator):
+    """The same trunk and dense layers; the label enters by a projection in place of a product (Miyato & Koyama 2018).
 
-    Logit: w·h + V_c·h with h the dense layer's activations.
+    The logit is out(h) + e(c)·h, with h the hidden layer's activations: every class shares all weights but its row of
+    the embedding, which starts at 0.
     """
 
     def __init__(self, num_classes: int, trunk: nn.Module, width: int, hidden: int = 512) -> None:
         super().__init__(num_classes, trunk, width, hidden)
-        self.label = nn.Embedding(num_classes, hidden)  # type: ignore[assignment]
+        self.label = nn.Embedding(num_classes, hidden)
         nn.init.zeros_(self.label.weight)
 
     def head(self, features: Tensor, c: Tensor) -> Tensor:
-        """Logit of 'real and of class c'."""
+        """Logit of 'real and of class c': (N, features), (N,) -> (N,)."""
         h = F.leaky_relu(self.dense(features), 0.2)
         return self.out(h).squeeze(1) + (h * self.label(c)).sum(1)
 

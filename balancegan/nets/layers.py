@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -111,11 +113,20 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(var, self.momentum)
 
 
+def through(layers: Iterable[nn.Module], h: Tensor, c: Tensor | None) -> Tensor:
+    """The layers one after the other; those that look at labels (`takes_labels`) get c (N,)."""
+    for layer in layers:
+        h = layer(h, c) if getattr(layer, "takes_labels", False) else layer(h)
+    return h
+
+
 class ConditionalBatchNorm2d(BatchNorm2d):
     """Batch norm whose gain and bias are looked up by label (de Vries et al. 2017, arXiv 1707.00683, §4.1).
 
     Shapes: x (N, C, H, W), c (N,) int64 -> (N, C, H, W).
     """
+
+    takes_labels = True
 
     def __init__(self, num_classes: int, features: int) -> None:
         super().__init__(features, affine=False)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d
+from balancegan.nets.layers import BatchNorm2d, through
 
 SLOPE = 0.1
 # Activations work in place: no layer before one needs its own output for the gradient, and a map less is written.
@@ -39,7 +39,6 @@ class SNDCGANGenerator(nn.Module):
         width: int = 64,
         latent_dim: int = 128,
         norm: Callable[[int], nn.Module] = BatchNorm2d,
-        upsampling: str = "transposed",
     ) -> None:
         super().__init__()
         self.side = image_size // 8
@@ -47,22 +46,13 @@ class SNDCGANGenerator(nn.Module):
         self.dense = nn.Linear(latent_dim, self.top * self.side**2, bias=False)
         layers: list[nn.Module] = [norm(self.top), nn.ReLU(inplace=True)]
         for inside, outside in ((8 * width, 4 * width), (4 * width, 2 * width), (2 * width, width)):
-            if upsampling == "transposed":
-                layers += [nn.ConvTranspose2d(inside, outside, 4, 2, 1, bias=False)]
-            else:
-                layers += [
-                    nn.Upsample(scale_factor=2, mode="bilinear"),
-                    nn.Conv2d(inside, outside, 3, padding=1, padding_mode="replicate", bias=False),
-                ]
-            layers += [norm(outside), nn.ReLU(inplace=True)]
+            layers += [nn.ConvTranspose2d(inside, outside, 4, 2, 1, bias=False), norm(outside), nn.ReLU(inplace=True)]
         self.up = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Images."""
         h = self.dense(z).view(len(z), self.top, self.side, self.side)
-        for layer in self.up:
-            h = layer(h, c) if isinstance(layer, ConditionalBatchNorm2d) else layer(h)
-        return torch.tanh(h)
+        return torch.tanh(through(self.up, h, c))
 
 
 class SNDCGANTrunk(nn.Sequential):
