@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from balancegan import parts
-from balancegan.errors import UsageError
 
 _LUMA = (0.299, 0.587, 0.114)
 _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
@@ -91,6 +90,60 @@ class SimCLRAugment:
         return y.clamp(0, 1) * 2 - 1
 
 
+@dataclass(frozen=True)
+class DiffAugment:
+    """Differentiable augmentation of what a discriminator sees (Zhao et al., NeurIPS 2020, arXiv 2006.10738).
+
+    Colour, translation, cutout, in this order; called on images in [-1, 1] (N, C, S, S), gives the same shape, not
+    clamped. At `strength` 1 as in the paper: brightness shifted by up to a quarter of the range, saturation (colour
+    images only) and contrast by a factor in 1 ± 1 and 1 ± 0.5, translation by up to an eighth of the side with zeros
+    coming in, and a square of half the side set to zero. A smaller strength scales all of them; 0 changes nothing.
+    """
+
+    strength: float = 1.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Augmented images; not in half precision, as for `SimCLRAugment`."""
+        if not self.strength:
+            return x
+        with torch.autocast(x.device.type, enabled=False):
+            return self.cutout(self.translation(self.colour(x if x.dtype == torch.float64 else x.float())))
+
+    def colour(self, x: Tensor) -> Tensor:
+        """Brightness, saturation, contrast."""
+        n, s = len(x), self.strength
+        x = x + _per_image(n, (-0.5 * s, 0.5 * s), x)
+        if x.shape[1] == 3:
+            grey = x.mean(1, keepdim=True)
+            x = grey + (x - grey) * _per_image(n, (1 - s, 1 + s), x)
+        mean = x.mean((1, 2, 3), keepdim=True)
+        return mean + (x - mean) * _per_image(n, (1 - 0.5 * s, 1 + 0.5 * s), x)
+
+    def translation(self, x: Tensor) -> Tensor:
+        """Each image moved by whole pixels."""
+        n, side = len(x), x.shape[2]
+        most = round(self.strength * side / 8)
+        down, right = (
+            _uniform(n, (0, 2 * most + 1), x).floor().clamp(max=2 * most).long().view(-1, 1, 1) for _ in range(2)
+        )
+        at = torch.arange(side, device=x.device)
+        rows, columns = down + at.view(1, -1, 1), right + at.view(1, 1, -1)
+        padded = F.pad(x, (most,) * 4).permute(0, 2, 3, 1)
+        return padded[torch.arange(n, device=x.device).view(-1, 1, 1), rows, columns].permute(0, 3, 1, 2)
+
+    def cutout(self, x: Tensor) -> Tensor:
+        """A square around a random pixel is zero."""
+        n, side = len(x), x.shape[2]
+        at = torch.arange(side, device=x.device, dtype=x.dtype)
+        reach = self.strength * side / 4
+        down, right = ((at - _uniform(n, (0, side), x).floor()[:, None]).abs() < reach for _ in range(2))
+        return x.masked_fill((down[:, :, None] & right[:, None, :])[:, None], 0.0)
+
+
+def _per_image(n: int, bounds: tuple[float, float], like: Tensor) -> Tensor:
+    return _uniform(n, bounds, like).view(-1, 1, 1, 1)
+
+
 def _uniform(n: int, bounds: tuple[float, float], like: Tensor) -> Tensor:
     """(n,) numbers between the bounds, on the device and in the type of `like`."""
     low, high = bounds
@@ -112,70 +165,3 @@ def _hue(turns: Tensor) -> Tensor:
     one, zero = torch.ones_like(cos), torch.zeros_like(cos)
     rotation = torch.stack([one, zero, zero, zero, cos, sin, zero, -sin, cos], 1).view(-1, 3, 3)
     return torch.linalg.inv(yiq) @ rotation @ yiq
-
-
-@dataclass(frozen=True)
-class DiffAugment:
-    """Differentiable augmentation of whatever a discriminator sees (Zhao et al., NeurIPS 2020, arXiv 2006.10738).
-
-    Called on images in [-1, 1] (N, C, S, S), gives the same shape.
-    """
-
-    operations: tuple[str, ...] = ()
-    strength: float = 1.0
-
-    @classmethod
-    def parse(cls, text: str, strength: float) -> DiffAugment:
-        """From names with commas between them."""
-        names = tuple(filter(None, text.split(",")))
-        for name in names:
-            if not hasattr(cls, name):
-                raise UsageError(f"diffaug = {text!r} cannot work")
-        return cls(names, strength)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Augmented images."""
-        if not self.operations:
-            return x
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
-            for name in self.operations:
-                x = getattr(self, name)(x)
-            return x
-
-    def colour(self, x: Tensor) -> Tensor:
-        """Brightness shifted by up to ±0.5 of the range, saturation and contrast scaled."""
-        n, s = len(x), self.strength
-        x = x + _uniform(n, (-s, s), x).view(-1, 1, 1, 1) * 0.5
-        if x.shape[1] == 3:
-            grey = x.mean(1, keepdim=True)
-            x = grey + (x - grey) * _uniform(n, (1 - s, 1 + s), x).view(-1, 1, 1, 1)
-        mean = x.mean((1, 2, 3), keepdim=True)
-        return mean + (x - mean) * _uniform(n, (1 - 0.5 * s, 1 + 0.5 * s), x).view(-1, 1, 1, 1)
-
-    def translation(self, x: Tensor) -> Tensor:
-        """Shifted by up to an eighth of the side; zeros come in."""
-        n, side = len(x), x.shape[2]
-        most = round(side / 8 * self.strength)
-        dx, dy = ((_uniform(n, (-most, most + 1), x).floor().clamp(max=most)).long() for _ in range(2))
-        padded = F.pad(x, (most, most, most, most))
-        at = torch.arange(side, device=x.device)
-        rows, columns = (at + dy[:, None] + most)[:, :, None], (at + dx[:, None] + most)[:, None, :]
-        batch = torch.arange(n, device=x.device)[:, None, None]
-        return padded.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
-
-    def cutout(self, x: Tensor) -> Tensor:
-        """A square of half the side is zero."""
-        n, side = len(x), x.shape[2]
-        size = round(side / 2 * self.strength)
-        cx, cy = (_uniform(n, (0, side), x).floor() for _ in range(2))
-        at = torch.arange(side, device=x.device, dtype=x.dtype)
-        inside = ((at - cy[:, None]).abs() < size / 2)[:, :, None] & ((at - cx[:, None]).abs() < size / 2)[:, None, :]
-        return x * (~inside).unsqueeze(1).to(x.dtype)
-
-    def symmetry(self, x: Tensor) -> Tensor:
-        """Half of the images are mirrored or turned by quarters."""
-        n = len(x)
-        kind = torch.where(_uniform(n, (0.0, 1.0), x) < 0.5, _uniform(n, (0.0, 8.0), x).floor(), torch.zeros(n)).long()
-        made = torch.stack([torch.rot90(y, k, (2, 3)) for y in (x, x.flip(3)) for k in range(4)])
-        return made[kind, torch.arange(n, device=x.device)]

@@ -83,6 +83,8 @@ CHANGES = {
     "rates4": {"lr_g": 4e-4, "lr_d": 4e-4},
     # Cost and kind of the discriminator's regulariser.
     "share": {"penalty_every": 4},
+    "diffaug": {"diffaug": 1.0},
+    "gentle": {"diffaug": 0.5},
     # Networks.
     "resize": {"upsampling": "resize"},
     "residual": {"upsampling": "residual"},
