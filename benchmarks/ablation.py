@@ -2,9 +2,10 @@
 
     python benchmarks/ablation.py DATA --methods sgbgan --options paper,default --seconds 240 --weights FILE
 
-An option is a base and changes to it: `paper` and `default` are the presets, equally narrowed (NARROW), `before` is the
-default as it was before any of this was measured; `before+translation+r1` changes the fields that CHANGES names, and
-`default+no-attention` takes one of the papers' ideas out. All trainings get the same time on one thread. The images are
+An option is a base and changes to it: `paper` is that preset, narrowed (NARROW), `default` the preset `tiny`, which is the
+default with equally narrow networks and the learning rates that go with them, and `before` what `tiny` was before any of
+this was measured. `before+share+projection` changes the fields that CHANGES names; `default+no-attention` takes one of
+the papers' ideas out. All trainings get the same time on one thread. The images are
 compared with a validation part (`--holdout`) of the training folder, which no network sees: choices are made with it.
 `--test FOLDER` also measures with a test split, which is for the end.
 
@@ -80,15 +81,16 @@ CHANGES = {
     "natural": {"sampling": "natural"},
     "balanced": {"sampling": "balanced"},
     "no-ema": {"ema_halflife": 0.0},
+    "sqrt": {"sampling": "sqrt"},
     "rates4": {"lr_g": 4e-4, "lr_d": 4e-4},
+    "rates8": {"lr_g": 8e-4, "lr_d": 8e-4},
     # Cost and kind of the discriminator's regulariser.
     "share": {"penalty_every": 4},
     "diffaug": {"diffaug": 1.0},
     "gentle": {"diffaug": 0.5},
     # Networks.
     "resize": {"upsampling": "resize"},
-    "residual": {"upsampling": "residual"},
-    "norms": {"class_norms": True},
+    "norms": {"conditioning": "norms"},
     "projection": {"head": "projection"},
     "attention8": {"attention": 8},
     # Of the contrastive discriminators.
@@ -111,7 +113,7 @@ CHANGES = {
 def flags_of(method, option):
     """The preset of an option and the fields over it."""
     base, *words = option.split("+")
-    preset = "paper" if base in ("paper", "before") else base
+    preset = {"before": "paper", "default": "tiny"}.get(base, base)
     flags = {**NARROW[method], **(BEFORE[method] if base == "before" else {})}
     flags |= {"n_critic": 1} if base == "before" else {}
     for word in words:

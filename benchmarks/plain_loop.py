@@ -121,6 +121,7 @@ def generated(method, c):
 
 def penalty(method, x, x_fake, c):
     alpha = torch.rand(len(x), 1, 1, 1, device=x.device)
+    alpha, x, x_fake, c = (rows[:: method.cfg.penalty_every] for rows in (alpha, x, x_fake, c))
     between = (alpha * x + (1 - alpha) * x_fake).requires_grad_(True)
     with torch.autocast(x.device.type, enabled=False):
         (gradient,) = torch.autograd.grad(method.D(between, c).sum(), between, create_graph=True)
@@ -173,11 +174,12 @@ def contrast(method, x, c):
     real1, real2, fake = D.features(view1), D.features(view2), D.features(view_fake)
     others = (D.project_fake(features) for features in (real1, real2, fake))
     temperature = method.cfg.temperature
+    heads = [features.detach() if method.cfg.detached else features for features in (real1, fake)]
     return {
         **real_contrast(method, view1, real1, real2),
         "supcon": method.cfg.lambda_con * losses.supcon_fake(*others, temperature),
-        "real": losses.bce_as_real(method.judged(real1.detach(), c)),
-        "fake": losses.bce_as_fake(method.judged(fake.detach(), c_fake)),
+        "real": losses.bce_as_real(method.judged(heads[0], c)),
+        "fake": losses.bce_as_fake(method.judged(heads[1], c_fake)),
     }
 
 

@@ -58,6 +58,10 @@ class BAGAN(Autoencoded):
                 "shared_fakes = True, but BAGAN's discriminator judges fewer images than its generator learns from",
                 "leave it out",
             )
+        if cfg.conditioning != "product":
+            raise UsageError(
+                f"conditioning = {cfg.conditioning}, but BAGAN's classes are those of its latents", "leave it out"
+            )
 
     def generator(self, data: DataSpec) -> nn.Module:
         """G(z, c) = decoder(a draw from the Gaussian of class c)."""
@@ -68,8 +72,8 @@ class BAGAN(Autoencoded):
         return Classifier(data.num_classes, self.trunk(data), self.cfg.width)
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Mean squared error of the reconstruction; the labels play no part but in class norms."""
-        return {"mse": losses.mean_squared_error(self.G.decoder(self.E(x), c), x)}
+        """Mean squared error of the reconstruction; the labels play no part."""
+        return {"mse": losses.mean_squared_error(self.G.decoder(self.E(x)), x)}
 
     @torch.no_grad()
     def end_pretrain(self, batches: Batches) -> None:

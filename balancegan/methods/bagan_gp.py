@@ -28,7 +28,9 @@ from balancegan.augment import DiffAugment
 from balancegan.methods.base import DataSpec, Terms
 from balancegan.methods.conditional import Autoencoded, AutoencodedConfig, presets
 from balancegan.methods.cwgan_gp import CWGANGP, PenaltyConfig
-from balancegan.nets.dcgan import Discriminator, Generator
+from balancegan.nets.dcgan import Decoder, Discriminator, Generator
+
+_TUNED = {"conditioning": "norms", "head": "projection", "penalty_every": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +51,9 @@ class BAGANGP(Autoencoded, CWGANGP):
     Config = BAGANGPConfig
     title = "BAGAN-GP"
     paper = "Huang, Jafari 2021, doi 10.1007/s00521-021-06163-8"
-    presets: ClassVar = presets(autoencoder=True)
+    presets: ClassVar = presets(autoencoder=True, default=_TUNED, tiny=_TUNED)
     cfg: BAGANGPConfig
-    G: Generator
+    G: Generator | Decoder
     D: Discriminator
 
     def build(self, data: DataSpec) -> None:

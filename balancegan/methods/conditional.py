@@ -81,6 +81,7 @@ def presets(*, autoencoder: bool, **changes: Preset) -> dict[str, Preset]:
     }
 
 
+CONDITIONINGS = ("product", "norms")
 HEADS = {"product": Discriminator, "projection": ProjectedDiscriminator}
 
 
@@ -90,13 +91,16 @@ class ConditionalConfig(MethodConfig):
 
     latent_dim: int = 128
     width: int = 256  # channels at 4x4
-    upsampling: str = "transposed"  # or resize, residual
-    class_norms: bool = False  # the generator's batch norms have a gain and a bias of each class
-    head: str = "product"  # how the label enters the discriminator: by a product with its features, or projection
+    upsampling: str = "transposed"  # or resize
+    conditioning: str = (
+        "product"  # of the generator: latents times a label embedding, or norms with gains of each class
+    )
+    head: str = "product"  # of the discriminator: features times a label embedding, or projection
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_choice("upsampling", tuple(UPSAMPLING))
+        self.require_choice("conditioning", CONDITIONINGS)
         self.require_choice("head", tuple(HEADS))
         if self.width < 8 or self.width % 8 or self.latent_dim < 1:
             raise UsageError(
@@ -129,8 +133,9 @@ class ConditionalGAN(Method):
         self.D = self.discriminator(data)
 
     def generator(self, data: DataSpec) -> nn.Module:
-        """G(z, c) = decoder(z ⊙ e(c))."""
-        return Generator(data.num_classes, self.cfg.latent_dim, self.decoder(data))
+        """G(z, c) = decoder(z ⊙ e(c)), or the decoder alone where its norms look at labels."""
+        decoder = self.decoder(data)
+        return decoder if self._by_norms else Generator(data.num_classes, self.cfg.latent_dim, decoder)
 
     def discriminator(self, data: DataSpec) -> nn.Module:
         """D(x, c): a trunk and a head that looks at the label, one logit."""
@@ -143,9 +148,13 @@ class ConditionalGAN(Method):
     def decoder_with(self, data: DataSpec, **options: Any) -> Decoder:
         """The configured decoder with further `options` of `Decoder`."""
         cfg = self.cfg
-        norm: Norm = partial(ConditionalBatchNorm2d, data.num_classes) if cfg.class_norms else BatchNorm2d
+        norm: Norm = partial(ConditionalBatchNorm2d, data.num_classes) if self._by_norms else BatchNorm2d
         sizes = (data.channels, data.image_size, cfg.width, cfg.latent_dim)
         return Decoder(*sizes, cfg.upsampling, norm=norm, **options)
+
+    @property
+    def _by_norms(self) -> bool:
+        return self.cfg.conditioning == "norms"
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """What makes features of images, in the discriminator and in the encoder where there is one."""

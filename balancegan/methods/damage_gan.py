@@ -35,6 +35,8 @@ from balancegan.methods.base import Batches, DataSpec
 from balancegan.methods.contrad import ContraD, ContraDConfig
 from balancegan.nets.sndcgan import Convolution, PrunableConv2d, pruned, set_masks
 
+_TUNED = {"upsampling": "resize", "detached": False, "least_crop": 0.5, "sampling": "balanced"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class DamageGANConfig(ContraDConfig):
@@ -54,7 +56,11 @@ class DamageGAN(ContraD):
     Config = DamageGANConfig
     title = "Damage GAN"
     paper = "Anaissi et al. 2023, arXiv 2312.04862"
-    presets: ClassVar = {**ContraD.presets, "tiny": {**ContraD.presets["tiny"], "prune_frac": 0.3}}
+    presets: ClassVar = {
+        "paper": ContraD.presets["paper"],
+        "default": {**ContraD.presets["default"], **_TUNED},
+        "tiny": {**ContraD.presets["tiny"], **_TUNED, "prune_frac": 0.3},
+    }
     cfg: DamageGANConfig
 
     def trunk(self, data: DataSpec, convolution: Convolution = PrunableConv2d) -> nn.Module:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -29,6 +30,10 @@ class DamageGANC(DamageGAN):
 
     title = "Damage GAN, conditional"
     paper = "own variant of Anaissi et al. 2023, arXiv 2312.04862"
+    presets: ClassVar = {
+        name: {**preset, **({"sampling": "sqrt"} if name != "paper" else {})}
+        for name, preset in DamageGAN.presets.items()
+    }
     conditional = True
 
     def end_training(self, batches: Batches) -> None:

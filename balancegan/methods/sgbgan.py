@@ -28,6 +28,7 @@ What `paper` takes from Table 2, and why `default` and `tiny` deviate, stands in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,9 @@ class SGBGAN(BAGANGP):
     Config = SGBGANConfig
     title = "SGBGAN"
     paper = "Wan, Guo, Wang 2024, doi 10.1007/s00138-023-01506-y"
+    presets: ClassVar = {
+        name: {**preset, **({"attention": 8} if name != "paper" else {})} for name, preset in BAGANGP.presets.items()
+    }
     cfg: SGBGANConfig
 
     def trunk(self, data: DataSpec) -> nn.Module:

@@ -42,7 +42,7 @@ class UnconditionalConfig(MethodConfig):
     head_width: int = 512  # hidden units of the discriminator's heads
     d_width: int = 64  # the same in the discriminator
     trunk: str = "sndcgan"  # or snresnet18
-    upsampling: str = "transposed"  # SNDCGAN's generator; or resize, residual: one with these stages
+    upsampling: str = "transposed"  # or resize
     accept_above: float = 0.5  # an image belongs to a class when the evaluator gives it more than this
 
     def __post_init__(self) -> None:
@@ -50,8 +50,7 @@ class UnconditionalConfig(MethodConfig):
         if self.trunk not in TRUNKS:
             raise UsageError(f"trunk = {self.trunk!r} cannot work", f"give {' or '.join(TRUNKS)}")
         if self.upsampling not in UPSAMPLING:
-            hint = f"give {' or '.join(UPSAMPLING)}"
-            raise UsageError(f"upsampling = {self.upsampling!r} cannot work", hint)
+            raise UsageError(f"upsampling = {self.upsampling!r} cannot work", f"give {' or '.join(UPSAMPLING)}")
         for name in ("latent_dim", "width", "d_width", "head_width"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)} cannot work", f"give {name} at least 1")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import make_method
 
-from balancegan import losses
+from balancegan import losses, parts
 from balancegan.config import resolve
 from balancegan.methods import load_method
 
@@ -82,13 +82,13 @@ class TestLosses:
         assert set(terms) == {"real", "fake", "wrong", "gp"}
         (feats, labels), (trunk,) = spy.heads[0], spy.trunks
         real_c, _, wrong_c = labels.split(32)
-        assert torch.equal(trunk[:32], x) and torch.equal(trunk[32:], seen["fake"])
+        assert torch.equal(trunk[:32], x) and torch.equal(trunk[32::4], seen["fake"])  # tiny: penalty_every = 4
         assert torch.equal(real_c, c) and (wrong_c != c).all()
         assert torch.equal(feats[:32], feats[64:])  # the same real features under the wrong label
-        assert torch.equal(seen["real"], x) and seen["alpha"].min() >= 0 and seen["alpha"].max() <= 1
+        assert torch.equal(seen["real"], x[::4]) and seen["alpha"].min() >= 0 and seen["alpha"].max() <= 1
         spy.heads.clear()
-        seen["critic"](x)
-        assert torch.equal(spy.heads[0][1], c)  # interpolates are judged under the real images' labels
+        seen["critic"](x[::4])
+        assert torch.equal(spy.heads[0][1], c[::4])  # interpolates are judged under the real images' labels
 
     def test_one_pass_equals_three_separate_passes(self, name):
         method = make_method(name)
@@ -112,6 +112,37 @@ class TestLosses:
         torch.testing.assert_close(values[1]["gp"], 5 * values[0]["gp"])
         torch.testing.assert_close(values[1]["real"], values[0]["real"])
 
+    def test_a_penalty_of_every_fourth_image_is_the_same_in_parts(self, name):
+        """Parts of any size look at the same images, and their weighted penalties add up to the whole one."""
+        method = make_method(name, penalty_every=4)
+        x, c = images(10)
+        torch.manual_seed(5)
+        alpha, x_fake = torch.rand(10), method.generate(c).detach()
+        gp = losses.gradient_penalty
+        expected = 5 * gp(lambda y: method.D(y, c[::4]), x[::4], x_fake[::4], alpha[::4])
+        sums = []
+        for size in (10, 5, 3, 1):
+            values = []
+            for this in parts.cut(10, size):
+                torch.manual_seed(5)
+                rows = slice(this.start, this.stop)
+                with parts.part(this):
+                    values.append(method.penalty(x[rows], x_fake[rows], c[rows]) * this.size / 10)
+            sums.append(torch.stack(values).sum())
+        torch.testing.assert_close(torch.stack(sums), expected.expand(4))
+
+    def test_augmentation_reaches_all_that_the_discriminator_sees(self, name, monkeypatch):
+        method, plain = make_method(name, diffaug=0.5), make_method(name)
+        assert plain.cfg.diffaug == 0
+        seen = []
+        monkeypatch.setattr(method, "augment", lambda x: seen.append(x) or x + 1)
+        spy = Spy(method)
+        x, c = images(8)
+        method.d_loss(x, c)
+        method.g_loss(x, c)
+        assert torch.equal(seen[0][:8], x) and len(seen[0]) == 16 and len(seen[1]) == 8 and seen[1].requires_grad
+        assert torch.equal(spy.trunks[0], seen[0] + 1) and torch.equal(spy.trunks[-1], seen[1].detach() + 1)
+
     def test_generator_is_judged_under_the_labels_it_was_given(self, name, monkeypatch):
         method = make_method(name)
         given = []
@@ -127,7 +158,7 @@ class TestLosses:
 
 
 def test_the_autoencoder_is_supervised_by_the_label_and_by_the_absolute_error():
-    method = make_method("bagan-gp").eval()
+    method = make_method("bagan-gp", conditioning="product").eval()
     x, c = images(6)
     expected = (method.G.decoder(method.E(x) * method.G.embedding.weight[c]) - x).abs().mean()
     torch.testing.assert_close(method.pretrain_loss(x, c)["mae"], expected)

@@ -7,6 +7,7 @@ from helpers import make_method, train_tiny
 
 from balancegan import losses
 from balancegan.device import resolve_device
+from balancegan.methods import load_method
 from balancegan.methods.unconditional import LinearEvaluator
 from balancegan.nets.sndcgan import prunable
 from balancegan.restore import restore
@@ -32,10 +33,16 @@ def gradients_of(method, names):
 
 @pytest.mark.parametrize("name", CONTRASTIVE)
 def test_the_adversarial_loss_leaves_no_gradient_in_the_contrastive_trunk(name):
-    method = make_method(name, **NARROW)
+    method = make_method(name, detached=True, **NARROW)
     assert gradients_of(method, ("real", "fake")) == {"logit_head"}
     assert gradients_of(method, ("nt_xent",)) == {"trunk", "real_head"}
     assert gradients_of(method, ("supcon",)) == {"trunk", "fake_head"}
+
+
+def test_damage_gans_presets_let_the_adversarial_loss_train_the_trunk():
+    method = make_method("damage-gan", **NARROW)
+    assert gradients_of(method, ("real", "fake")) == {"trunk", "logit_head"}
+    assert load_method("damage-gan").presets["paper"] == load_method("contrad").presets["paper"]  # not there
 
 
 @pytest.mark.parametrize("name", CONTRASTIVE)
@@ -68,8 +75,9 @@ def test_two_views_of_each_real_image_and_one_of_each_generated_one(monkeypatch)
 def test_damage_gan_differs_from_contrad_in_the_first_view_alone():
     """With nothing pruned both have the same loss; with masks only the contrast of the real views changes."""
     values = {}
+    alike = {"upsampling": "transposed", "detached": True, "least_crop": 0.2, "sampling": "sqrt"}
     for name, flags in (("contrad", {}), ("damage-gan", {"prune_frac": 0.0}), ("pruned", {"prune_frac": 0.9})):
-        method = make_method("damage-gan" if name == "pruned" else name, **NARROW, **flags)
+        method = make_method("damage-gan" if name == "pruned" else name, **NARROW, **alike, **flags)
         method.load_state_dict(
             {**method.state_dict(), **make_method("contrad", **NARROW).state_dict()}
         )  # the same weights, the masks apart

@@ -8,7 +8,7 @@ from balancegan.errors import UsageError
 from balancegan.methods.bagan_gp import BAGANGP
 from balancegan.methods.base import DataSpec
 from balancegan.methods.sgbgan import SGBGAN, SGBGANConfig
-from balancegan.nets.layers import GLUConv2d, SelfAttention2d
+from balancegan.nets.layers import ConditionalBatchNorm2d, GLUConv2d, SelfAttention2d
 
 DATA = DataSpec(num_classes=3, channels=1, image_size=16, class_counts=(20, 6, 4))
 
@@ -73,13 +73,16 @@ def test_reparameterisation_is_equation_6():
 
 
 def test_label_embedding_is_equation_7():
-    method = make().eval()
+    method = make(conditioning="product").eval()
     z, c = torch.randn(3, 8), torch.tensor([0, 1, 2])
     torch.testing.assert_close(method.G(z, c), method.G.decoder(z * method.G.embedding.weight[c]))
 
 
 def test_bad_settings_are_refused():
-    for bad in ({"width": 12}, {"latent_noise": "cauchy"}, {"latent_dim": 0}):
+    for bad in ({"width": 12}, {"latent_noise": "cauchy"}, {"latent_dim": 0}, {"attention": 4}, {"penalty_every": 0}):
+        with pytest.raises(UsageError):
+            make(**bad)
+    for bad in ({"conditioning": "both"}, {"head": "none"}, {"diffaug": -1}, {"w_wrong": -1}):
         with pytest.raises(UsageError):
             make(**bad)
 
@@ -87,9 +90,30 @@ def test_bad_settings_are_refused():
 def test_only_what_the_paper_changed_differs_from_bagan_gp():
     own = {name for name in vars(SGBGAN) if callable(getattr(SGBGAN, name)) and not name.startswith("__")}
     assert own == {"Config", "trunk", "encoder", "decoder", "pretrain_loss", "reparameterise"}
-    assert SGBGAN.presets is BAGANGP.presets
+    for preset, theirs in BAGANGP.presets.items():
+        assert SGBGAN.presets[preset] == theirs | ({} if preset == "paper" else {"attention": 8})
     method = make()
     for network in (method.E, method.D):
         assert any(isinstance(m, GLUConv2d) for m in network.modules())
     for network in (method.E, method.D, method.G):
         assert sum(isinstance(m, SelfAttention2d) for m in network.modules()) == 1
+
+
+def test_each_of_the_papers_ideas_can_be_taken_out():
+    without = make(gated=False, attention=0, w_kl=0, w_ce=0, w_mse=0, w_wrong=0, lambda_gp=0)
+    assert not any(isinstance(m, GLUConv2d | SelfAttention2d) for m in without.modules())
+    x, c = squares(6)
+    assert all(term == 0 for term in without.pretrain_loss(x, c).values())
+    terms = without.d_loss(x, c)
+    assert terms["wrong"] == terms["gp"] == 0 and terms["real"] > 0
+
+
+def test_the_presets_generator_knows_classes_by_its_norms_alone():
+    method = make().train()
+    for norm in (m for m in method.G.modules() if isinstance(m, ConditionalBatchNorm2d)):
+        norm.gain.weight.data[1:], norm.shift.weight.data[1:] = norm.gain.weight.data[0], norm.shift.weight.data[0]
+    z = torch.randn(3, 8)
+    same, mixed = (method.G(z, torch.tensor(c)) for c in ([0, 0, 0], [0, 1, 2]))
+    torch.testing.assert_close(same, mixed)
+    method.G.norm.shift.weight.data[1] += 1
+    assert not torch.allclose(method.G(z, torch.tensor([0, 1, 2])), mixed)
