@@ -2,12 +2,14 @@
 
     python benchmarks/ablation.py DATA --methods sgbgan --options paper,default --seconds 240 --weights FILE
 
-An option is a base and changes to it: `paper` is that preset, narrowed (NARROW), `default` the preset `tiny`, which is the
-default with equally narrow networks and the learning rates that go with them, and `before` what `tiny` was before any of
-this was measured. `before+share+projection` changes the fields that CHANGES names; `default+no-attention` takes one of
-the papers' ideas out. All trainings get the same time on one thread. The images are
-compared with a validation part (`--holdout`) of the training folder, which no network sees: choices are made with it.
-`--test FOLDER` also measures with a test split, which is for the end.
+An option is a base and changes to it. `paper` is that preset, narrowed (NARROW); `default` is the preset `tiny`: the
+default with networks as narrow and the learning rates that go with them; `before` is what `tiny` was before any of this
+was measured. `before+share+projection` changes the fields that CHANGES names, `default+no-attention` takes one of the
+papers' ideas out. With `--full` nothing is narrowed: that takes a GPU.
+
+All trainings get the same time, on one thread where there is no GPU. The images are compared with a validation part
+(`--holdout`) of the training folder, which no network sees: choices are made by it. `--test FOLDER` also measures with a
+test split, which is for the end.
 
 Finished cells are kept in `--work` and read again, so the command goes on where it was stopped; several of these
 processes may share a work folder, each takes cells that nobody works on. Rows go to `results/ablation.json`;
@@ -35,11 +37,11 @@ from balancegan.device import describe, resolve_device
 from balancegan.files import write_json
 from balancegan.grid import save_grid
 from balancegan.launch import TrainRequest, configure, launch
-from balancegan.methods import load_method
 from balancegan.metrics.choose import choose
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.kid import kernel_distance
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
+from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.prdc import prdc
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
@@ -64,6 +66,7 @@ NARROW = {
 NARROW["damage-gan-c"] = NARROW["damage-gan"]
 BEFORE = {
     "sgbgan": {
+        "n_critic": 1,
         "upsampling": "resize",
         "sampling": "sqrt",
         "lr_g": 8e-4,
@@ -110,12 +113,14 @@ CHANGES = {
 }
 
 
-def flags_of(method, option):
-    """The preset of an option and the fields over it."""
+def flags_of(method, option, *, full=False):
+    """The preset of an option and the fields over it. Raises `KeyError` for an option that is not known."""
     base, *words = option.split("+")
-    preset = {"before": "paper", "default": "tiny"}.get(base, base)
-    flags = {**NARROW[method], **(BEFORE[method] if base == "before" else {})}
-    flags |= {"n_critic": 1} if base == "before" else {}
+    if full:
+        preset, flags = base, {}
+    else:
+        preset = {"paper": "paper", "before": "paper", "default": "tiny"}[base]
+        flags = {**NARROW[method], **(BEFORE[method] if base == "before" else {})}
     for word in words:
         flags |= CHANGES[word]
     return preset, flags
@@ -126,7 +131,7 @@ class Ruler:
 
     def __init__(self, data, args, test=None):
         self.data, self.images = data, args.images
-        self.extractor = choose("auto", args.weights).open(lambda: None, device=args.device)
+        self.extractor = choose("auto", args.weights).open(self._own, device=args.device)
         labels = data.labels
         of = [
             {
@@ -146,9 +151,14 @@ class Ruler:
         features = [pixel_features(images) for images in (self.train[c] for c in self.few)]
         self.copies = [(f, copy_threshold(f)) for f in features]
 
-    def floor(self):
-        """Few-shot KID of the training images themselves: what perfect copies would get."""
-        return self._few_shot([self.extractor(self.train[c][:REFERENCE]) for c in self.few], "validation")
+    def _own(self):
+        rows = self.data.train_rows
+        return OwnExtractor.fit(self.data.store.images[rows], self.data.labels[rows], len(self.data.class_names))
+
+    def copies_row(self):
+        """The measures of the few-shot classes' training images themselves: what perfect copies would get."""
+        features = [self.extractor(self.train[c][:REFERENCE]) for c in self.few]
+        return {split: self._few_shot(features, split) for split in self.real}
 
     def _few_shot(self, features, split):
         values = []
@@ -159,10 +169,27 @@ class Ruler:
             values.append(kernel_distance(feats_real=self.extractor(real), feats_fake=fake)[0])
         return statistics.fmean(values)
 
+    def _nearer(self, fakes):
+        """How much nearer the few-shot images are to training than to unseen images, as many of each: 1 is not at all.
+
+        The copy rate calls every image a copy that is nearer to a training image than these are to each other; of a
+        dozen images that differ a lot even their mean is.
+        """
+        found = []
+        for c in self.few:
+            unseen, seen = pixel_features(self.real["validation"][c]), pixel_features(self.train[c])
+            if not len(fakes[c]) or not len(unseen):
+                return None
+            fake, rng = pixel_features(fakes[c]), np.random.default_rng(0)
+            parts = [seen[rng.permutation(len(seen))[: len(unseen)]] for _ in range(20)]
+            to_seen = statistics.fmean(float(np.median(nearest(fake, part)[0])) for part in parts)
+            found.append(to_seen / float(np.median(nearest(fake, unseen)[0])))
+        return common.rounded(statistics.fmean(found))
+
     def measure(self, samplers):
         """The measures of a row, and a few images of each class."""
         fakes = [first_images(samplers, c, self.images)[1] for c in range(len(self.data.class_names))]
-        features = [self.extractor(x) if len(x) else np.empty((0, 2048), np.float32) for x in fakes]
+        features = [self.extractor(x) if len(x) else np.empty((0, self.extractor.dim), np.float32) for x in fakes]
         few = [features[c] for c in self.few]
         row = {"made": {self.data.class_names[c]: len(fakes[c]) for c in range(len(fakes))}}
         for split, real in self.real.items():
@@ -181,6 +208,7 @@ class Ruler:
             for c, (f, limit) in zip(self.few, self.copies, strict=True)
             if len(fakes[c])
         ]
+        row["nearer_to_training"] = self._nearer(fakes)
         row["copy_rate"] = common.rounded(statistics.fmean(near)) if near else None
         if all(len(f) > 6 for f in few):
             found = [
@@ -194,10 +222,8 @@ class Ruler:
 
 def train_cell(args, method, option, seed):
     """Train for the given time in a fresh folder; the run, and its document."""
-    preset, flags = flags_of(method, option)
+    preset, flags = flags_of(method, option, full=args.full)
     flags = {**flags, "seed": seed, "holdout": args.holdout, "train_ir": args.train_ir, "steps": 1_000_000}
-    if args.batch_size:
-        flags["batch_size"] = args.batch_size
     flags |= {"save_every": 150, "sample_every": 1_000_000, "keep_checkpoints": 100}
     out = args.work / "runs" / cell_name(args, method, option, seed)
     shutil.rmtree(out, ignore_errors=True)
@@ -230,7 +256,7 @@ def main(argv=None):
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--holdout", type=float, default=0.3)
     parser.add_argument("--train-ir", type=float, default=0.0)
-    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--full", action="store_true", help="the presets as they are")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--test", type=Path)
     parser.add_argument("--device", default="cpu")
@@ -249,7 +275,7 @@ def main(argv=None):
     for method in args.methods:
         for option in args.options:
             try:
-                flags_of(method, option)
+                flags_of(method, option, full=args.full)
             except KeyError as error:
                 parser.error(f"there is no option {error.args[0]!r}")
     args.work.mkdir(parents=True, exist_ok=True)
@@ -279,10 +305,10 @@ def main(argv=None):
 
 
 def make_ruler(args):
-    _, flags = flags_of(args.methods[0], args.options[0])
-    kind = load_method(args.methods[0])
-    size = {"image_size": flags["image_size"], "holdout": args.holdout, "train_ir": args.train_ir}
-    cfg = configure(TrainRequest(args.data, args.methods[0], next(iter(kind.presets)), size)).cfg
+    preset, flags = flags_of(args.methods[0], args.options[0], full=args.full)
+    flags = {**flags, "holdout": args.holdout, "train_ir": args.train_ir}
+    request = TrainRequest(args.data, args.methods[0], preset, flags, device=args.device, use_environment=False)
+    cfg = configure(request).cfg
     data = open_training_set(args.data, cfg)
     test = open_training_set(args.test, replace(cfg, holdout=0.0, train_ir=0.0)) if args.test else None
     return Ruler(data, args, test)

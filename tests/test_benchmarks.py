@@ -14,12 +14,14 @@ import pytest
 import torch
 from helpers import write_images
 
+from balancegan import launch as launch_module
 from balancegan.compare import measure, run
 from balancegan.errors import TrainingDivergedError, WeightsMissingError
 from balancegan.methods import load_method
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.own import OwnExtractor
 from balancegan.sample import Patience, Sampler
+from balancegan.train import SilentMonitor
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TINY = {"image_size": 16, "width": 16, "batch_size": 4, "pretrain_steps": 1, "steps": 2, "n_critic": 1}
@@ -647,3 +649,86 @@ def test_levels_of_compression_are_compared(scripts, folder, capsys):
     load("sampling").levels(folder, most=3)
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 18 and out[0].startswith("32 px, level 6:")
+
+
+# Ablation and amounts -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ablation(scripts, monkeypatch, folder, tmp_path):
+    """The command on the training folder with networks that are made in a moment; gives its rows."""
+    module = load("ablation")
+    narrow = {"image_size": 16, "width": 16, "batch_size": 4, "pretrain_steps": 1}
+    monkeypatch.setitem(module.NARROW, "sgbgan", narrow)
+    monkeypatch.setitem(module.NARROW, "damage-gan", {**narrow, "width": 8, "d_width": 8, "pretrain_steps": 0})
+    monkeypatch.setattr(module.OwnExtractor, "fit", partial(OwnExtractor.fit, steps=5))
+
+    def called(*words):
+        where = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results"), "--images", "12"]
+        data = [str(folder / "train"), "--name", "discs", "--seconds", "0.01"]
+        assert module.main([*data, *where, *words]) == 0
+        return json.loads((tmp_path / "results" / "ablation.json").read_text())
+
+    called.module, called.work = module, tmp_path / "work"
+    return called
+
+
+def test_an_option_is_trained_measured_and_shown(ablation, capsys):
+    rows = ablation("--methods", "sgbgan", "--options", "paper,before+share", "--holdout", "0.5")
+    assert [(r["option"], r["seed"], r["data"]) for r in rows] == [("before+share", 0, "discs"), ("paper", 0, "discs")]
+    row = rows[0]
+    assert row["settings"]["penalty_every"] == 4 and "penalty_every" not in rows[1]["settings"]
+    assert set(row["fid_by_class"]) == {"a", "b", "c"} and len(row["made"]) == 3 and row["steps"] >= 0
+    assert row["few_shot_kid"] is not None and 0 <= row["copy_rate"] <= 1 and row["nearer_to_training"] > 0
+    assert (ablation.work / "discs-sgbgan-paper-0.png").is_file()
+    shown = capsys.readouterr().out
+    assert f"| paper | 1 | {1000 * rows[1]['few_shot_kid']:.0f} |" in shown
+
+
+def test_finished_options_are_read_again(ablation):
+    before = ablation("--options", "default", "--methods", "sgbgan")
+    done = ablation.work / "discs-sgbgan-default-0.json"
+    written = done.stat().st_mtime_ns
+    after = ablation("--options", "default", "--methods", "sgbgan", "--seeds", "0,1")
+    assert done.stat().st_mtime_ns == written and after[0] == before[0] and [r["seed"] for r in after] == [0, 1]
+
+
+def test_the_test_split_is_measured_beside_the_validation_part(ablation, folder):
+    (row,) = ablation("--options", "default", "--methods", "sgbgan", "--test", str(folder / "test"))
+    assert row["few_shot_kid_test"] is not None and set(row["fid_test_by_class"]) == {"a", "b", "c"}
+
+
+def test_a_rare_class_that_is_not_made_has_no_kid(ablation, monkeypatch):
+    first = ablation.module.first_images
+    monkeypatch.setattr(ablation.module, "first_images", lambda s, c, n: first(s, c, n if c else 0))
+    (row,) = ablation("--options", "default", "--methods", "sgbgan")
+    assert row["made"] == {"a": 0, "b": 12, "c": 12} and row["few_shot_kid"] is row["copy_rate"] is None
+    assert set(row["kid_by_class"]) == {"b", "c"}
+
+
+def test_every_change_changes_a_field_of_a_method(ablation):
+    module = ablation.module
+    fields = {f for name in module.NARROW for f in load_method(name).Config.__dataclass_fields__}
+    assert all(set(change) <= fields for change in module.CHANGES.values())
+    with pytest.raises(SystemExit):
+        ablation("--options", "paper+nothing")
+
+
+def test_amounts_of_synthetic_images_are_compared(scripts, folder, tmp_path, capsys, monkeypatch):
+    module = load("amounts")
+    flags = {"image_size": 16, "width": 16, "batch_size": 4, "pretrain_steps": 1, "steps": 2, "holdout": 0.5}
+    request = launch_module.TrainRequest(folder / "train", "sgbgan", "tiny", flags, device="cpu", out=tmp_path)
+    trained = launch_module.launch(request, SilentMonitor())
+    monkeypatch.setattr(module.utility, "UPDATES", (2, 2))
+    fit = partial(OwnExtractor.fit, steps=5)
+    monkeypatch.setattr(module.QualityFilter, "fit", lambda *a, **k: lambda images, label: np.ones(len(images), bool))
+    monkeypatch.setattr(module.utility.OwnExtractor, "fit", fit)
+    assert module.main([trained["run"], "--images", "8", "--seeds", "2", "--amounts", "to IR 1,1 per real"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith("| copies") or line.startswith("| quality")]
+    assert [line.split(" | ")[:2] for line in table] == [
+        ["| copies", "to IR 1"],
+        ["| copies", "1 per real"],
+        ["| quality", "to IR 1"],
+        ["| quality", "1 per real"],
+    ]

@@ -17,7 +17,7 @@ generator's weights are averaged, the discriminator makes one update per generat
 generator updates in the same time), the generator learns from the images that the discriminator has just judged
 instead of others (`shared_fakes`: a pass less; measured in benchmarks/training_step.md), and it doubles its side by
 bilinear resizing and a convolution: with transposed convolutions the images keep a pixel noise (`upsampling`; measured
-in benchmarks/upsampling.md).
+in benchmarks/upsampling.md). BAGAN-GP and SGBGAN deviate further, as docs/quality.md measured it.
 """
 
 from __future__ import annotations

@@ -19,6 +19,11 @@ start, 0.9 masks one whole layer of SNDCGAN's trunk and three of the SN-ResNet-1
 image. Without them, in 150 steps on the cells (32 px), the contrast stayed at chance. `tiny` has SNDCGAN's trunk, with
 which a narrow network learns in fewer and cheaper steps, and prunes 0.3 of it.
 
+`default` and `tiny` deviate from the paper where images of rare classes became better for it in the same time
+(docs/quality.md): the adversarial loss trains the trunk too (`detached` off: before the contrast has made features, a
+head on them tells the generator little), the generator resizes and convolves (`upsampling`), crops keep at least half
+of the image, and classes are drawn equally often, since this generator makes a class as often as it saw it.
+
 The first view needs a pruned pass and a dense one. The augmentation, the normalised weights and the second view's dense
 pass are shared, in one backward pass, which gives the gradients of SDCLR's two (tested).
 """
@@ -35,6 +40,7 @@ from balancegan.methods.base import Batches, DataSpec
 from balancegan.methods.contrad import ContraD, ContraDConfig
 from balancegan.nets.sndcgan import Convolution, PrunableConv2d, pruned, set_masks
 
+# Not in `paper`.
 _TUNED = {"upsampling": "resize", "detached": False, "least_crop": 0.5, "sampling": "balanced"}
 
 

@@ -2,7 +2,8 @@
 
 The contrasts are Damage GAN's. The generator's batch norms have their gain and bias by label, and it is trained on
 labels drawn uniformly over the classes, so that a rare class gets as many updates as a frequent one. The logit head has
-a projection term; like everything behind the logit it sees the features detached, so the trunk learns no labels.
+a projection term; with `paper`, like everything behind the logit, it sees the features detached, so the trunk learns no
+labels. Classes are drawn by the root of their size here: the generator makes them equally often anyway.
 
 Real batches hold the classes by their frequency (`sampling`), generated ones all alike: the label alone would tell the
 two apart. With q_c the frequency of class c among K in the real batches, that part of the logit is log(K·q_c) whatever
