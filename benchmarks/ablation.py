@@ -8,8 +8,8 @@ was measured. `before+share+projection` changes the fields that CHANGES names, `
 papers' ideas out. With `--full` nothing is narrowed: that takes a GPU.
 
 All trainings get the same time, on one thread where there is no GPU. The images are compared with a validation part
-(`--holdout`) of the training folder, which no network sees: choices are made by it. `--test FOLDER` also measures with a
-test split, which is for the end.
+(`--holdout`) of the training folder, which no network sees: choices are made by it. `--test FOLDER` also measures with
+a test split, which is for the end.
 
 Finished cells are kept in `--work` and read again, so the command goes on where it was stopped; several of these
 processes may share a work folder, each takes cells that nobody works on. Rows go to `results/ablation.json`;
@@ -279,7 +279,7 @@ def main(argv=None):
             except KeyError as error:
                 parser.error(f"there is no option {error.args[0]!r}")
     args.work.mkdir(parents=True, exist_ok=True)
-    ruler = None
+    rulers = {}  # of each method: their images may differ in size
     commit = common.commit_here("ablation.py")
     for seed in args.seeds:
         for method in args.methods:
@@ -290,8 +290,9 @@ def main(argv=None):
                     with FileLock(args.work / f"{name}.lock", timeout=0):
                         if done.is_file():
                             continue
-                        ruler = ruler or make_ruler(args)
-                        row = cell(args, ruler, method, option, seed, commit)
+                        if method not in rulers:
+                            rulers[method] = make_ruler(args, method, option)
+                        row = cell(args, rulers[method], method, option, seed, commit)
                         write_json(done, row)
                 except Timeout:
                     continue
@@ -304,10 +305,10 @@ def main(argv=None):
     return 0
 
 
-def make_ruler(args):
-    preset, flags = flags_of(args.methods[0], args.options[0], full=args.full)
+def make_ruler(args, method, option):
+    preset, flags = flags_of(method, option, full=args.full)
     flags = {**flags, "holdout": args.holdout, "train_ir": args.train_ir}
-    request = TrainRequest(args.data, args.methods[0], preset, flags, device=args.device, use_environment=False)
+    request = TrainRequest(args.data, method, preset, flags, device=args.device, use_environment=False)
     cfg = configure(request).cfg
     data = open_training_set(args.data, cfg)
     test = open_training_set(args.test, replace(cfg, holdout=0.0, train_ir=0.0)) if args.test else None

@@ -20,6 +20,8 @@ Slices:
   damage        two cells of Damage GAN's tables within --minutes: damage-gan and contrad on imbalanced CIFAR-10, after
                 --steps of the preset's 200,000; the folder with its train and test images is --data-cifar
 
+  ablation      few-shot KID of sgbgan and damage-gan, `paper` and `default`, on FOLDER after a quarter of --minutes each
+
 For one call of ten minutes: --only correct,step,paper --minutes 4 --data FASHION (6,540 images, imbalance rate 100).
 
 Each slice writes DIR/<slice>.json with the commit, the settings and the hardware; `train` and `paper` also copy their
@@ -425,6 +427,20 @@ def utility(args, updates=200):
     return result
 
 
+def ablation(args):
+    """`paper` and `default` as they are, without narrowing, each method and option for a quarter of --minutes."""
+    import ablation as script
+
+    if not args.data:
+        raise SystemExit("ablation needs --data")
+    words = ["--methods", "sgbgan,damage-gan", "--options", "paper,default", "--full", "--device", str(CUDA)]
+    words += ["--seconds", str(15 * args.minutes), "--work", str(args.work or args.out / "ablation-work")]
+    words += ["--results", str(args.out / "results"), *(["--weights", str(args.weights)] if args.weights else [])]
+    script.main([str(args.data), *words])
+    rows = read(args.out / "results" / "ablation.json")
+    return [{k: r[k] for k in ("method", "option", "few_shot_kid", "fid", "copy_rate", "steps")} for r in rows]
+
+
 SLICES = {
     "correct": correct,
     "methods": methods,
@@ -438,6 +454,7 @@ SLICES = {
     "paper": lambda args: real_training(args, "paper"),
     "tables": tables,
     "damage": damage,
+    "ablation": ablation,
 }
 
 
