@@ -19,8 +19,7 @@ Slices:
                 sgbgan; the folder with its train and test images is --data-tables, Inception's weights are --weights
   damage        two cells of Damage GAN's tables within --minutes: damage-gan and contrad on imbalanced CIFAR-10, after
                 --steps of the preset's 200,000; the folder with its train and test images is --data-cifar
-
-  ablation      few-shot KID of sgbgan and damage-gan, `paper` and `default`, on FOLDER after a quarter of --minutes each
+  ablation      few-shot KID on FOLDER of sgbgan and damage-gan, `paper` and `default`, a quarter of --minutes each
 
 For one call of ten minutes: --only correct,step,paper --minutes 4 --data FASHION (6,540 images, imbalance rate 100).
 
