@@ -5,7 +5,8 @@
 An option is a base and changes to it. `paper` is that preset, narrowed (NARROW); `default` is the preset `tiny`: the
 default with networks as narrow and the learning rates that go with them; `before` is what `tiny` was before any of this
 was measured. `before+share+projection` changes the fields that CHANGES names, `default+no-attention` takes one of the
-papers' ideas out. With `--full` nothing is narrowed: that takes a GPU.
+papers' ideas out, and `default@truncated` measures the training of `default` again with what EXPORTS names done to its
+images. With `--full` nothing is narrowed: that takes a GPU.
 
 All trainings get the same time, on one thread where there is no GPU. The images are compared with a validation part
 (`--holdout`) of the training folder, which no network sees: choices are made by it. `--test FOLDER` also measures with
@@ -32,6 +33,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from balancegan.checkpoint import step_of
 from balancegan.data.training_set import open_training_set
 from balancegan.device import describe, resolve_device
 from balancegan.files import write_json
@@ -43,13 +45,15 @@ from balancegan.metrics.kid import kernel_distance
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.prdc import prdc
+from balancegan.quality import QualityFilter, QualityKeep
 from balancegan.restore import restore
 from balancegan.rundir import RunDir
-from balancegan.sample import first_images, make_samplers
+from balancegan.sample import CopyFilter, accepted_images, first_images, make_samplers
 from balancegan.train import SilentMonitor
 
 REFERENCE = 250  # real images per class at most
 COLUMNS = 12
+TRUNCATION = 0.8
 NARROW = {
     "sgbgan": {"image_size": 32, "width": 64, "batch_size": 64, "pretrain_steps": 150},
     "damage-gan": {
@@ -115,7 +119,10 @@ CHANGES = {
 
 def flags_of(method, option, *, full=False):
     """The preset of an option and the fields over it. Raises `KeyError` for an option that is not known."""
+    option, *exports = option.split("@")
     base, *words = option.split("+")
+    for export in exports:
+        EXPORTS[export]
     if full:
         preset, flags = base, {}
     else:
@@ -124,6 +131,52 @@ def flags_of(method, option, *, full=False):
     for word in words:
         flags |= CHANGES[word]
     return preset, flags
+
+
+# What can be done with a training's images; each gets the trained method and the ruler, and gives the method that is to
+# be sampled and what says which images of a class to keep.
+
+
+def truncated(restored, ruler):
+    """Latents nearer to the middle."""
+    prior = restored.method.prior
+    restored.method.prior = lambda *args: TRUNCATION * prior(*args)
+    return restored, None
+
+
+def uncopied(restored, ruler):
+    """Without near-copies of training images, as `augment` delivers them."""
+    return restored, lambda c: CopyFilter(ruler.train[c], len(ruler.train[c]) + ruler.images)
+
+
+def recognised(restored, ruler):
+    """Also without what classifiers of the training images do not take for the class: `--filter quality`."""
+    rows, classes = ruler.data.train_rows, len(ruler.data.class_names)
+    judge = QualityFilter.fit(ruler.data.store.images[rows], ruler.data.labels[rows], classes)
+
+    def keep(c):
+        copies, alone = (CopyFilter(ruler.train[c], len(ruler.train[c]) + ruler.images) for _ in range(2))
+        return QualityKeep(copies, alone, lambda images: judge(images, c), 0)
+
+    return restored, keep
+
+
+def best_checkpoint(restored, ruler):
+    """The checkpoint with the least few-shot KID on the validation part, in place of the last."""
+
+    def worth(step):
+        found = restore(restored.run, restored.device, checkpoint=str(step))
+        found.make_ready(ruler.data)
+        return ruler.few_shot_kid(make_samplers(found.method, found.device, ruler.sampler_of(found.method)))
+
+    steps = [step_of(path) for path in restored.run.checkpoint_dirs()]
+    worths = {step: worth(step) for step in steps if step > restored.method.cfg.pretrain_steps}
+    best = min((step for step, kid in worths.items() if kid is not None), key=worths.get, default=max(steps))
+    print(json.dumps({"checkpoints": worths, "best": best}), flush=True)
+    return restore(restored.run, restored.device, checkpoint=str(best)), None
+
+
+EXPORTS = {"truncated": truncated, "uncopied": uncopied, "recognised": recognised, "best": best_checkpoint}
 
 
 class Ruler:
@@ -186,9 +239,30 @@ class Ruler:
             found.append(to_seen / float(np.median(nearest(fake, unseen)[0])))
         return common.rounded(statistics.fmean(found))
 
-    def measure(self, samplers):
+    @staticmethod
+    def sampler_of(method):
+        """Walks are left out: on a CPU they take longer than the training."""
+        return "auto" if method.conditional else "rejection"
+
+    def few_shot_kid(self, samplers):
+        """Of the validation part, with half as many images."""
+        return self._few_shot(
+            [self.extractor(first_images(samplers, c, self.images // 2)[1]) for c in self.few], "validation"
+        )
+
+    def _images(self, samplers, c, keep):
+        """The first images of a class, of those that `keep` keeps."""
+        if keep is None:
+            return first_images(samplers, c, self.images)[1]
+        keep, made = keep(c), [np.empty((0, *self.train[0].shape[1:]), np.uint8)]
+        for sampler in samplers:
+            need = self.images - len(made) + 1
+            made += [image[None] for _, image in accepted_images(sampler, c, need, keep, sampler.first_seed)]
+        return np.concatenate(made)
+
+    def measure(self, samplers, keep=None):
         """The measures of a row, and a few images of each class."""
-        fakes = [first_images(samplers, c, self.images)[1] for c in range(len(self.data.class_names))]
+        fakes = [self._images(samplers, c, keep) for c in range(len(self.data.class_names))]
         features = [self.extractor(x) if len(x) else np.empty((0, self.extractor.dim), np.float32) for x in fakes]
         few = [features[c] for c in self.few]
         row = {"made": {self.data.class_names[c]: len(fakes[c]) for c in range(len(fakes))}}
@@ -221,11 +295,15 @@ class Ruler:
 
 
 def train_cell(args, method, option, seed):
-    """Train for the given time in a fresh folder; the run, and its document."""
+    """Train for the given time in a fresh folder; where the run is, its steps and settings."""
+    option = option.split("@")[0]
     preset, flags = flags_of(method, option, full=args.full)
     flags = {**flags, "seed": seed, "holdout": args.holdout, "train_ir": args.train_ir, "steps": 1_000_000}
     flags |= {"save_every": 150, "sample_every": 1_000_000, "keep_checkpoints": 100}
     out = args.work / "runs" / cell_name(args, method, option, seed)
+    document = out / "trained.json"
+    if document.is_file():  # by another option that differs in what is done with its images
+        return json.loads(document.read_text())
     shutil.rmtree(out, ignore_errors=True)
     request = TrainRequest(
         args.data,
@@ -238,8 +316,9 @@ def train_cell(args, method, option, seed):
         max_seconds=args.seconds,
         use_environment=False,
     )
-    document = launch(request, SilentMonitor())
-    return RunDir(Path(document["run"])), document, {"preset": preset, **flags}
+    trained = launch(request, SilentMonitor())
+    write_json(document, {"run": trained["run"], "steps": trained["steps"], "settings": {"preset": preset, **flags}})
+    return json.loads(document.read_text())
 
 
 def cell_name(args, method, option, seed):
@@ -317,15 +396,18 @@ def make_ruler(args, method, option):
 
 def cell(args, ruler, method, option, seed, commit):
     start = time.monotonic()
-    run, document, flags = train_cell(args, method, option, seed)
-    restored = restore(run, resolve_device(args.device))
+    made = train_cell(args, method, option, seed)
+    restored, keep = restore(RunDir(Path(made["run"])), resolve_device(args.device)), None
     trained = time.monotonic()
-    choice = "auto" if restored.method.conditional else "rejection"
-    row, shown = ruler.measure(make_samplers(restored.method, restored.device, choice))
+    for export in option.split("@")[1:]:
+        restored, keep = EXPORTS[export](restored, ruler)
+    restored.make_ready(ruler.data)
+    samplers = make_samplers(restored.method, restored.device, ruler.sampler_of(restored.method))
+    row, shown = ruler.measure(samplers, keep)
     save_grid(shown, args.work / f"{cell_name(args, method, option, seed)}.png", restored.class_names)
     key = {"method": method, "data": args.name, "option": option, "seed": seed}
-    work = {"steps": document["steps"], "seconds": args.seconds, "measured_in": round(time.monotonic() - trained)}
-    work |= {"trained_in": round(trained - start), "threads": torch.get_num_threads(), "settings": flags}
+    work = {"steps": made["steps"], "seconds": args.seconds, "measured_in": round(time.monotonic() - trained)}
+    work |= {"trained_in": round(trained - start), "threads": torch.get_num_threads(), "settings": made["settings"]}
     hardware = common.provenance(describe(resolve_device(args.device)), commit)
     return {**key, **row, **work, **hardware}
 

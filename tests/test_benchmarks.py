@@ -706,6 +706,19 @@ def test_a_rare_class_that_is_not_made_has_no_kid(ablation, monkeypatch):
     assert set(row["kid_by_class"]) == {"b", "c"}
 
 
+def test_what_is_done_with_the_images_of_a_training_is_measured_without_another_one(ablation, monkeypatch):
+    module, counted = ablation.module, []
+    launch = module.launch
+    monkeypatch.setattr(module, "launch", lambda *a: counted.append(1) or launch(*a))
+    monkeypatch.setattr(module.QualityFilter, "fit", lambda *a: lambda images, label: np.ones(len(images), bool))
+    options = ["default", *(f"default@{name}" for name in module.EXPORTS)]
+    rows = ablation("--options", ",".join(options), "--methods", "sgbgan")
+    found = {row["option"]: row for row in rows}
+    assert len(counted) == 1 and set(found) == set(options)
+    assert found["default@truncated"]["few_shot_kid"] != found["default"]["few_shot_kid"]
+    assert found["default@uncopied"]["copy_rate"] in (0, None)
+
+
 def test_every_change_changes_a_field_of_a_method(ablation):
     module = ablation.module
     fields = {f for name in module.NARROW for f in load_method(name).Config.__dataclass_fields__}
