@@ -90,60 +90,6 @@ class SimCLRAugment:
         return y.clamp(0, 1) * 2 - 1
 
 
-@dataclass(frozen=True)
-class DiffAugment:
-    """Differentiable augmentation of what a discriminator sees (Zhao et al., NeurIPS 2020, arXiv 2006.10738).
-
-    Colour, translation, cutout, in this order; called on images in [-1, 1] (N, C, S, S), gives the same shape, not
-    clamped. At `strength` 1 as in the paper: brightness shifted by up to a quarter of the range, saturation (colour
-    images only) and contrast by a factor in 1 ± 1 and 1 ± 0.5, translation by up to an eighth of the side with zeros
-    coming in, and a square of half the side set to zero. A smaller strength scales all of them; 0 changes nothing.
-    """
-
-    strength: float = 1.0
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Augmented images; not in half precision, as for `SimCLRAugment`."""
-        if not self.strength:
-            return x
-        with torch.autocast(x.device.type, enabled=False):
-            return self.cutout(self.translation(self.colour(x if x.dtype == torch.float64 else x.float())))
-
-    def colour(self, x: Tensor) -> Tensor:
-        """Brightness, saturation, contrast."""
-        n, s = len(x), self.strength
-        x = x + _per_image(n, (-0.5 * s, 0.5 * s), x)
-        if x.shape[1] == 3:
-            grey = x.mean(1, keepdim=True)
-            x = grey + (x - grey) * _per_image(n, (1 - s, 1 + s), x)
-        mean = x.mean((1, 2, 3), keepdim=True)
-        return mean + (x - mean) * _per_image(n, (1 - 0.5 * s, 1 + 0.5 * s), x)
-
-    def translation(self, x: Tensor) -> Tensor:
-        """Each image moved by whole pixels."""
-        n, side = len(x), x.shape[2]
-        most = round(self.strength * side / 8)
-        down, right = (
-            _uniform(n, (0, 2 * most + 1), x).floor().clamp(max=2 * most).long().view(-1, 1, 1) for _ in range(2)
-        )
-        at = torch.arange(side, device=x.device)
-        rows, columns = down + at.view(1, -1, 1), right + at.view(1, 1, -1)
-        padded = F.pad(x, (most,) * 4).permute(0, 2, 3, 1)
-        return padded[torch.arange(n, device=x.device).view(-1, 1, 1), rows, columns].permute(0, 3, 1, 2)
-
-    def cutout(self, x: Tensor) -> Tensor:
-        """A square around a random pixel is zero."""
-        n, side = len(x), x.shape[2]
-        at = torch.arange(side, device=x.device, dtype=x.dtype)
-        reach = self.strength * side / 4
-        down, right = ((at - _uniform(n, (0, side), x).floor()[:, None]).abs() < reach for _ in range(2))
-        return x.masked_fill((down[:, :, None] & right[:, None, :])[:, None], 0.0)
-
-
-def _per_image(n: int, bounds: tuple[float, float], like: Tensor) -> Tensor:
-    return _uniform(n, bounds, like).view(-1, 1, 1, 1)
-
-
 def _uniform(n: int, bounds: tuple[float, float], like: Tensor) -> Tensor:
     """(n,) numbers between the bounds, on the device and in the type of `like`."""
     low, high = bounds

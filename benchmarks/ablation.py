@@ -93,8 +93,6 @@ CHANGES = {
     "rates8": {"lr_g": 8e-4, "lr_d": 8e-4},
     # Cost and kind of the discriminator's regulariser.
     "share": {"penalty_every": 4},
-    "diffaug": {"diffaug": 1.0},
-    "gentle": {"diffaug": 0.5},
     # Networks.
     "resize": {"upsampling": "resize"},
     "norms": {"conditioning": "norms"},

@@ -29,8 +29,7 @@ import torch
 from torch import Tensor
 
 from balancegan import losses
-from balancegan.augment import DiffAugment
-from balancegan.methods.base import DataSpec, Terms
+from balancegan.methods.base import Terms
 from balancegan.methods.conditional import Autoencoded, AutoencodedConfig, presets
 from balancegan.methods.cwgan_gp import CWGANGP, PenaltyConfig
 from balancegan.nets.dcgan import Decoder, Discriminator, Generator
@@ -44,11 +43,10 @@ class BAGANGPConfig(AutoencodedConfig, PenaltyConfig):
     """BAGAN-GP's fields."""
 
     w_wrong: float = 1.0  # weight of the real images under wrong labels
-    diffaug: float = 0.0  # strength of the differentiable augmentation of all that the discriminator sees
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_weight("w_wrong", "diffaug")
+        self.require_weight("w_wrong")
 
 
 class BAGANGP(Autoencoded, CWGANGP):
@@ -62,11 +60,6 @@ class BAGANGP(Autoencoded, CWGANGP):
     G: Generator | Decoder
     D: Discriminator
 
-    def build(self, data: DataSpec) -> None:
-        """The networks and the augmentation."""
-        super().build(data)
-        self.augment = DiffAugment(self.cfg.diffaug)
-
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Mean absolute error of the reconstruction G(E(x), c)."""
         return {"mae": losses.mean_absolute_error(self.G(self.E(x), c), x)}
@@ -79,7 +72,6 @@ class BAGANGP(Autoencoded, CWGANGP):
         """
         c_fake, c_wrong = self.random_labels(len(x), x.device), self.wrong_labels(c)
         x_fake, _ = self.judged_fakes(lambda: c_fake, x)
-        x, x_fake = self.augment(torch.cat([x, x_fake])).split(len(x))
         feats_real, feats_fake = self.D.features(torch.cat([x, x_fake])).split(len(x))
         logits_real, logits_fake, logits_wrong = self.D.head(
             torch.cat([feats_real, feats_fake, feats_real]), torch.cat([c, c_fake, c_wrong])
@@ -94,4 +86,4 @@ class BAGANGP(Autoencoded, CWGANGP):
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating: generated images should be taken for real ones of their class."""
         x_fake, c_fake = self.improved_fakes(lambda: self.random_labels(len(x), x.device))
-        return {"fake": losses.bce_as_real(self.D(self.augment(x_fake), c_fake))}
+        return {"fake": losses.bce_as_real(self.D(x_fake, c_fake))}

@@ -131,18 +131,6 @@ class TestLosses:
             sums.append(torch.stack(values).sum())
         torch.testing.assert_close(torch.stack(sums), expected.expand(4))
 
-    def test_augmentation_reaches_all_that_the_discriminator_sees(self, name, monkeypatch):
-        method, plain = make_method(name, diffaug=0.5), make_method(name)
-        assert plain.cfg.diffaug == 0
-        seen = []
-        monkeypatch.setattr(method, "augment", lambda x: seen.append(x) or x + 1)
-        spy = Spy(method)
-        x, c = images(8)
-        method.d_loss(x, c)
-        method.g_loss(x, c)
-        assert torch.equal(seen[0][:8], x) and len(seen[0]) == 16 and len(seen[1]) == 8 and seen[1].requires_grad
-        assert torch.equal(spy.trunks[0], seen[0] + 1) and torch.equal(spy.trunks[-1], seen[1].detach() + 1)
-
     def test_generator_is_judged_under_the_labels_it_was_given(self, name, monkeypatch):
         method = make_method(name)
         given = []

@@ -82,7 +82,7 @@ def test_bad_settings_are_refused():
     for bad in ({"width": 12}, {"latent_noise": "cauchy"}, {"latent_dim": 0}, {"attention": 4}, {"penalty_every": 0}):
         with pytest.raises(UsageError):
             make(**bad)
-    for bad in ({"conditioning": "both"}, {"head": "none"}, {"diffaug": -1}, {"w_wrong": -1}):
+    for bad in ({"conditioning": "both"}, {"head": "none"}, {"w_wrong": -1}):
         with pytest.raises(UsageError):
             make(**bad)
 
