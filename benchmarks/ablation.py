@@ -100,7 +100,6 @@ CHANGES = {
     "attention8": {"attention": 8},
     # Of the contrastive discriminators.
     "attached": {"detached": False},
-    "crop5": {"least_crop": 0.5},
     # The papers' ideas, taken out.
     "no-glu": {"gated": False},
     "no-attention": {"attention": 0},

@@ -92,10 +92,8 @@ class ConditionalConfig(MethodConfig):
     latent_dim: int = 128
     width: int = 256  # channels at 4x4
     upsampling: str = "transposed"  # or resize
-    conditioning: str = (
-        "product"  # of the generator: latents times a label embedding, or norms with gains of each class
-    )
-    head: str = "product"  # of the discriminator: features times a label embedding, or projection
+    conditioning: str = "product"  # how the label enters the generator: times the latent, or in the norms
+    head: str = "product"  # how it enters the discriminator: times the features, or as a projection
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,12 +139,8 @@ class ConditionalGAN(Method):
         """D(x, c): a trunk and a head that looks at the label, one logit."""
         return HEADS[self.cfg.head](data.num_classes, self.trunk(data), self.cfg.width)
 
-    def decoder(self, data: DataSpec) -> Decoder:
-        """What makes images of latents."""
-        return self.decoder_with(data)
-
-    def decoder_with(self, data: DataSpec, **options: Any) -> Decoder:
-        """The configured decoder with further `options` of `Decoder`."""
+    def decoder(self, data: DataSpec, **options: Any) -> Decoder:
+        """What makes images of latents; sub-classes add `options` of `Decoder`."""
         cfg = self.cfg
         norm: Norm = partial(ConditionalBatchNorm2d, data.num_classes) if self._by_norms else BatchNorm2d
         sizes = (data.channels, data.image_size, cfg.width, cfg.latent_dim)

@@ -27,7 +27,7 @@ from torch.nn.utils import parametrize
 from balancegan import losses
 from balancegan.augment import SimCLRAugment
 from balancegan.errors import UsageError
-from balancegan.methods.base import DataSpec, Terms
+from balancegan.methods.base import Terms
 from balancegan.methods.unconditional import UnconditionalConfig, UnconditionalGAN
 from balancegan.nets.sndcgan import ContrastiveDiscriminator
 
@@ -39,15 +39,12 @@ class ContraDConfig(UnconditionalConfig):
     temperature: float = 0.1
     lambda_con: float = 1.0  # weight of the generated images' contrast
     detached: bool = True  # the adversarial loss trains the logit head alone, or the trunk too
-    least_crop: float = 0.2  # share of the area that the augmentation's crops have at least
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.temperature <= 0 or self.lambda_con < 0:
             what = f"temperature = {self.temperature}, lambda_con = {self.lambda_con} cannot work"
             raise UsageError(what, "give a temperature above 0 and a weight of 0 or more")
-        if not 0 < self.least_crop <= 1:
-            raise UsageError(f"least_crop = {self.least_crop} cannot work", "give a share above 0, at most 1")
         if self.batch_size < 2:
             raise UsageError("batch_size = 1 cannot work", "a contrast needs at least two images in a batch")
 
@@ -95,11 +92,7 @@ class ContraD(UnconditionalGAN):
     least_part = 2  # a contrast needs another image
     cfg: ContraDConfig
     D: ContrastiveDiscriminator
-
-    def build(self, data: DataSpec) -> None:
-        """The networks and their augmentation."""
-        super().build(data)
-        self.augment = SimCLRAugment(scale=(self.cfg.least_crop, 1.0))
+    augment = SimCLRAugment()
 
     def discriminator(self, trunk: nn.Module) -> ContrastiveDiscriminator:
         """With two projection heads."""

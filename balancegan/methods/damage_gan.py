@@ -21,8 +21,8 @@ which a narrow network learns in fewer and cheaper steps, and prunes 0.3 of it.
 
 `default` and `tiny` deviate from the paper where images of rare classes became better for it in the same time
 (docs/quality.md): the adversarial loss trains the trunk too (`detached` off: before the contrast has made features, a
-head on them tells the generator little), the generator resizes and convolves (`upsampling`), crops keep at least half
-of the image, and classes are drawn equally often, since this generator makes a class as often as it saw it.
+head on them tells the generator little), the generator resizes and convolves (`upsampling`), and classes are drawn
+equally often, since this generator makes a class as often as it saw it.
 
 The first view needs a pruned pass and a dense one. The augmentation, the normalised weights and the second view's dense
 pass are shared, in one backward pass, which gives the gradients of SDCLR's two (tested).
@@ -41,7 +41,7 @@ from balancegan.methods.contrad import ContraD, ContraDConfig
 from balancegan.nets.sndcgan import Convolution, PrunableConv2d, pruned, set_masks
 
 # Not in `paper`.
-_TUNED = {"upsampling": "resize", "detached": False, "least_crop": 0.5, "sampling": "balanced"}
+_TUNED = {"upsampling": "resize", "detached": False, "sampling": "balanced"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ Deviations:
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -42,9 +42,9 @@ class DCGAN(ConditionalGAN):
         init_normal(self.G)
         init_normal(self.D)
 
-    def decoder(self, data: DataSpec) -> Decoder:
+    def decoder(self, data: DataSpec, **options: Any) -> Decoder:
         """With ReLU."""
-        return self.decoder_with(data, slope=0.0)
+        return super().decoder(data, slope=0.0, **options)
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """With batch norm."""

@@ -31,7 +31,7 @@ weights of the three terms, `w_wrong`, `lambda_gp`, `trunk_from_encoder`, `pretr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -85,9 +85,9 @@ class SGBGAN(BAGANGP):
         """E(x): mean and log-variance."""
         return VariationalEncoder(self.trunk(data), self.cfg.width, self.cfg.latent_dim)
 
-    def decoder(self, data: DataSpec) -> Decoder:
+    def decoder(self, data: DataSpec, **options: Any) -> Decoder:
         """With self-attention."""
-        return self.decoder_with(data, attention=attention_side(data.image_size, self.cfg.attention))
+        return super().decoder(data, attention=attention_side(data.image_size, self.cfg.attention), **options)
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Eq. 10: KL + cross-entropy + MSE."""

@@ -75,7 +75,7 @@ def test_two_views_of_each_real_image_and_one_of_each_generated_one(monkeypatch)
 def test_damage_gan_differs_from_contrad_in_the_first_view_alone():
     """With nothing pruned both have the same loss; with masks only the contrast of the real views changes."""
     values = {}
-    alike = {"upsampling": "transposed", "detached": True, "least_crop": 0.2, "sampling": "sqrt"}
+    alike = {"upsampling": "transposed", "detached": True, "sampling": "sqrt"}
     for name, flags in (("contrad", {}), ("damage-gan", {"prune_frac": 0.0}), ("pruned", {"prune_frac": 0.9})):
         method = make_method("damage-gan" if name == "pruned" else name, **NARROW, **alike, **flags)
         method.load_state_dict(
