@@ -26,6 +26,7 @@ from balancegan import utility
 from balancegan.balance import AugmentOptions, targets
 from balancegan.data.training_set import open_training_set, reopen_training_set
 from balancegan.device import resolve_device
+from balancegan.progress import silent
 from balancegan.quality import QualityFilter, QualityKeep
 from balancegan.restore import restore
 from balancegan.rundir import find_run
@@ -74,6 +75,7 @@ def main(argv=None):
     parser.add_argument("--test", type=Path)
     parser.add_argument("--images", type=int, default=POOL)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=utility.UPDATES[1], help="of each classifier")
     parser.add_argument("--amounts", type=common.several(str), help="only these, e.g. 'to IR 1,1 per real'")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
@@ -93,21 +95,25 @@ def main(argv=None):
     few = np.argsort(counts, kind="stable")[: -(-len(counts) // 3)]
     arms = {arm.name: arm for arm in utility.ARMS}
 
+    without = utility.Material(data.class_names, real, fakes["copies"], test, "test", [0] * len(counts))
+    pool, plans = utility._plans(without, args.seeds)
+    flips, note = utility._flips(pool, plans[0], len(counts), restored.device)
+    print(note, flush=True)
+
     def trained(arm, fake, delivered):
-        material = utility.Material(data.class_names, real, fake, test, "test", delivered)
-        pool, plans = utility._plans(material, args.seeds)
-        allowed = [np.ones(len(fake), bool)] * len(plans)
-        flips = (
-            trained.flips
-            if hasattr(trained, "flips")
-            else utility._flips(pool, plans[0], len(data.class_names), restored.device)[0]
-        )
-        trained.flips = flips
-        options = {"updates": utility.UPDATES[1], "flips": flips, "device": restored.device}
-        progress = lambda *_: None  # noqa: E731
-        answers = utility._train_all(material, pool, plans, [arm], allowed, progress=progress, **options)[arm.name]
-        truth, answers = test.labels, answers[:, len(real) :]
-        recall = np.stack([(answers[:, truth == c] == c).mean(1) for c in range(len(counts))], 1)  # (seeds, K)
+        """Recalls of the classes with so many synthetic images: two means over classes of every seed (seeds,)."""
+        answers = utility._train_all(
+            replace(without, fake=fake, delivered=delivered),
+            pool,
+            plans,
+            [arm],
+            [np.ones(len(fake), bool)] * len(plans),
+            updates=args.updates,
+            flips=flips,
+            device=restored.device,
+            progress=silent,
+        )[arm.name][:, len(real) :]
+        recall = np.stack([(answers[:, test.labels == c] == c).mean(1) for c in range(len(counts))], 1)  # (seeds, K)
         return {"balanced accuracy": recall.mean(1), "few-shot recall": recall[:, few].mean(1)}
 
     base = trained(arms["oversampling"], fakes["copies"], [0] * len(counts))

@@ -732,11 +732,15 @@ def test_amounts_of_synthetic_images_are_compared(scripts, folder, tmp_path, cap
     flags = {"image_size": 16, "width": 16, "batch_size": 4, "pretrain_steps": 1, "steps": 2, "holdout": 0.5}
     request = launch_module.TrainRequest(folder / "train", "sgbgan", "tiny", flags, device="cpu", out=tmp_path)
     trained = launch_module.launch(request, SilentMonitor())
-    monkeypatch.setattr(module.utility, "UPDATES", (2, 2))
     fit = partial(OwnExtractor.fit, steps=5)
     monkeypatch.setattr(module.QualityFilter, "fit", lambda *a, **k: lambda images, label: np.ones(len(images), bool))
     monkeypatch.setattr(module.utility.OwnExtractor, "fit", fit)
-    assert module.main([trained["run"], "--images", "8", "--seeds", "2", "--amounts", "to IR 1,1 per real"]) == 0
+    assert (
+        module.main(
+            [trained["run"], "--images", "8", "--seeds", "2", "--updates", "2", "--amounts", "to IR 1,1 per real"]
+        )
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     table = [line for line in lines if line.startswith("| copies") or line.startswith("| quality")]
     assert [line.split(" | ")[:2] for line in table] == [
