@@ -5,8 +5,8 @@
 An option is a base and changes to it. `paper` is that preset, narrowed (NARROW); `default` is the preset `tiny`: the
 default with networks as narrow and the learning rates that go with them; `before` is what `tiny` was before any of this
 was measured. `before+share+projection` changes the fields that CHANGES names, `default+no-attention` takes one of the
-papers' ideas out, and `default@truncated` measures the training of `default` again with what EXPORTS names done to its
-images. With `--full` nothing is narrowed: that takes a GPU.
+papers' ideas out, and `default@latents x 0.8` measures the training of `default` again with what EXPORTS names done to
+its images. With `--full` nothing is narrowed: that takes a GPU.
 
 All trainings get the same time, on one thread where there is no GPU. The images are compared with a validation part
 (`--holdout`) of the training folder, which no network sees: choices are made by it. `--test FOLDER` also measures with
@@ -26,6 +26,7 @@ import statistics
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import common
@@ -53,7 +54,6 @@ from balancegan.train import SilentMonitor
 
 REFERENCE = 250  # real images per class at most
 COLUMNS = 12
-TRUNCATION = 0.8
 NARROW = {
     "sgbgan": {"image_size": 32, "width": 64, "batch_size": 64, "pretrain_steps": 150},
     "damage-gan": {
@@ -134,10 +134,10 @@ def flags_of(method, option, *, full=False):
 # be sampled and what says which images of a class to keep.
 
 
-def truncated(restored, ruler):
-    """Latents nearer to the middle."""
+def scaled(restored, ruler, scale):
+    """Latents of samples nearer to the middle (the truncation of other papers), or farther from it."""
     prior = restored.method.prior
-    restored.method.prior = lambda *args: TRUNCATION * prior(*args)
+    restored.method.prior = lambda *args: scale / restored.method.cfg.latent_scale * prior(*args)
     return restored, None
 
 
@@ -173,7 +173,8 @@ def best_checkpoint(restored, ruler):
     return restore(restored.run, restored.device, checkpoint=str(best)), None
 
 
-EXPORTS = {"truncated": truncated, "uncopied": uncopied, "recognised": recognised, "best": best_checkpoint}
+EXPORTS = {f"latents x {scale:g}": partial(scaled, scale=scale) for scale in (0.8, 1.5, 2.0)}
+EXPORTS |= {"uncopied": uncopied, "recognised": recognised, "best": best_checkpoint}
 
 
 class Ruler:
