@@ -5,7 +5,7 @@
 An option is a base and changes to it. `paper` is that preset, narrowed (NARROW); `default` is the preset `tiny`: the
 default with networks as narrow and the learning rates that go with them; `before` is what `tiny` was before any of this
 was measured. `before+share+projection` changes the fields that CHANGES names, `default+no-attention` takes one of the
-papers' ideas out, and `default@latents x 0.8` measures the training of `default` again with what EXPORTS names done to
+papers' ideas out, and `default@latents-x-0.8` measures the training of `default` again with what EXPORTS names done to
 its images. With `--full` nothing is narrowed: that takes a GPU.
 
 All trainings get the same time, on one thread where there is no GPU. The images are compared with a validation part
@@ -173,7 +173,7 @@ def best_checkpoint(restored, ruler):
     return restore(restored.run, restored.device, checkpoint=str(best)), None
 
 
-EXPORTS = {f"latents x {scale:g}": partial(scaled, scale=scale) for scale in (0.8, 1.5, 2.0)}
+EXPORTS = {f"latents-x-{scale:g}": partial(scaled, scale=scale) for scale in (0.8, 1.5, 2.0)}
 EXPORTS |= {"uncopied": uncopied, "recognised": recognised, "best": best_checkpoint}
 
 

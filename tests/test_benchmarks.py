@@ -715,7 +715,7 @@ def test_what_is_done_with_the_images_of_a_training_is_measured_without_another_
     rows = ablation("--options", ",".join(options), "--methods", "sgbgan")
     found = {row["option"]: row for row in rows}
     assert len(counted) == 1 and set(found) == set(options)
-    assert found["default@latents x 0.8"]["few_shot_kid"] != found["default"]["few_shot_kid"]
+    assert found["default@latents-x-0.8"]["few_shot_kid"] != found["default"]["few_shot_kid"]
     assert found["default@uncopied"]["copy_rate"] in (0, None)
 
 
