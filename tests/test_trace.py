@@ -25,10 +25,10 @@ def trained(tmp_path_factory):
     data = write_images(root / "discs", {"ant": 14, "bee": 8, "cat": 6})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BALANCEGAN_CACHE_DIR", str(root / "cache"))
-        done = {
-            name: train_tiny(data, root / name, method=name, sample_every=4, keep_checkpoints=9)
-            for name in ("sgbgan", "bagan", "cwgan-gp")
-        }
+        kept = {"sample_every": 4, "keep_checkpoints": 9}
+        done = {name: train_tiny(data, root / name, method=name, **kept) for name in ("bagan", "cwgan-gp")}
+        for name, conditioning in (("sgbgan", "product"), ("by norms", "norms")):
+            done[name] = train_tiny(data, root / name, method="sgbgan", conditioning=conditioning, **kept)
     return {name: RunDir(result["run"]) for name, result in done.items()}
 
 
@@ -149,6 +149,10 @@ def test_sgbgans_three_pictures(trained):
     assert "after 4 updates" in found["latents"]["caption"]
     assert "4 updates, as many" in found["plain_latents"]["caption"]
     assert steps == [("plain autoencoder", i, 4) for i in (1, 2, 3, 4)]
+
+
+def test_without_a_label_embedding_there_is_no_picture_of_it(trained):
+    assert list(embeddings(trained["by norms"], plain=True)) == ["latents", "plain_latents"]
 
 
 def test_fewer_updates_for_the_plain_one_are_said(trained):

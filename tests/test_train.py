@@ -90,7 +90,7 @@ def test_another_configuration_gets_a_run_of_its_own(discs, tmp_path):
 
 def test_seeds_differ(discs, tmp_path):
     a, b = (newest(train_tiny(discs, tmp_path, seed=s)) for s in (0, 1))
-    assert not torch.equal(a.weights["G.embedding.weight"], b.weights["G.embedding.weight"])
+    assert not torch.equal(a.weights["G.dense.weight"], b.weights["G.dense.weight"])
 
 
 def test_max_time_stops_cleanly_and_continues(discs, tmp_path):
