@@ -137,7 +137,7 @@ def flags_of(method, option, *, full=False):
 def scaled(restored, ruler, scale):
     """Latents of samples nearer to the middle (the truncation of other papers), or farther from it."""
     prior = restored.method.prior
-    restored.method.prior = lambda *args: scale / restored.method.cfg.latent_scale * prior(*args)
+    restored.method.prior = lambda *args: scale * prior(*args)
     return restored, None
 
 

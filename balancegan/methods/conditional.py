@@ -28,7 +28,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from balancegan.config import MethodConfig
 from balancegan.errors import UsageError
@@ -93,7 +93,6 @@ class ConditionalConfig(MethodConfig):
     width: int = 256  # channels at 4x4
     upsampling: str = "transposed"  # or resize
     conditioning: str = "product"  # how the label enters the generator: times the latent, or in the norms
-    latent_scale: float = 1.0  # of the latents of sampled images: above 1 these vary more, below 1 less
     head: str = "product"  # how it enters the discriminator: times the features, or as a projection
 
     def __post_init__(self) -> None:
@@ -101,8 +100,6 @@ class ConditionalConfig(MethodConfig):
         self.require_choice("upsampling", tuple(UPSAMPLING))
         self.require_choice("conditioning", CONDITIONINGS)
         self.require_choice("head", tuple(HEADS))
-        if self.latent_scale <= 0:
-            raise UsageError(f"latent_scale = {self.latent_scale} cannot work", "give it a value above 0, e.g. 1.5")
         if self.width < 8 or self.width % 8 or self.latent_dim < 1:
             raise UsageError(
                 f"width = {self.width}, latent_dim = {self.latent_dim} cannot work", "give width a multiple of 8"
@@ -152,10 +149,6 @@ class ConditionalGAN(Method):
     @property
     def _by_norms(self) -> bool:
         return self.cfg.conditioning == "norms"
-
-    def sample(self, z: Tensor, c: Tensor) -> Tensor:
-        """Images of classes c from latents z, times `latent_scale`."""
-        return super().sample(self.cfg.latent_scale * z, c)
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """What makes features of images, in the discriminator and in the encoder where there is one."""

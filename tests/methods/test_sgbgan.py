@@ -117,17 +117,3 @@ def test_the_presets_generator_knows_classes_by_its_norms_alone():
     torch.testing.assert_close(same, mixed)
     method.G.norm.shift.weight.data[1] += 1
     assert not torch.allclose(method.G(z, torch.tensor([0, 1, 2])), mixed)
-
-
-def test_sampled_latents_are_scaled_and_trained_ones_are_not():
-    method, plain = make(latent_scale=2.0), make(latent_scale=1.0)
-    method.load_state_dict(plain.state_dict())
-    z, c = torch.randn(3, 8), torch.tensor([0, 1, 2])
-    torch.testing.assert_close(method.sample(z, c), plain.sample(2 * z, c))
-    images = []
-    for each in (method, plain):
-        torch.manual_seed(0)
-        images.append(each.generate(c))
-    torch.testing.assert_close(*images)
-    with pytest.raises(UsageError):
-        make(latent_scale=0.0)
