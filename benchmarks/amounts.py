@@ -6,8 +6,8 @@
 Trains the report's classifiers on the run's real images with oversampling, flips and crops, and on these with synthetic
 ones: filled up to several imbalance rates, or as many per class as it has real images times a factor. Within a class
 real and synthetic images are drawn in proportion to their numbers, so that an amount is also a mixing ratio. Prints
-balanced accuracy and the recall of the smallest third of the classes, each minus that of oversampling, with the
-deviation over the seeds.
+the report's verdict on the first of these amounts, then balanced accuracy and the recall of the smallest third of the
+classes, each minus that of oversampling, with the deviation over the seeds.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def main(argv=None):
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=utility.UPDATES[1], help="of each classifier")
     parser.add_argument("--amounts", type=common.several(str), help="only these, e.g. 'to IR 1,1 per real'")
+    parser.add_argument("--no-verdict", action="store_true", help="leave out the report's verdict on the first amount")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args(argv)
     run = find_run(args.run, Path("runs"))
@@ -116,6 +117,14 @@ def main(argv=None):
         recall = np.stack([(answers[:, test.labels == c] == c).mean(1) for c in range(len(counts))], 1)  # (seeds, K)
         return {"balanced accuracy": recall.mean(1), "few-shot recall": recall[:, few].mean(1)}
 
+    if not args.no_verdict:
+        _, delivered = next(iter(wanted.items()))
+        fake = fakes["copies"]
+        material = replace(without, fake=fake, delivered=delivered)
+        found = utility.measure_utility(material, device=restored.device, seeds=args.seeds, updates=args.updates)
+        print(json.dumps({"amount": next(iter(wanted)), "verdict": found["verdict"], "headline": found["headline"]}))
+        for arm in found["arms"]:
+            print(json.dumps({"arm": arm["name"], "balanced accuracy": arm["balanced_accuracy"]}), flush=True)
     base = trained(arms["oversampling"], fakes["copies"], [0] * len(counts))
     plain = {name: round(float(values.mean()), 3) for name, values in base.items()}
     print(json.dumps({"arm": "oversampling", **plain}), flush=True)
