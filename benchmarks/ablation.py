@@ -281,7 +281,7 @@ class Ruler:
             if len(fakes[c])
         ]
         row["nearer_to_training"] = self._nearer(fakes)
-        row["copy_rate"] = common.rounded(statistics.fmean(near)) if near else None
+        row["copy_rate"] = common.rounded(statistics.fmean(near)) if len(near) == len(self.few) else None
         if all(len(f) > 6 for f in few):
             found = [
                 prdc(feats_real=self.extractor(self.train[c]), feats_fake=f) for c, f in zip(self.few, few, strict=True)
