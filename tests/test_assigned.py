@@ -75,7 +75,7 @@ def test_shares_count_every_sample(monkeypatch):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     data = write_images(tmp_path_factory.mktemp("data") / "discs", {"ant": 24, "bee": 12, "cat": 8})
-    flags = {"width": 8, "d_width": 8}
+    flags = {"width": 8, "d_width": 8, "sampling": "sqrt"}
     return RunDir(train_tiny(data, tmp_path_factory.mktemp("runs"), method="damage-gan", **flags)["run"])
 
 
