@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,11 @@ from balancegan.report.shortcuts import shortcut_checks
 from balancegan.restore import Restored, restore
 from balancegan.rundir import AUTO, RunDir
 from balancegan.sample import SEED_STRIDE, make_samplers
+from balancegan.text import printable
 
+PER_REAL = 3
+"""Synthetic images for each real one of a class, where no amount is asked for: with more, synthetic images that are not
+very good drown the real ones (docs/quality.md)."""
 FILTERS = ("none", "copies", "quality")
 
 
@@ -39,7 +43,7 @@ class AugmentOptions:
     """What `augment` can be asked for; defaults as on the command line."""
 
     out: Path = Path("balanced")
-    target_ir: float | None = None  # 1 unless `counts` are given
+    target_ir: float | None = None  # None: 1, but for `PER_REAL`
     counts: dict[str, int] = field(default_factory=dict)  # class -> total to reach, instead of the target IR's
     classes: tuple[str, ...] = ()  # only these get synthetic images; empty: all that are short
     data: Path | None = None
@@ -58,7 +62,10 @@ class AugmentOptions:
 
 
 def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
-    """How many synthetic images each class gets: what it lacks to ceil(majority / target IR), or to `counts`."""
+    """How many synthetic images each class gets: what it lacks to ceil(majority / target IR), or to `counts`.
+
+    Where neither is given, what it lacks to the majority, but `PER_REAL` for each of its real images at most.
+    """
     ir = 1.0 if options.target_ir is None else options.target_ir
     if options.counts and (options.classes or options.target_ir is not None):
         raise UsageError("--counts says everything; it goes with neither --target-ir nor --classes", "give one of them")
@@ -79,7 +86,10 @@ def targets(counts: dict[str, int], options: AugmentOptions) -> dict[str, int]:
             )
     goal = math.ceil(max(counts.values()) / ir)
     wanted = options.counts or dict.fromkeys(options.classes or counts, goal)
-    return {name: max(0, wanted.get(name, 0) - n) for name, n in counts.items()}
+    need = {name: max(0, wanted.get(name, 0) - n) for name, n in counts.items()}
+    if options.counts or options.target_ir is not None:
+        return need
+    return {name: min(n, PER_REAL * counts[name]) for name, n in need.items()}
 
 
 def augment(
@@ -119,6 +129,7 @@ def augment(
     restored.make_ready(data)
     samplers = make_samplers(restored.method, restored.device, options.sampler)
     real, notes = export.plan_real(data, options.real)
+    notes = [*notes, *_amount_notes(data.split_counts(), need, options)]
     note = note or _say_nothing
     note(f"{restored.progress} of {data.folder.root}")
     if size := _other_size(data, need, options):
@@ -154,6 +165,18 @@ def augment(
         result["card"] = _write_card(restored, data, result, document, options, card, note)
         folder.finish(result)
     return result
+
+
+def _amount_notes(counts: dict[str, int], need: dict[str, int], options: AugmentOptions) -> list[str]:
+    """What is said where no amount was asked for, and classes get less than what makes them equal."""
+    if options.counts or options.target_ir is not None:
+        return []
+    everything = targets(counts, replace(options, target_ir=1.0))
+    fewer = [printable(name) for name, n in need.items() if n < everything[name]]
+    if not fewer:
+        return []
+    more = "More did classifiers harm where it was measured; `--target-ir 1` fills classes up."
+    return [f"{', '.join(fewer)}: {PER_REAL} synthetic images for each real one. {more}"]
 
 
 def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any] | None:

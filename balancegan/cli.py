@@ -189,7 +189,10 @@ def train(
 def augment(
     console: Any,
     run: RunArgument = None,
-    target_ir: Annotated[float | None, option("--target-ir", help="Imbalance rate to reach. [default: 1]")] = None,
+    target_ir: Annotated[
+        float | None,
+        option("--target-ir", help="Imbalance rate to reach. [default: 1, or 3 synthetic images per real one]"),
+    ] = None,
     counts: Annotated[
         str | None, option("--counts", help="Totals to reach instead, e.g. ring=500,schizont=300.")
     ] = None,

@@ -48,5 +48,6 @@ def run_demo(
     )
     trained = launch(request, monitor, progress)
     # Another number of steps continues the run; its result gets a folder of its own.
-    options = AugmentOptions(out=out / ("balanced" if steps in (None, STEPS) else f"balanced-{steps}-steps"))
+    balanced = out / ("balanced" if steps in (None, STEPS) else f"balanced-{steps}-steps")
+    options = AugmentOptions(out=balanced, target_ir=1.0)
     return augment(RunDir(trained["run"]), options, device=resolve_device(device), progress=progress, note=monitor.note)

@@ -208,9 +208,11 @@ def test_targets():
     def need(**options):
         return targets(counts, AugmentOptions(**options))
 
-    assert need() == {"a": 0, "b": 90, "c": 40}
+    assert need() == {"a": 0, "b": 30, "c": 40}  # three for each real one at most
+    assert need(target_ir=1) == {"a": 0, "b": 90, "c": 40}
     assert need(target_ir=3) == {"a": 0, "b": 24, "c": 0}  # ceil(100 / 3) = 34
-    assert need(classes=("b",)) == {"a": 0, "b": 90, "c": 0}
+    assert need(classes=("b",)) == {"a": 0, "b": 30, "c": 0}
+    assert need(classes=("b",), target_ir=1) == {"a": 0, "b": 90, "c": 0}
     assert need(counts={"b": 25}) == {"a": 0, "b": 15, "c": 0}
     for bad, word in (
         ({"target_ir": 0.5}, "2"),
