@@ -42,7 +42,7 @@ def estimate(method: Method, device: torch.device, num_images: int) -> dict[str,
     weights = 4 * sum(parameters.values())
     return {
         "parameters": parameters,
-        "memory_gib": round((4 * weights + activations) / 2**30, 2),
+        "memory_gib": round((4 * weights + activations) / 2**30, 4),
         "checkpoint_mib": round(checkpoint_bytes(method) / 2**20, 1),
         "images": num_images,
         "seconds_estimated": round(seconds, 1),
