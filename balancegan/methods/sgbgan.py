@@ -23,9 +23,9 @@ Where the paper is ambiguous, and what is done here:
 - "The first few layers" of the encoder are all layers before its heads. There is no batch norm in them.
 
 What `paper` takes from Table 2, and why `default` and `tiny` deviate, stands in `methods/conditional.py` and
-`methods/bagan_gp.py`. They also have the attention at side 8: at 16 it took 40% of a step at 32 px, and its 256
-positions bought nothing (docs/quality.md). The paper's own ideas can be taken out one by one: `gated`, `attention`, the
-weights of the three terms, `w_wrong`, `lambda_gp`, `trunk_from_encoder`, `pretrain_steps`.
+`methods/bagan_gp.py`. They also have the attention at side 8: with the penalty on every fourth image that makes twice
+the steps in the same time at 32 px (docs/quality.md). The paper's own ideas can be taken out one by one: `gated`,
+`attention`, the weights of the three terms, `w_wrong`, `lambda_gp`, `trunk_from_encoder`, `pretrain_steps`.
 """
 
 from __future__ import annotations
