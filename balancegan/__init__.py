@@ -1,3 +1,5 @@
 """balancegan: balance imbalanced image data sets with GANs, and see honestly what you got."""
 
-__version__ = "0.1.0"
+from balancegan.core.version import __version__
+
+__all__ = ["__version__"]

@@ -1,6 +1,6 @@
 """`python -m balancegan`."""
 
-from balancegan.cli import main
+from balancegan.cli.app import main
 
 if __name__ == "__main__":
     main()

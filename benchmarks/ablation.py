@@ -34,23 +34,25 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from balancegan.checkpoint import step_of
+from balancegan.commands.train import TrainRequest, configure, launch
+from balancegan.compute.device import describe, resolve_device
+from balancegan.core.files import write_json
+from balancegan.core.grid import save_grid
 from balancegan.data.training_set import open_training_set
-from balancegan.device import describe, resolve_device
-from balancegan.files import write_json
-from balancegan.grid import save_grid
-from balancegan.launch import TrainRequest, configure, launch
-from balancegan.metrics.choose import choose
+from balancegan.folder.copy_filter import CopyFilter
+from balancegan.folder.quality_filter import QualityFilter, QualityKeep
+from balancegan.metrics.classifier_features import OwnExtractor
+from balancegan.metrics.extractors import choose
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.kid import kernel_distance
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
-from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.prdc import prdc
-from balancegan.quality import QualityFilter, QualityKeep
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import CopyFilter, accepted_images, first_images, make_samplers
-from balancegan.train import SilentMonitor
+from balancegan.runs.checkpoint import step_of
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.accepted import accepted_images, first_images
+from balancegan.sampling.choice import make_samplers
+from balancegan.training.monitor import SilentMonitor
 
 REFERENCE = 250  # real images per class at most
 COLUMNS = 12

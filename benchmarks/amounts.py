@@ -22,15 +22,18 @@ from pathlib import Path
 import common
 import numpy as np
 
-from balancegan import utility
-from balancegan.balance import AugmentOptions, targets
+from balancegan.commands.augment import AugmentOptions
+from balancegan.compute.device import resolve_device
+from balancegan.core.progress import silent
 from balancegan.data.training_set import open_training_set, reopen_training_set
-from balancegan.device import resolve_device
-from balancegan.progress import silent
-from balancegan.quality import QualityFilter, QualityKeep
-from balancegan.restore import restore
-from balancegan.rundir import find_run
-from balancegan.sample import CopyFilter, accepted_images, make_samplers
+from balancegan.folder.copy_filter import CopyFilter
+from balancegan.folder.quality_filter import QualityFilter, QualityKeep
+from balancegan.folder.recipe import targets
+from balancegan.runs.directory import find_run
+from balancegan.runs.restore import restore
+from balancegan.sampling.accepted import accepted_images
+from balancegan.sampling.choice import make_samplers
+from balancegan.verdict import classifiers as utility
 
 POOL = 500  # synthetic images per class that are drawn from
 

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from floors import wait
 
-from balancegan import device as devices
-from balancegan.batches import Batches
-from balancegan.compare.matrix import RUNNING, Board
-from balancegan.config import resolve
-from balancegan.errors import DatasetError, DiskError, UsageError, WeightsMissingError
-from balancegan.files import write_json
+from balancegan.commands.compare.matrix import RUNNING, Board
+from balancegan.compute import device as devices
+from balancegan.core.config import resolve
+from balancegan.core.errors import DatasetError, DiskError, UsageError, WeightsMissingError
+from balancegan.core.files import write_json
+from balancegan.data.batches import Batches
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec
-from balancegan.train import frozen
+from balancegan.training.loop import frozen
 
 HERE = Path(__file__).resolve().parent
 EVERY = 20  # seconds between two lines of progress

@@ -34,23 +34,24 @@ import numpy as np
 import torch
 from common import OF_ALL_CELLS, Watch, averaged, grid_head, line, provenance, read, rounded, several, title, two_digits
 
-from balancegan import device as devices
-from balancegan.assigned import class_shares, over_training
-from balancegan.compare.records import read_record, write_record
-from balancegan.data.imbalance import make_imbalanced
+from balancegan.cli.parse import parse_time
+from balancegan.commands.compare.records import read_record, write_record
+from balancegan.commands.imbalance import make_imbalanced
+from balancegan.commands.train import TrainRequest, configure, launch
+from balancegan.compute import device as devices
+from balancegan.core.errors import BalanceGANError, StoppedError, UsageError, WeightsMissingError
+from balancegan.core.files import disk_errors, sha256, write_atomic
 from balancegan.data.training_set import open_training_set
-from balancegan.errors import BalanceGANError, StoppedError, UsageError, WeightsMissingError
-from balancegan.files import disk_errors, sha256, write_atomic
-from balancegan.launch import TrainRequest, configure, launch
+from balancegan.evaluation.class_assignment import class_shares, over_training
+from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.inception import InceptionExtractor
 from balancegan.metrics.inception_score import SPLITS, inception_score
-from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.weights import find_inception_weights
-from balancegan.parse import parse_time
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import CHUNK, Patience, Sampler, first_images
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.accepted import first_images
+from balancegan.sampling.samplers import CHUNK, Patience, Sampler
 
 SOURCE = "arXiv 2312.04862"
 NAME = "damage-gan-cifar-10"

@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from balancegan.device import resolve_device
+from balancegan.compute.device import resolve_device
 
 RUNS = 7
 

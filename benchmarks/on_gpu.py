@@ -45,19 +45,20 @@ import floors
 import torch
 from common import COUNTS, Updates, batch, build, commit_here, random_images, read, seconds_of
 
-from balancegan import device as devices
-from balancegan.accumulate import Accumulator
-from balancegan.balance import AugmentOptions, augment
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.commands.train import TrainRequest, launch
+from balancegan.compute import device as devices
+from balancegan.core.errors import OutOfMemoryError
 from balancegan.data.decode import DecodeSettings
-from balancegan.data.demo import write_digits
+from balancegan.data.digits import write_digits
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
-from balancegan.errors import OutOfMemoryError
-from balancegan.launch import TrainRequest, launch
 from balancegan.methods import METHODS
-from balancegan.rundir import RunDir
-from balancegan.sample import Sampler
-from balancegan.utility import Material, Pool, measure_utility
+from balancegan.runs.directory import RunDir
+from balancegan.sampling.samplers import Sampler
+from balancegan.training.accumulation import Accumulator
+from balancegan.verdict.material import Material, Pool
+from balancegan.verdict.utility import measure_utility
 
 CUDA = torch.device("cuda", 0)  # with a CPU in its place, methods, running-time, tables and damage can be tried
 

@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-from balancegan import losses
-from balancegan.config import SAMPLING
+from balancegan.core.config import SAMPLING
 from balancegan.methods.damage_gan import DamageGAN
+from balancegan.nets import losses
 from balancegan.nets.layers import SelfAttention2d
 from balancegan.nets.sndcgan import pruned
-from balancegan.train import frozen
+from balancegan.training.loop import frozen
 
 
 class Files(Dataset):

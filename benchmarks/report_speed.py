@@ -86,12 +86,13 @@ def memory():
 
 
 def evaluate_here(real, fake, out, seeds):
+    import balancegan.metrics.own  # noqa: F401
     import torch
 
-    import balancegan.metrics.own  # noqa: F401
-    from balancegan.evaluate import EvaluateOptions, evaluate_folders
-    from balancegan.judge import Judging
-    from balancegan.metrics.choose import choose
+    from balancegan.commands.evaluate import EvaluateOptions
+    from balancegan.commands.evaluate_folders import evaluate_folders
+    from balancegan.evaluation.assembly import Judging
+    from balancegan.metrics.extractors import choose
 
     clock, peaks, over = Clock(), {"whole": 0}, threading.Event()
     for name, (module, attribute) in STAGES.items():

@@ -19,8 +19,8 @@ import sys
 
 from common import Updates, build, failure, grid_head, line, random_images, report, seconds_of, several, title
 
-from balancegan import device as devices
-from balancegan.errors import BalanceGANError
+from balancegan.compute import device as devices
+from balancegan.core.errors import BalanceGANError
 from balancegan.methods import METHODS
 from balancegan.methods.base import PRESETS
 

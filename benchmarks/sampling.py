@@ -76,10 +76,10 @@ class Clock:
 
 def child(work, n, device, with_stages):
     """In a process of its own: fill the classes and print the seconds; and those of each stage alone."""
-    from balancegan.balance import AugmentOptions, augment
-    from balancegan.device import prepare, resolve_device
-    from balancegan.fill import Filling
-    from balancegan.rundir import find_run
+    from balancegan.commands.augment import AugmentOptions, augment
+    from balancegan.compute.device import prepare, resolve_device
+    from balancegan.folder.fill import Filling
+    from balancegan.runs.directory import find_run
 
     device = resolve_device(device)
     prepare(device)
@@ -108,10 +108,10 @@ def child(work, n, device, with_stages):
 
 def stages(filling, n):
     """Seconds of generating, encoding and writing n images, each without the others."""
-    from balancegan.data.export import SAVE_OPTIONS
-    from balancegan.files import write_atomic
-    from balancegan.grid import to_pil
-    from balancegan.sample import CHUNK
+    from balancegan.core.files import write_atomic
+    from balancegan.core.grid import to_pil
+    from balancegan.folder.export import SAVE_OPTIONS
+    from balancegan.sampling.samplers import CHUNK
 
     with Clock() as generate:
         chunks = [filling.samplers[0].chunk(label, k) for label in (0, 1) for k in range(-(-n // 2 // CHUNK))]

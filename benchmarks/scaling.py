@@ -20,22 +20,24 @@ import torch
 from common import Updates, several
 from PIL import Image
 
-from balancegan import verdict
-from balancegan.batches import Batches
-from balancegan.config import resolve
+from balancegan.commands.evaluate import EvaluateOptions
+from balancegan.commands.evaluate_folders import evaluate_folders
+from balancegan.core.config import resolve
+from balancegan.data.batches import Batches
 from balancegan.data.decode import DecodeSettings
-from balancegan.data.inspect import inspect_folder
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
-from balancegan.evaluate import EvaluateOptions, evaluate_folders
-from balancegan.judge import Judging
+from balancegan.evaluation.assembly import Judging
+from balancegan.evaluation.measures import measure_class
+from balancegan.folder.quality_filter import _margins
+from balancegan.inspection.inspect import inspect_folder
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec
-from balancegan.metrics import own
-from balancegan.metrics.choose import choose
-from balancegan.quality import _margins
-from balancegan.report.measures import ClassImages, measure_class
-from balancegan.sample import grid_images
+from balancegan.metrics import classifier_features as own
+from balancegan.metrics.extractors import choose
+from balancegan.sampling.preview import grid_images
+from balancegan.verdict import scores as verdict
+from balancegan.verdict.material import ClassImages
 
 RUNS = 2
 MARKED = 1.25

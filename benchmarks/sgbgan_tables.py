@@ -26,9 +26,9 @@ from pathlib import Path
 import common
 from common import OF_ALL_CELLS, Watch, grid_head, line, provenance, read, rounded, several, title
 
-from balancegan.compare import run as comparison
-from balancegan.compare.request import CompareRequest
-from balancegan.errors import BalanceGANError, StoppedError
+from balancegan.commands.compare import run as comparison
+from balancegan.commands.compare.request import CompareRequest
+from balancegan.core.errors import BalanceGANError, StoppedError
 from balancegan.methods import PAPER_TABLE
 
 DOI = "10.1007/s00138-023-01506-y"

@@ -165,9 +165,9 @@ def phases(data, began):
     clock("import torch")
     from contextlib import ExitStack
 
-    from balancegan import launch
-    from balancegan.batches import Batches
+    from balancegan.commands import train as launch
     from balancegan.data import training_set
+    from balancegan.data.batches import Batches
 
     clock("import balancegan")
     rest = "everything else"

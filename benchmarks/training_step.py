@@ -31,15 +31,16 @@ from floors import flops, matrix_rate, wait
 from PIL import Image
 from plain_loop import PlainLoop, loader, write_out
 
-from balancegan import device as devices
-from balancegan.batches import Batches
-from balancegan.config import resolve
+from balancegan.commands.train import data_spec
+from balancegan.compute import device as devices
+from balancegan.core.config import resolve
+from balancegan.core.errors import BalanceGANError
+from balancegan.data.batches import Batches
 from balancegan.data.training_set import open_training_set
-from balancegan.errors import BalanceGANError
-from balancegan.launch import data_spec
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.base import PRESETS
-from balancegan.train import ADVERSARIAL, SilentMonitor, _Loop
+from balancegan.training.loop import ADVERSARIAL, _Loop
+from balancegan.training.monitor import SilentMonitor
 
 NOISE_SIDE = 128
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import convolve
 
+from balancegan.commands.train import TrainRequest, configure, launch
+from balancegan.compute.device import resolve_device
+from balancegan.core.grid import save_grid
 from balancegan.data.training_set import open_training_set
-from balancegan.device import resolve_device
-from balancegan.grid import save_grid
-from balancegan.launch import TrainRequest, configure, launch
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import Sampler
-from balancegan.train import SilentMonitor
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.samplers import Sampler
+from balancegan.training.monitor import SilentMonitor
 
 LAPLACIAN = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float64)
 

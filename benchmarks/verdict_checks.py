@@ -24,10 +24,11 @@ from pathlib import Path
 
 import torch
 
+from balancegan.commands.evaluate import EvaluateOptions
+from balancegan.commands.evaluate_folders import evaluate_folders
 from balancegan.data.scan import scan
-from balancegan.evaluate import EvaluateOptions, evaluate_folders
-from balancegan.judge import Judging
-from balancegan.metrics.choose import choose
+from balancegan.evaluation.assembly import Judging
+from balancegan.metrics.extractors import choose
 
 CASES = ("halves", "starved", "copied", "one", "shuffled")
 STARVED = 20

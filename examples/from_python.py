@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from balancegan.data.demo import write_digits
-from balancegan.data.inspect import inspect_folder
+from balancegan.commands.train import TrainRequest, launch
+from balancegan.compute.device import resolve_device
+from balancegan.core.grid import save_grid
+from balancegan.data.digits import write_digits
 from balancegan.data.scan import scan
-from balancegan.device import resolve_device
-from balancegan.grid import save_grid
-from balancegan.launch import TrainRequest, launch
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import Sampler
+from balancegan.inspection.inspect import inspect_folder
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.samplers import Sampler
 
 
 class Printer:

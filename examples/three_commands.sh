@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The three commands on a small folder of digits, shortened to under a minute; run it in an empty folder.
 set -euo pipefail
-python -c 'from pathlib import Path; from balancegan.data.demo import write_digits; write_digits(Path("digits"))'
+python -c 'from pathlib import Path; from balancegan.data.digits import write_digits; write_digits(Path("digits"))'
 
 balancegan inspect ./digits
 balancegan train ./digits --method sgbgan --preset tiny --image-size 16 --pretrain-steps 60 --steps 60 --device cpu

@@ -17,10 +17,11 @@ with instrumented():
     import yaml.parser
     import yaml.scanner
 
-    from balancegan import config, parse
+    from balancegan.cli import parse
+    from balancegan.core import config
     from balancegan.methods import METHODS, load_method
 
-from balancegan.errors import UsageError
+from balancegan.core.errors import UsageError
 
 assert yaml
 FILE = scratch("config") / "config.yaml"

@@ -22,7 +22,9 @@ with instrumented():
     import PIL.WebPImagePlugin  # noqa: F401
     import tifffile  # noqa: F401
 
-    from balancegan.data import decode, deep, duplicates, page, sniff
+    from balancegan.data import decode, duplicates, sniff
+    from balancegan.data import high_depth as deep
+    from balancegan.report import inspection as page
 
 import warnings
 

@@ -25,8 +25,11 @@ with instrumented():
     import safetensors.torch
     import torch._weights_only_unpickler
 
-    from balancegan import evaluate, restore, rundir
-    from balancegan.data import export, metadata, store, training_set
+    from balancegan.commands import evaluate
+    from balancegan.data import store, training_set
+    from balancegan.folder import export, metadata
+    from balancegan.runs import directory as rundir
+    from balancegan.runs import restore
 
 import contextlib
 
@@ -34,9 +37,9 @@ import hostile
 import numpy as np
 import torch
 
+from balancegan.core.errors import BalanceGANError, CheckpointError, DatasetError, UsageError
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import scan
-from balancegan.errors import BalanceGANError, CheckpointError, DatasetError, UsageError
 from balancegan.methods import load_method
 
 assert csv and json.decoder and safetensors.torch and torch._weights_only_unpickler
@@ -178,7 +181,7 @@ def _config(data: bytes) -> None:
 
 
 def _metrics(data: bytes) -> None:
-    from balancegan.report.charts import loss_curves
+    from balancegan.report.loss_charts import loss_curves
 
     run = rundir.RunDir(PLACE / "run")
     run.path.mkdir(exist_ok=True)

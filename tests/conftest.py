@@ -30,11 +30,11 @@ def own_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def quick_reports(monkeypatch):
     """Classifiers that hardly learn, few pairs, no figures in files: for tests of everything around them."""
-    from balancegan import judge
-    from balancegan.metrics.own import OwnExtractor
-    from balancegan.quality import QualityFilter
-    from balancegan.report import measures
-    from balancegan.utility import measure_utility
+    from balancegan.evaluation import assembly as judge
+    from balancegan.evaluation import measures
+    from balancegan.folder.quality_filter import QualityFilter
+    from balancegan.metrics.classifier_features import OwnExtractor
+    from balancegan.verdict.utility import measure_utility
 
     def measure(material, **options):
         return measure_utility(material, **{**options, "seeds": min(2, options["seeds"])}, updates=2)

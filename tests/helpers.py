@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from balancegan.config import resolve
-from balancegan.launch import TrainRequest, launch
+from balancegan.commands.train import TrainRequest, launch
+from balancegan.core.config import resolve
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec
 

@@ -6,7 +6,12 @@ import torch
 from helpers import make_method, train_tiny, write_images
 from safetensors.torch import load_file
 
-from balancegan.assigned import (
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.commands.compare.distribution import distribution_table
+from balancegan.commands.compare.matrix import Cell
+from balancegan.compute.pixels import to_float
+from balancegan.data.training_set import reopen_training_set
+from balancegan.evaluation.class_assignment import (
     Confusion,
     assignment_json,
     assignment_notes,
@@ -15,14 +20,10 @@ from balancegan.assigned import (
     distribution_json,
     over_training,
 )
-from balancegan.balance import AugmentOptions, augment
-from balancegan.compare.distribution import distribution_table
-from balancegan.compare.matrix import Cell
-from balancegan.data.training_set import reopen_training_set
-from balancegan.pixels import to_float
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import CHUNK, Patience, Sampler, Tally
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.accepted import Tally
+from balancegan.sampling.samplers import CHUNK, Patience, Sampler
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -132,7 +133,7 @@ def only(label):
 
 def test_a_class_that_never_comes_is_left_short_after_both_samplers(trained, tmp_path, monkeypatch):
     from balancegan.methods.unconditional import UnconditionalGAN
-    from balancegan.sample import LangevinSampler
+    from balancegan.sampling.samplers import LangevinSampler
 
     monkeypatch.setattr(UnconditionalGAN, "assign", only(1))
     monkeypatch.setattr(Sampler, "patience", Patience(2, 0.005, 100))

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision.transforms.functional as reference
 
-from balancegan.augment import SimCLRAugment, _hue
+from balancegan.nets.augmentation import SimCLRAugment, _hue
 
 STILL = SimCLRAugment(
     scale=(1.0, 1.0),

@@ -12,11 +12,12 @@ from helpers import train_tiny, write_images
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from balancegan.balance import AugmentOptions, augment, targets
-from balancegan.errors import DatasetError, DiskError, UsageError
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.core.errors import DatasetError, DiskError, UsageError
+from balancegan.folder.recipe import targets
 from balancegan.methods import METHODS, load_method
 from balancegan.report.figures import write_figures
-from balancegan.rundir import RunDir
+from balancegan.runs.directory import RunDir
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -140,7 +141,7 @@ def test_splits_are_kept_and_tests_get_nothing_synthetic(split_discs, tmp_path):
 def test_again_reports_and_partial_output_is_completed(run, tmp_path, monkeypatch):
     out = tmp_path / "out"
     go(run, tmp_path / "straight")
-    from balancegan.data.export import BalancedFolder
+    from balancegan.folder.export import BalancedFolder
 
     original, calls = BalancedFolder.add_synthetic, []
 
@@ -166,7 +167,7 @@ def test_again_reports_and_partial_output_is_completed(run, tmp_path, monkeypatc
 
 
 def test_images_in_flight_are_bounded_and_change_no_byte(run, tmp_path, monkeypatch):
-    from balancegan.data import export
+    from balancegan.folder import export
 
     go(run, tmp_path / "many")
     pending, original = [], export.BalancedFolder._wait
@@ -255,7 +256,7 @@ def test_copies_are_dropped_and_a_class_may_fall_short(run, tmp_path, monkeypatc
 
 
 def test_training_images_are_recognised_as_copies(discs):
-    from balancegan.sample import CopyFilter
+    from balancegan.folder.copy_filter import CopyFilter
 
     real = np.stack([np.asarray(Image.open(p)).transpose(2, 0, 1) for p in sorted((discs / "bee").glob("*.png"))])
     keep = CopyFilter(real)
@@ -428,7 +429,7 @@ def test_without_a_report_there_is_no_gate(run, tmp_path):
 
 
 def test_a_run_without_adversarial_steps_is_refused(discs, tmp_path):
-    from balancegan.errors import CheckpointError
+    from balancegan.core.errors import CheckpointError
 
     run = RunDir(train_tiny(discs, tmp_path / "runs", max_seconds=0.0)["run"])
     with pytest.raises(CheckpointError):
@@ -475,7 +476,7 @@ def test_a_report_can_be_added_and_missing_files_are_made_again(run, tmp_path):
 
 
 def test_missing_weights_are_said_before_the_work(run, tmp_path):
-    from balancegan.errors import WeightsMissingError
+    from balancegan.core.errors import WeightsMissingError
 
     with pytest.raises(WeightsMissingError):
         go(run, tmp_path / "out", report=True, weights=tmp_path / "no.pth")
@@ -495,7 +496,7 @@ def test_writing_from_many_threads_keeps_the_umask(tmp_path):
     import os
     from concurrent.futures import ThreadPoolExecutor
 
-    from balancegan.files import UMASK, write_atomic
+    from balancegan.core.files import UMASK, write_atomic
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: write_atomic(tmp_path / f"{i}", b"x"), range(400)))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from balancegan import batches as module
-from balancegan.batches import Batches
+from balancegan.data import batches as module
+from balancegan.data.batches import Batches
 
 COUNTS = (80, 16, 4)
 

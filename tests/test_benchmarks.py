@@ -14,14 +14,14 @@ import pytest
 import torch
 from helpers import write_images
 
-from balancegan import launch as launch_module
-from balancegan.compare import measure, run
-from balancegan.errors import TrainingDivergedError, WeightsMissingError
+from balancegan.commands import train as launch_module
+from balancegan.commands.compare import measure, run
+from balancegan.core.errors import TrainingDivergedError, WeightsMissingError
 from balancegan.methods import load_method
+from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
-from balancegan.metrics.own import OwnExtractor
-from balancegan.sample import Patience, Sampler
-from balancegan.train import SilentMonitor
+from balancegan.sampling.samplers import Patience, Sampler
+from balancegan.training.monitor import SilentMonitor
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TINY = {"image_size": 16, "width": 16, "batch_size": 4, "pretrain_steps": 1, "steps": 2, "n_critic": 1}

@@ -13,10 +13,10 @@ import pytest
 from helpers import write_images
 from typer.testing import CliRunner
 
-from balancegan import __version__
-from balancegan.cli import app
-from balancegan.errors import UsageError
-from balancegan.parse import parse_counts, parse_seed_count, parse_seeds, parse_time
+from balancegan.cli.app import app
+from balancegan.cli.parse import parse_counts, parse_seed_count, parse_seeds, parse_time
+from balancegan.core.errors import UsageError
+from balancegan.core.version import __version__
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -53,7 +53,7 @@ def run_process(*args, **kwargs):
 
 def test_help_and_version_are_fast_and_without_torch():
     code = (
-        "import sys; from balancegan.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass\n"
+        "import sys; from balancegan.cli.app import app\ntry: app(['--help'])\nexcept SystemExit: pass\n"
         "print([m for m in ('torch', 'numpy', 'PIL', 'rich.console') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
@@ -65,7 +65,8 @@ def test_help_and_version_are_fast_and_without_torch():
 
 def test_inspect_does_not_import_torch(discs):
     code = (
-        f"import sys; from balancegan.cli import app\ntry: app(['inspect', {str(discs)!r}])\nexcept SystemExit: pass\n"
+        "import sys; from balancegan.cli.app import app\n"
+        f"try: app(['inspect', {str(discs)!r}])\nexcept SystemExit: pass\n"
         "print('torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout

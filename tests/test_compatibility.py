@@ -10,14 +10,14 @@ import torch
 from helpers import Quiet, train_tiny
 from PIL import Image
 
-from balancegan.balance import AugmentOptions, augment
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.commands.sample import look
+from balancegan.commands.train import TrainRequest, launch
+from balancegan.core.errors import CheckpointError
 from balancegan.data.scan import scan
-from balancegan.errors import CheckpointError
-from balancegan.launch import TrainRequest, launch
-from balancegan.look import look
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import grid_images
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.preview import grid_images
 
 CPU = torch.device("cpu")
 FIXTURE = Path(__file__).parent / "fixtures" / "run-0.1.0"
@@ -31,7 +31,7 @@ def old(tmp_path):
 
 
 def test_its_generator_makes_the_images_that_it_made(old, tmp_path):
-    from balancegan.grid import grid_image
+    from balancegan.core.grid import grid_image
 
     restored = restore(old, CPU)
     assert restored.checkpoint.step == 10 and restored.class_names == ("ant", "bee", "cat")

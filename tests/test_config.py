@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from balancegan.config import MethodConfig, dump_yaml, load_yaml, parse_set, resolve
-from balancegan.errors import UsageError
+from balancegan.core.config import MethodConfig, dump_yaml, load_yaml, parse_set, resolve
+from balancegan.core.errors import UsageError
 
 
 def test_precedence(tmp_path):

@@ -4,7 +4,9 @@ import io
 
 from rich.console import Console as RichConsole
 
-from balancegan.console import Console, bar, human_time
+from balancegan.cli.console import Console
+from balancegan.cli.tables import bar
+from balancegan.core.text import human_time
 
 ROW = {
     "step": 40,

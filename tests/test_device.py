@@ -2,7 +2,7 @@
 
 import torch
 
-from balancegan import device
+from balancegan.compute import device
 
 
 def test_no_more_threads_than_a_container_allows(monkeypatch):

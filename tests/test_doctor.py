@@ -12,9 +12,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from balancegan import doctor, machine, speed
-from balancegan.cli import app
+from balancegan.cli.app import app
+from balancegan.commands import doctor
+from balancegan.compute import machine
 from balancegan.metrics.weights import PUBLISHED
+from balancegan.training import speed
 
 ROWS = {
     "tiny": {"memory_gib": 0.3, "seconds_estimated": 7200.0},

@@ -13,14 +13,16 @@ from PIL import Image
 from test_balance import tree
 from test_cli import call, call_json
 
-from balancegan.balance import AugmentOptions, augment
-from balancegan.errors import CheckpointError, DatasetError, UsageError, WeightsMissingError
-from balancegan.evaluate import EvaluateOptions, evaluate_folders, evaluate_run
-from balancegan.judge import Judging, parse_least, parse_metrics
-from balancegan.metrics.choose import choose
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.commands.evaluate import EvaluateOptions, evaluate_run
+from balancegan.commands.evaluate_folders import evaluate_folders
+from balancegan.core.errors import CheckpointError, DatasetError, UsageError, WeightsMissingError
+from balancegan.evaluation.assembly import Judging, parse_metrics
+from balancegan.evaluation.measures import METRICS
+from balancegan.metrics.extractors import choose
 from balancegan.report.figures import write_figures
-from balancegan.report.measures import METRICS
-from balancegan.rundir import RunDir
+from balancegan.runs.directory import RunDir
+from balancegan.verdict.rule import parse_least
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -83,7 +85,7 @@ def halves(tmp_path):
 @pytest.fixture(scope="module")
 def even(tmp_path_factory):
     """The report on two halves of one set with a test split: real images as good as they come."""
-    from balancegan.metrics.own import OwnExtractor
+    from balancegan.metrics.classifier_features import OwnExtractor
 
     root = tmp_path_factory.mktemp("halves")
     counts = {"ant": 60, "bee": 60}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from balancegan.grid import GAP, SPAN_GAP, _cut, grid_image, save_grid
+from balancegan.core.grid import GAP, SPAN_GAP, _cut, grid_image, save_grid
 
 ROWS = [np.zeros((5, 1, 16, 16), np.uint8)] * 2
 HEADINGS = [("one", 2), ("two", 3)]

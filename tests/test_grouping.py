@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from balancegan.grouping import rows_by_class
+from balancegan.core.rows import rows_by_class
 
 
 @pytest.mark.parametrize("n", [0, 1, 500])

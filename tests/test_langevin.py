@@ -5,9 +5,11 @@ import pytest
 import torch
 from helpers import make_method
 
-from balancegan import langevin
-from balancegan.errors import UsageError
-from balancegan.sample import CHUNK, LangevinSampler, Patience, Sampler, first_images, latents, make_samplers
+from balancegan.core.errors import UsageError
+from balancegan.sampling import langevin
+from balancegan.sampling.accepted import first_images
+from balancegan.sampling.choice import make_samplers
+from balancegan.sampling.samplers import CHUNK, LangevinSampler, Patience, Sampler, latents
 
 CPU = torch.device("cpu")
 

@@ -6,12 +6,12 @@ import numpy as np
 from helpers import train_tiny, write_images
 from PIL import Image
 
+from balancegan.compute.device import resolve_device
+from balancegan.core.grid import grid_image
 from balancegan.data.training_set import reopen_training_set
-from balancegan.device import resolve_device
-from balancegan.estimate import count_parameters
-from balancegan.grid import grid_image
-from balancegan.restore import read_config, restore
-from balancegan.rundir import RunDir
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import read_config, restore
+from balancegan.training.estimate import count_parameters
 
 
 def test_holdout_is_recorded_and_reproduced(discs, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from balancegan import losses
+from balancegan.nets import losses
 
 
 def test_binary_cross_entropies():

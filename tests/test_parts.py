@@ -6,11 +6,11 @@ from helpers import make_method
 from torch import nn
 from torch.nn.utils import parametrize
 
-from balancegan import parts
-from balancegan.accumulate import Accumulator
-from balancegan.errors import OutOfMemoryError
+from balancegan.compute import microbatch as parts
+from balancegan.core.errors import OutOfMemoryError
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.contrad import ContraD
+from balancegan.training.accumulation import Accumulator
 
 CPU = torch.device("cpu")
 OUT = "[enforce fail at alloc_cpu.cpp:114] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."

@@ -10,12 +10,12 @@ import torch
 from helpers import train_tiny
 from test_utility import patterns, pool
 
-from balancegan import quality
-from balancegan.balance import AugmentOptions, augment
-from balancegan.errors import UsageError
-from balancegan.quality import FEWEST, FOLDS, Band, QualityFilter, QualityKeep, _band, _folds
-from balancegan.rundir import RunDir
-from balancegan.sample import CopyFilter
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.core.errors import UsageError
+from balancegan.folder import quality_filter as quality
+from balancegan.folder.copy_filter import CopyFilter
+from balancegan.folder.quality_filter import FEWEST, FOLDS, Band, QualityFilter, QualityKeep, _band, _folds
+from balancegan.runs.directory import RunDir
 
 CPU = torch.device("cpu")
 
@@ -200,7 +200,7 @@ def test_augment_with_the_filter_reports_both_ways(run, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("quick_reports")
 def test_a_filter_that_refuses_everything_leaves_the_class_short(run, tmp_path, monkeypatch):
-    from balancegan.sample import Patience, Sampler
+    from balancegan.sampling.samplers import Patience, Sampler
 
     monkeypatch.setattr(Sampler, "patience", Patience(2, 0.005, 100))
     monkeypatch.setattr(QualityFilter, "__call__", lambda self, images, label: np.zeros(len(images), bool))

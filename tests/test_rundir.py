@@ -5,9 +5,9 @@ import threading
 import pytest
 import torch
 
-from balancegan.checkpoint import read_checkpoint
-from balancegan.errors import CheckpointError, UsageError
-from balancegan.rundir import RunDir, find_run, list_runs
+from balancegan.core.errors import CheckpointError, UsageError
+from balancegan.runs.checkpoint import read_checkpoint
+from balancegan.runs.directory import RunDir, find_run, list_runs
 
 
 def save(run, step, keep=3):

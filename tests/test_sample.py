@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from helpers import make_method
 
-from balancegan.sample import CHUNK, Sampler, Tally, accepted_images, latents
+from balancegan.sampling.accepted import Tally, accepted_images
+from balancegan.sampling.samplers import CHUNK, Sampler, latents
 
 
 def sampler():

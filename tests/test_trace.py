@@ -6,14 +6,17 @@ import pytest
 import torch
 from helpers import make_method, train_tiny, write_images
 
-from balancegan.checkpoint import read_checkpoint
+from balancegan.compute.pixels import to_uint8
 from balancegan.data.training_set import reopen_training_set
+from balancegan.evaluation.latents import latent_embeddings
+from balancegan.evaluation.run_pictures import run_extras
 from balancegan.nets.dcgan import Encoder
-from balancegan.pixels import to_uint8
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import latents
-from balancegan.trace import MAX_ROWS, _plain_encoder, between, frames, interpolation, latent_embeddings, run_extras
+from balancegan.runs.checkpoint import read_checkpoint
+from balancegan.runs.directory import RunDir, frames
+from balancegan.runs.restore import restore
+from balancegan.sampling.interpolation import MAX_ROWS, between, interpolation
+from balancegan.sampling.samplers import latents
+from balancegan.training.autoencoder import plain_encoder
 
 CPU = torch.device("cpu")
 
@@ -177,8 +180,8 @@ def test_limit(trained):
 
 def test_the_plain_encoder_learns(trained):
     restored, data = opened(trained["sgbgan"])
-    encoder, count = _plain_encoder(restored, data, 3, 0, lambda *_: None)
-    untrained, _ = _plain_encoder(restored, data, 0, 0, lambda *_: None)
+    encoder, count = plain_encoder(restored, data, 3, 0, lambda *_: None)
+    untrained, _ = plain_encoder(restored, data, 0, 0, lambda *_: None)
     assert count == 3
     assert isinstance(encoder, Encoder)
     pairs = zip(encoder.parameters(), untrained.parameters(), strict=True)

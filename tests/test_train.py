@@ -9,10 +9,10 @@ import pytest
 import torch
 from helpers import Quiet, train_tiny
 
-from balancegan.errors import CheckpointError, StoppedError, TrainingDivergedError, UsageError
+from balancegan.core.errors import CheckpointError, StoppedError, TrainingDivergedError, UsageError
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.sgbgan import SGBGAN
-from balancegan.rundir import RunDir
+from balancegan.runs.directory import RunDir
 
 
 def newest(document):
@@ -242,7 +242,7 @@ def test_rows_name_the_stage_of_their_losses(discs, tmp_path):
 
 
 def test_a_named_run_brings_its_configuration(discs, tmp_path):
-    from balancegan.launch import TrainRequest, launch
+    from balancegan.commands.train import TrainRequest, launch
 
     first = train_tiny(discs, tmp_path, lambda_gp=3.0)
     request = TrainRequest(data=discs, flags={"steps": 8}, device="cpu", out=tmp_path, resume="0")
@@ -271,7 +271,7 @@ def test_a_damaged_run_does_not_block_others(discs, tmp_path):
 
 
 def test_running_out_of_memory_is_exit_5(discs, tmp_path, monkeypatch):
-    from balancegan.errors import OutOfMemoryError
+    from balancegan.core.errors import OutOfMemoryError
 
     def too_much(method, x, c):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
@@ -314,7 +314,7 @@ def test_a_stop_in_the_last_step_is_no_stop(discs, tmp_path):
 
 
 def test_a_named_run_keeps_its_preset(discs, tmp_path):
-    from balancegan.launch import TrainRequest, configure
+    from balancegan.commands.train import TrainRequest, configure
 
     train_tiny(discs, tmp_path)
     with pytest.raises(UsageError, match="preset tiny"):

@@ -9,26 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from balancegan import utility, verdict
-from balancegan.metrics.own import OwnExtractor
-from balancegan.utility import (
-    ARMS,
-    Arm,
-    Material,
-    Pool,
-    _Draw,
-    _draw,
-    _flips,
-    _Plan,
-    _plans,
-    _Shelf,
-    _shelf,
-    _shrunk,
-    _train,
-    flipped_and_cropped,
-    measure_utility,
-    stratified_split,
-)
+from balancegan.metrics.classifier_features import OwnExtractor
+from balancegan.nets.augmentation import flipped_and_cropped
+from balancegan.verdict import classifiers as utility
+from balancegan.verdict import scores as verdict
+from balancegan.verdict.arms import ARMS, Arm
+from balancegan.verdict.classifiers import _Draw, _draw, _Shelf, _shelf, _shrunk, _train
+from balancegan.verdict.flips import allowed_flips
+from balancegan.verdict.material import Material, Pool, TestPlan, stratified_split, test_plans
+from balancegan.verdict.utility import measure_utility
 
 CPU = torch.device("cpu")
 NAMES = ("many", "few")
@@ -197,7 +186,7 @@ def test_the_unfiltered_arm_counts_what_it_would_have_got():
     material = Material(
         ["a", "b"], real, fake, None, "splits", [0, 1], unfiltered=all_of_it, delivered_unfiltered=[0, 98]
     )
-    plan, shelf = _Plan(np.arange(8), np.empty(0, np.intp)), _shelf(material, real, CPU)
+    plan, shelf = TestPlan(np.arange(8), np.empty(0, np.intp)), _shelf(material, real, CPU)
     draws = {
         name: _draw(material, real, plan, by_name(name), shelf, np.ones(1, bool))
         for name in ("real + synthetic", "real + synthetic, unfiltered")
@@ -263,7 +252,7 @@ def test_no_arm_sees_a_test_image(monkeypatch, split):
     test = None if split else Pool((100 + real.images[:20]).astype(np.uint8), real.labels[:20])
     fake = pool((np.full((9, 1, 16, 16), 255, np.uint8), 1))
     material = starved(fake, real=real, test=test, kind="splits" if split else "test")
-    _, plans = _plans(material, 2)
+    _, plans = test_plans(material, 2)
     measure(material)
     shown = [set(call["shelf"].images[call["draw"].rows, 0, 0, 0].tolist()) - {255} for call in spy.calls]
     if not split:
@@ -324,7 +313,7 @@ def test_balanced_softmax_adds_the_logarithm_of_the_counts(monkeypatch):
     original = utility.functional.cross_entropy
     monkeypatch.setattr(utility.functional, "cross_entropy", lambda x, y: (seen.append(x), original(x, y))[1])
     material = starved(pool((patterns(1, 9), 1)))
-    whole, (plan,) = _plans(material, 1)
+    whole, (plan,) = test_plans(material, 1)
     network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
     nn.init.zeros_(network[1].weight)
     nn.init.zeros_(network[1].bias)
@@ -365,7 +354,7 @@ def shares(arm: Arm, real, fake, delivered):
     names = [str(k) for k in range(len(real))]
     material = Material(names, parts[0], parts[1], None, "splits", delivered)
     shelf = _shelf(material, parts[0], CPU)
-    plan = _Plan(np.arange(len(parts[0])), np.empty(0, np.intp))
+    plan = TestPlan(np.arange(len(parts[0])), np.empty(0, np.intp))
     draw = _draw(material, parts[0], plan, arm, shelf, np.ones(len(parts[1]), bool))
     assert draw.often.sum() == pytest.approx(1) and len(draw.often) == len(draw.rows)
     origin = draw.rows >= len(parts[0])
@@ -444,7 +433,7 @@ def test_without_flips_nothing_is_mirrored():
 
 def decision(first, second):
     whole = pool((first, 0), (second, 1))
-    return _flips(whole, _Plan(np.arange(len(whole)), np.empty(0, np.intp)), 2, CPU)
+    return allowed_flips(whole, TestPlan(np.arange(len(whole)), np.empty(0, np.intp)), 2, CPU)
 
 
 def test_images_whose_direction_matters_are_not_flipped():
@@ -463,7 +452,7 @@ def test_two_classes_that_mirrors_exchange_are_enough_against_flips(monkeypatch)
     ramp = np.linspace(20, 230, 16)[None, None, None].repeat(16, axis=2).repeat(40, axis=0)
     noisy = np.clip(ramp + np.random.default_rng(0).normal(0, 10, ramp.shape), 0, 255).astype(np.uint8)
     whole = pool(*alike, (noisy, 22), (np.ascontiguousarray(noisy[..., ::-1]), 23))
-    flips, note = _flips(whole, _Plan(np.arange(len(whole)), np.empty(0, np.intp)), 24, CPU)
+    flips, note = allowed_flips(whole, TestPlan(np.arange(len(whole)), np.empty(0, np.intp)), 24, CPU)
     assert flips is False, note
 
 
@@ -509,7 +498,7 @@ def test_copies_of_test_images_are_kept_from_the_classifiers():
     images = np.random.default_rng(0).integers(0, 256, (24, 1, 16, 16), dtype=np.uint8)
     labels = np.repeat([0, 1], 12)
     real, fake = Pool(images, labels), Pool(images[[0, 13, 1]], labels[[0, 13, 1]])
-    plan = _Plan(np.array([*range(1, 12), *range(14, 24)]), np.array([0, 12, 13]))
+    plan = TestPlan(np.array([*range(1, 12), *range(14, 24)]), np.array([0, 12, 13]))
     found = [
         utility._allowed(Material(["a", "b"], real, fake, None, "splits", [2, 1], may_have_seen=seen), real, plan)
         for seen in (True, False)

@@ -6,26 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
-from balancegan import verdict
-from balancegan.verdict import (
-    BASELINE,
-    CANDIDATE,
-    DO_NOT_USE,
-    LEVEL,
-    NO_DIFFERENCE,
-    REAL_ARMS,
-    USE,
-    Answers,
-    Scores,
-    arms_json,
-    difference_json,
-    gate,
-    headline,
-    interval,
-    judge,
-    judge_classes,
-    score,
-)
+from balancegan.verdict import scores as verdict
+from balancegan.verdict.arms import BASELINE, CANDIDATE, REAL_ARMS
+from balancegan.verdict.rule import DO_NOT_USE, NO_DIFFERENCE, USE, gate, headline, judge, judge_classes
+from balancegan.verdict.scores import LEVEL, Answers, Scores, arms_json, difference_json, interval, score
 
 
 def answers_of(labels, right, seeds=3, seed=0, classes=3, arm="real only"):

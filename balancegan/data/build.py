@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.compute.processes import processes
+from balancegan.core.errors import DatasetError
+from balancegan.core.files import require_space
+from balancegan.core.progress import Progress, silent
 from balancegan.data.decode import (
     DecodeSettings,
     ImageError,
@@ -27,13 +31,10 @@ from balancegan.data.decode import (
 )
 from balancegan.data.pool import chunked, map_chunks
 from balancegan.data.scan import BadFile, ImageFolder
-from balancegan.errors import DatasetError
-from balancegan.files import require_space
-from balancegan.processes import processes
-from balancegan.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from balancegan.ranks import Ranks
+    from balancegan.compute.ranks import Ranks
+
 
 SCHEMA = 1
 DIGEST_BYTES = 16
@@ -172,7 +173,7 @@ def _run(
 def _decoded(job: _Job, chunks: Sequence[_Chunk], workers: int | None) -> Iterator[list[_Row]]:
     """The rows of every chunk, in order; their pixels are in the file by then."""
     if processes() > 1:
-        from balancegan.ranks import here
+        from balancegan.compute.ranks import here
 
         if here().is_main and len(here().machines) > 1:
             return _decoded_by_machines(job, chunks, workers, here())

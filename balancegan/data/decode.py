@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from balancegan.data.deep import as_tagged, join_halves, lower_half, row_blocks, scientific_tiff, tile_pixels
-from balancegan.data.regular import read_regular
-from balancegan.errors import UsageError
-from balancegan.text import printable
+from balancegan.core.errors import UsageError
+from balancegan.core.files import read_regular
+from balancegan.core.text import printable
+from balancegan.data.high_depth import as_tagged, join_halves, lower_half, row_blocks, scientific_tiff, tile_pixels
 
 Fit = Literal["stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
@@ -42,7 +42,6 @@ _TURNS = {
 _GREY = frozenset({"1", "L"})
 _DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-
 
 for _name in ("PIL", "tifffile"):  # what they log of damaged files becomes a reason, not lines between our own
     if logging.getLogger(_name).level == logging.NOTSET:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from balancegan.data.decode import finite_range, is_grey, to_uint8
-from balancegan.data.deep import row_blocks
+from balancegan.data.high_depth import row_blocks
 
 MAX_BITS = 7
 """Near duplicates differ in at most this many of 128 gradient signs, so at least one of 8 bands of 16 is equal."""

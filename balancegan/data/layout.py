@@ -8,9 +8,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from balancegan.core.errors import DatasetError, UsageError
+from balancegan.core.text import printable
 from balancegan.data.sniff import IMAGE_SUFFIXES
-from balancegan.errors import DatasetError, UsageError
-from balancegan.text import printable
 
 SPLITS = ("train", "val", "test")
 ALIASES = {

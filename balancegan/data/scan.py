@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balancegan.core.errors import DatasetError
+from balancegan.core.progress import Progress, silent
+from balancegan.core.text import plural, printable
 from balancegan.data.layout import LAYOUT_HINT, SPLITS, Layout, find_layout, is_hidden
 from balancegan.data.sniff import IMAGE_SUFFIXES, Sniffed, sniff_many
 from balancegan.data.walk import Candidate, Walk, walk_class
-from balancegan.errors import DatasetError
-from balancegan.progress import Progress, silent
-from balancegan.text import printable
 
 __all__ = ["SPLITS", "BadFile", "ImageFile", "ImageFolder", "plural", "printable", "scan"]
 
@@ -84,11 +84,6 @@ class ImageFolder:
     def inner(self, f: ImageFile) -> str:
         """The image's path inside its class folder: the same wherever the folder is and however splits are named."""
         return f.rel.removeprefix(self.class_dir(f.split, self.classes[f.label]) + "/")
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """`1 image`, `1,200 images`: counts as people write them."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 @dataclass

@@ -25,12 +25,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from balancegan.core.errors import DatasetError, DiskError
+from balancegan.core.files import cache_root, drop_lock
+from balancegan.core.progress import Progress, silent
+from balancegan.core.text import plural, printable
 from balancegan.data.build import DIGEST_BYTES, SCHEMA, Built, build
 from balancegan.data.decode import DecodeSettings, Window
-from balancegan.data.scan import BadFile, ImageFile, ImageFolder, plural, printable
-from balancegan.errors import DatasetError, DiskError
-from balancegan.files import cache_root, drop_lock
-from balancegan.progress import Progress, silent
+from balancegan.data.scan import BadFile, ImageFile, ImageFolder
 
 STALE_SECONDS = 3600
 """Where locks do not work: a build touches its temporary folder all the time; one left alone this long is dead."""

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from balancegan.config import MethodConfig
+from balancegan.core.config import MethodConfig
+from balancegan.core.errors import CheckpointError, DatasetError
+from balancegan.core.progress import Progress, silent
+from balancegan.core.rows import rows_by_class
+from balancegan.core.text import printable
 from balancegan.data.decode import DecodeSettings
-from balancegan.data.holdout import MIN_CLASS, choose_holdout, group_keys
+from balancegan.data.groups import group_keys
+from balancegan.data.holdout import MIN_CLASS, choose_holdout
 from balancegan.data.imbalance import thin
 from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import Store, open_store
-from balancegan.errors import CheckpointError, DatasetError
-from balancegan.grouping import rows_by_class
-from balancegan.progress import Progress, silent
-from balancegan.text import printable
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import difflib
 import importlib
 from typing import TYPE_CHECKING
 
-from balancegan.errors import UsageError
+from balancegan.core.errors import UsageError
 
 if TYPE_CHECKING:
     from balancegan.methods.base import Method

@@ -29,10 +29,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from balancegan import losses, parts
-from balancegan.errors import UsageError
+from balancegan.compute import microbatch as parts
+from balancegan.core.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Terms
 from balancegan.methods.conditional import Autoencoded, AutoencodedConfig, presets
+from balancegan.nets import losses
 from balancegan.nets.dcgan import Classifier, GaussianGenerator
 
 _JITTER = 1e-4  # of the mean variance

@@ -29,10 +29,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from balancegan import losses
 from balancegan.methods.base import Terms
 from balancegan.methods.conditional import Autoencoded, AutoencodedConfig, presets
 from balancegan.methods.cwgan_gp import CWGANGP, PenaltyConfig
+from balancegan.nets import losses
 from balancegan.nets.dcgan import Decoder, Discriminator, Generator
 
 # Not in `paper`.

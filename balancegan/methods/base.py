@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from balancegan import parts
-from balancegan.config import MethodConfig
-from balancegan.errors import UsageError
+from balancegan.compute import microbatch as parts
+from balancegan.core.config import MethodConfig
+from balancegan.core.errors import UsageError
 
 Terms = dict[str, Tensor]
 """Name -> weighted scalar. The training loop sums, back-propagates and logs them."""

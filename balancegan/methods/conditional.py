@@ -30,8 +30,8 @@ from typing import Any
 
 from torch import nn
 
-from balancegan.config import MethodConfig
-from balancegan.errors import UsageError
+from balancegan.core.config import MethodConfig
+from balancegan.core.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Method
 from balancegan.nets.dcgan import Decoder, Discriminator, Encoder, Generator, ProjectedDiscriminator, conv_trunk
 from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from balancegan import losses
-from balancegan.augment import SimCLRAugment
-from balancegan.errors import UsageError
+from balancegan.core.errors import UsageError
 from balancegan.methods.base import Terms
 from balancegan.methods.unconditional import UnconditionalConfig, UnconditionalGAN
+from balancegan.nets import losses
+from balancegan.nets.augmentation import SimCLRAugment
 from balancegan.nets.sndcgan import ContrastiveDiscriminator
 
 

@@ -24,10 +24,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from balancegan import losses, parts
-from balancegan.errors import UsageError
+from balancegan.compute import microbatch as parts
+from balancegan.core.errors import UsageError
 from balancegan.methods.base import Terms
 from balancegan.methods.conditional import ConditionalConfig, ConditionalGAN, presets
+from balancegan.nets import losses
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from balancegan.errors import UsageError
+from balancegan.core.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec
 from balancegan.methods.contrad import ContraD, ContraDConfig
 from balancegan.nets.sndcgan import Convolution, PrunableConv2d, pruned, set_masks

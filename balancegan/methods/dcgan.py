@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from balancegan import losses
 from balancegan.methods.base import DataSpec, Terms
 from balancegan.methods.conditional import ConditionalConfig, ConditionalGAN, presets
+from balancegan.nets import losses
 from balancegan.nets.dcgan import Decoder, conv_trunk, init_normal
 
 _ADAM = {"lr_g": 2e-4, "lr_d": 2e-4, "beta2": 0.999}

@@ -36,10 +36,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from balancegan import losses, parts
-from balancegan.errors import UsageError
+from balancegan.compute import microbatch as parts
+from balancegan.core.errors import UsageError
 from balancegan.methods.bagan_gp import BAGANGP, BAGANGPConfig
 from balancegan.methods.base import DataSpec, Terms
+from balancegan.nets import losses
 from balancegan.nets.dcgan import Decoder, attention_side
 from balancegan.nets.vae import VariationalEncoder, gated_trunk
 

@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from balancegan import losses
 from balancegan.methods.base import Terms
 from balancegan.methods.unconditional import UnconditionalConfig, UnconditionalGAN
+from balancegan.nets import losses
 
 _SMALL = {"image_size": 32, "batch_size": 64, "width": 32, "d_width": 16, "ema_halflife": 10.0, "sampling": "sqrt"}
 

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from balancegan.config import MethodConfig, class_weights
-from balancegan.errors import UsageError
+from balancegan.core.config import MethodConfig, class_weights
+from balancegan.core.errors import UsageError
 from balancegan.methods.base import Batches, DataSpec, Method
 from balancegan.nets.dcgan import Decoder
 from balancegan.nets.layers import BatchNorm2d

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.core.documents import Json
+
 MIN_POINTS = 5
 """Fewer points have no neighbourhoods to keep."""
 
@@ -21,7 +23,6 @@ CAVEAT = (
 )
 
 Floats = NDArray[np.floating[Any]]
-Json = dict[str, Any]
 
 
 def tsne(features: Floats, seed: int = 0) -> NDArray[np.float32]:

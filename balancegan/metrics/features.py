@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from balancegan.errors import UsageError, WeightsMissingError
-from balancegan.files import cache_root, write_atomic
+from balancegan.core.errors import UsageError, WeightsMissingError
+from balancegan.core.files import cache_root, write_atomic
 
 if TYPE_CHECKING:
     import torch
 
-    from balancegan.parts import Fitting
+    from balancegan.compute.memory import Fitting
+
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]

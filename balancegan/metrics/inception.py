@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from balancegan.errors import CheckpointError, WeightsMissingError
-from balancegan.files import sha256
+from balancegan.core.errors import CheckpointError, WeightsMissingError
+from balancegan.core.files import sha256
+from balancegan.core.progress import Progress, silent
 from balancegan.metrics.features import Features, Images, extract, three_channels
 from balancegan.metrics.weights import existing, get_weights, read_state
-from balancegan.progress import Progress, silent
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +45,8 @@ class InceptionExtractor:
         """
         import torch
 
+        from balancegan.compute.memory import Fitting
         from balancegan.metrics.inception_net import InceptionNet
-        from balancegan.parts import Fitting
 
         state = read_state(existing(weights, "The weights file", self.name), self.name)
         self.key = sha256(weights)

@@ -10,14 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from balancegan.errors import CheckpointError
-from balancegan.files import sha256
+from balancegan.core.errors import CheckpointError
+from balancegan.core.files import sha256
+from balancegan.core.progress import Progress, silent
 from balancegan.metrics.features import Features, Images, extract, three_channels
 from balancegan.metrics.weights import existing, get_weights, read_state
-from balancegan.progress import Progress, silent
 
 if TYPE_CHECKING:
     import torch
+
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in [0, 1], as in training
 _SIDE = 224
@@ -51,7 +52,7 @@ class ResNet50Extractor:
             WeightsMissingError: no such file.
             CheckpointError: the file is damaged, holds something else than tensors, or is another network.
         """
-        from balancegan.parts import Fitting
+        from balancegan.compute.memory import Fitting
 
         state = read_state(existing(weights, "The weights file", self.name), self.name)
         self.key = sha256(weights)

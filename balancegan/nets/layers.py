@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from balancegan import ranks
+from balancegan.compute import ranks
+from balancegan.compute.collectives import all_sum
 from balancegan.nets import attention
 
 
@@ -91,11 +92,11 @@ class BatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         wide = x.float()
         count = wide.new_tensor([x.numel() / self.num_features])
-        sums = ranks.all_sum(torch.cat([wide.sum((0, 2, 3)), count]))
+        sums = all_sum(torch.cat([wide.sum((0, 2, 3)), count]))
         total = sums[-1].detach()
         mean = sums[:-1] / total
         centred = wide - mean[:, None, None]
-        var = ranks.all_sum(centred.square().sum((0, 2, 3))) / total
+        var = all_sum(centred.square().sum((0, 2, 3))) / total
         self._follow(mean.detach(), var.detach() * total / (total - 1))
         y = centred * torch.rsqrt(var + self.eps)[:, None, None]
         if self.affine:

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from balancegan.files import disk_errors, write_atomic, write_json
+from balancegan.core.documents import Json
+from balancegan.core.files import disk_errors, write_atomic, write_json
+from balancegan.core.text import human_time
 from balancegan.report.comparison_figures import (
     FEW_SHOWN,
     MANY_CLASSES,
@@ -22,9 +24,7 @@ from balancegan.report.comparison_figures import (
     draw_charts,
     draw_samples,
 )
-from balancegan.report.compute import Json
 from balancegan.report.render import DASH, environment, flat
-from balancegan.text import human_time
 
 CSV_COLUMNS = (
     *("ir", "method", "seed", "class", "fid", "kid", "kid_std", "ssim", "copy_rate"),

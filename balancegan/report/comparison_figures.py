@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from balancegan.data.scan import printable
-from balancegan.grid import PAPER, grid_image, png_bytes
-from balancegan.report.compute import Json
-from balancegan.report.plot import canvas, chart_style
+from balancegan.core.documents import Json
+from balancegan.core.grid import PAPER, grid_image, png_bytes
+from balancegan.core.text import printable
+from balancegan.report.matplotlib_charts import canvas, chart_style
 
 # Okabe and Ito's colours, which the usual kinds of colour blindness keep apart, with markers for print without colour.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from balancegan.data.scan import printable
-from balancegan.report.compute import ClassImages, Images, Json, ReportInput
+from balancegan.core.documents import Json
+from balancegan.core.text import printable
+from balancegan.evaluation.document import ReportInput
+from balancegan.evaluation.measures import Images
+from balancegan.report.matplotlib_charts import canvas
 from balancegan.report.pictures import GAP, tile
-from balancegan.report.plot import canvas
+from balancegan.verdict.material import ClassImages
 
 SHOWN = 6  # images of a kind and class
 MAX_CLASSES = 40  # further ones would make a picture that no program shows

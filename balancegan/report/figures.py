@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from balancegan.data.scan import printable
-from balancegan.files import disk_errors
+from balancegan.core.documents import Json
+from balancegan.core.files import disk_errors
+from balancegan.core.text import printable
+from balancegan.evaluation.document import ReportInput
 from balancegan.report.comparison_figures import COLOURS, DPI, MARKERS
-from balancegan.report.compute import Json, ReportInput
 from balancegan.report.figure_sheets import interpolation_sheet, sample_sheet
+from balancegan.report.matplotlib_charts import canvas, chart_style, draw_losses, save_figure
 from balancegan.report.measures_view import complete_row
-from balancegan.report.plot import canvas, chart_style, draw_losses, save_figure
 from balancegan.report.scatter import finite_points
 from balancegan.report.utility_view import MANY_CLASSES, utility_view
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from balancegan.report.compute import Images
+from balancegan.evaluation.measures import Images
 from balancegan.report.pictures import Sheet, contact_sheet, tile
 
 MAX_FRAMES = 12

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from balancegan.report.lanes import Chart, Mark, lane_chart
-
-Json = dict[str, Any]
+from balancegan.core.documents import Json
+from balancegan.report.class_charts import Chart, Mark, lane_chart
 
 _DISTANCES = ("fid", "fid_floor", "fid_floor_size", "kid", "kid_std", "kid_size", "kid_floor", "kid_floor_std")
 _SHARES = ("precision", "recall", "density", "coverage")

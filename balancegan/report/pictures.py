@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balancegan.report.compute import ClassImages, Images, ReportInput
+from balancegan.evaluation.document import ReportInput
+from balancegan.evaluation.measures import Images
+from balancegan.verdict.material import ClassImages
 
 COLUMNS = 8
 MIN_TILE = 64  # small images are enlarged, by whole factors and without smoothing, to at least this many pixels

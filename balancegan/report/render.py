@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from balancegan.data.scan import printable
+from balancegan.core.text import printable, significant
+from balancegan.evaluation.findings import REFERENCES
 from balancegan.metrics.memorisation import MAX_SIDE
-from balancegan.report.charts import loss_curves
 from balancegan.report.filmstrip import Frame, Strip
-from balancegan.report.findings import REFERENCES
+from balancegan.report.loss_charts import loss_curves
 from balancegan.report.measures_view import complete_overall, complete_row, distance_charts, reasons
 from balancegan.report.pictures import ClassPictures
 from balancegan.report.scatter import FAKE_MARK, REAL_MARK, class_tone, scatters
 from balancegan.report.utility_view import MANY_CLASSES, utility_view
-from balancegan.text import significant
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
 
 DASH = "–"
 
@@ -99,7 +99,7 @@ def environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     env = Environment(
-        loader=PackageLoader("balancegan.report", "."),
+        loader=PackageLoader("balancegan.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from balancegan.data.scan import printable
+from balancegan.core.text import printable
 
 Point = tuple[float, float, int, bool]
 SIZE = 400

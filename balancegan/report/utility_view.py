@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
-from balancegan.report.lanes import SHAPES, Chart, Mark, difference_lane, lane_chart
-
-Json = dict[str, Any]
+from balancegan.core.documents import Json
+from balancegan.report.class_charts import SHAPES, Chart, Mark, difference_lane, lane_chart
 
 WIDE_CLASSES = 6
 """With more classes the recalls get a table of their own, with a row per class."""

@@ -6,16 +6,36 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from balancegan.errors import DiskError
-from balancegan.files import disk_errors, write_atomic, write_json
-from balancegan.metrics.features import Extractor
-from balancegan.progress import Progress, silent
-from balancegan.report.compute import ReportInput, compute_report
+from balancegan.compute.memory import memory_errors
+from balancegan.core.documents import Json
+from balancegan.core.errors import DiskError
+from balancegan.core.files import disk_errors, write_atomic, write_json
+from balancegan.core.progress import Progress, silent
+from balancegan.evaluation.assembly import Judging
+from balancegan.evaluation.document import ReportInput, compute_report
+from balancegan.evaluation.measures import METRICS
+from balancegan.metrics.features import Cached, Extractor
 from balancegan.report.figures import write_figures
 from balancegan.report.filmstrip import draw_frames, draw_strips
-from balancegan.report.measures import METRICS
 from balancegan.report.pictures import draw_pictures
 from balancegan.report.render import render_html
+
+
+def write(
+    inp: ReportInput, extractor: Cached, out: Path, judging: Judging, *, figures: Path | None, progress: Progress
+) -> Json:
+    """The report's files; returns the document."""
+    with memory_errors(judging.device, "use --device cpu"):
+        return write_report(
+            inp,
+            extractor,
+            out,
+            seed=judging.seed,
+            max_images=judging.limit,
+            metrics=judging.metrics,
+            figures=figures,
+            progress=progress,
+        )
 
 
 def write_report(

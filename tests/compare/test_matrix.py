@@ -2,7 +2,7 @@
 
 import pytest
 
-from balancegan.compare.matrix import Cell, Matrix
+from balancegan.commands.compare.matrix import Cell, Matrix
 
 CELLS = [Cell(0.0, seed, method) for seed in (0, 1) for method in ("fast", "slow")]
 

@@ -16,12 +16,12 @@ import torch
 from helpers import write_images
 from typer.testing import CliRunner
 
-from balancegan.cli import app
-from balancegan.compare import measure, run
-from balancegan.compare.matrix import Board
-from balancegan.compare.request import CompareRequest
-from balancegan.data.store import open_store
-from balancegan.errors import (
+from balancegan.cli.app import app
+from balancegan.commands.compare import measure, run
+from balancegan.commands.compare.matrix import Board
+from balancegan.commands.compare.request import CompareRequest
+from balancegan.commands.train import launch
+from balancegan.core.errors import (
     CheckpointError,
     DatasetError,
     OutOfMemoryError,
@@ -30,14 +30,14 @@ from balancegan.errors import (
     UsageError,
     WeightsMissingError,
 )
-from balancegan.launch import launch
+from balancegan.data.store import open_store
+from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
-from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.ssim import mean_ssim
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import Sampler
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.samplers import Sampler
 
 FLAGS = {"image_size": 16, "steps": 2, "pretrain_steps": 1, "batch_size": 4}
 SETTINGS = {"width": "16", "latent_dim": "8", "n_critic": "1", "lambda_gp": "3"}

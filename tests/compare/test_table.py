@@ -5,7 +5,7 @@ import math
 import pytest
 import scipy.stats
 
-from balancegan.compare.table import findings, table
+from balancegan.commands.compare.table import findings, table
 
 CLASSES = ("a", "b", "c")
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 import yaml
 
-from balancegan.data.card import REMOVAL, Card, dataset_card, removal_command
-from balancegan.data.export import METADATA
+from balancegan.folder.card import REMOVAL, Card, dataset_card, removal_command
+from balancegan.folder.export import METADATA
 
 CARD = Card(
     source="cells",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from balancegan.core.errors import UsageError
 from balancegan.data.decode import (
     DecodeSettings,
     ImageError,
@@ -23,7 +24,6 @@ from balancegan.data.decode import (
     resize,
     to_uint8,
 )
-from balancegan.errors import UsageError
 
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancegan.data.holdout import choose_holdout, group_keys
-from balancegan.errors import DatasetError
+from balancegan.core.errors import DatasetError
+from balancegan.data.groups import group_keys
+from balancegan.data.holdout import choose_holdout
 
 LABELS = np.repeat([0, 1, 2, 3], [100, 20, 5, 4])
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from balancegan.commands.imbalance import make_imbalanced
+from balancegan.core.errors import DiskError, UsageError
 from balancegan.data import imbalance
-from balancegan.data.imbalance import make_imbalanced, plan_counts, thin
+from balancegan.data.imbalance import plan_counts, thin
 from balancegan.data.scan import scan
-from balancegan.errors import DiskError, UsageError
 
 
 @pytest.fixture

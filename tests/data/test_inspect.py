@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from balancegan.core.errors import UsageError
 from balancegan.data import pool
 from balancegan.data.duplicates import near_groups, pixel_digest
-from balancegan.data.inspect import imbalance_rate, inspect_folder, normalised_entropy, render_html, to_add
+from balancegan.data.imbalance import imbalance_rate, normalised_entropy, to_add
 from balancegan.data.scan import scan
-from balancegan.errors import UsageError
+from balancegan.inspection.inspect import inspect_folder, render_html
 
 
 def paths(groups) -> list[list[str]]:
@@ -238,7 +239,7 @@ def test_a_script_without_a_main_guard(data, tmp_path):
         "from balancegan.data import pool\n"
         "pool.PROCESSES_FROM = 1\n"
         "from balancegan.data.scan import scan\n"
-        "from balancegan.data.inspect import inspect_folder\n"
+        "from balancegan.inspection.inspect import inspect_folder\n"
         f"print(inspect_folder(scan({str(data)!r}), workers=2).num_images)\n"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

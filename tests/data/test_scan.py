@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from balancegan.core.errors import DatasetError, UsageError
+from balancegan.core.text import printable
 from balancegan.data import sniff
-from balancegan.data.scan import printable, scan
-from balancegan.errors import DatasetError, UsageError
+from balancegan.data.scan import scan
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX systems")
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from balancegan.core.errors import DatasetError, DiskError
 from balancegan.data import build, pool, store
 from balancegan.data.decode import DecodeSettings, Window
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store, stores_dir
-from balancegan.errors import DatasetError, DiskError
 
 SMALL = DecodeSettings(image_size=16)
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from balancegan.checkpoint import read_checkpoint
-from balancegan.errors import CheckpointError
-from balancegan.rundir import RUN_NAME
+from balancegan.core.errors import CheckpointError
+from balancegan.runs.checkpoint import read_checkpoint
+from balancegan.runs.numbering import RUN_NAME
 
 TIMES = {"seconds", "steps_per_second", "images_per_second", "created"}
 MOMENT = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00)?( UTC)?")

@@ -11,7 +11,7 @@ from check import broken_run, differences, state
 from crash import eventually, serious
 from helpers import write_images
 
-from balancegan.rundir import RunDir
+from balancegan.runs.directory import RunDir
 
 FLAGS = {"batch_size": 4, "pretrain_steps": 1, "steps": 3, "save_every": 1, "keep_checkpoints": 1, "log_every": 1}
 

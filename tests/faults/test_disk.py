@@ -18,16 +18,16 @@ from helpers import SHORT, Quiet, train_tiny, tree, write_images
 from PIL import Image
 from typer.testing import CliRunner
 
-from balancegan.balance import AugmentOptions, augment
-from balancegan.cli import app
-from balancegan.compare.matrix import Board
-from balancegan.compare.request import CompareRequest
-from balancegan.compare.run import compare
-from balancegan.data.imbalance import make_imbalanced
+from balancegan.cli.app import app
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.commands.compare.matrix import Board
+from balancegan.commands.compare.request import CompareRequest
+from balancegan.commands.compare.run import compare
+from balancegan.commands.imbalance import make_imbalanced
+from balancegan.core.errors import DiskError
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store, stores_dir
-from balancegan.errors import DiskError
-from balancegan.rundir import RunDir
+from balancegan.runs.directory import RunDir
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 CPU = torch.device("cpu")
@@ -220,7 +220,7 @@ import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from helpers import Quiet, train_tiny
-from balancegan.errors import DiskError
+from balancegan.core.errors import DiskError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 class Limit(Quiet):
     def step(self, stage, step, total):
@@ -319,7 +319,7 @@ def test_the_disk_of_the_run_is_asked_not_that_of_new_runs(discs, tmp_path, monk
 
 
 def test_finished_cells_take_no_space_that_others_need(discs, tmp_path, monkeypatch):
-    from balancegan.compare.run import _Worker
+    from balancegan.commands.compare.run import _Worker
 
     request = CompareRequest(data=discs, methods=("bagan", "sgbgan"), seeds=(0,), preset="tiny", out=tmp_path)
     worker, asked = _Worker.__new__(_Worker), []

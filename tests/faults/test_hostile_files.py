@@ -21,19 +21,22 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from balancegan.config import MethodConfig
-from balancegan.data import deep, export, layout
+from balancegan.commands.imbalance import make_imbalanced
+from balancegan.core.config import MethodConfig
+from balancegan.core.errors import BalanceGANError, DatasetError, DiskError
+from balancegan.core.files import open_regular
+from balancegan.data import high_depth as deep
+from balancegan.data import layout
 from balancegan.data.decode import DecodeSettings, ImageError, Window, decode_image, finite_range, read_header, to_uint8
 from balancegan.data.duplicates import pixel_digest
-from balancegan.data.export import BalancedFolder, plan_real
-from balancegan.data.imbalance import make_imbalanced
-from balancegan.data.inspect import inspect_folder, render_html
-from balancegan.data.regular import open_regular
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
 from balancegan.data.training_set import open_training_set
-from balancegan.errors import BalanceGANError, DatasetError, DiskError
-from balancegan.report.shortcuts import shortcut_checks
+from balancegan.evaluation.shortcuts import shortcut_checks
+from balancegan.folder import export
+from balancegan.folder.export import BalancedFolder
+from balancegan.folder.real_files import plan_real
+from balancegan.inspection.inspect import inspect_folder, render_html
 
 SMALL = DecodeSettings(image_size=8)
 quick = settings(

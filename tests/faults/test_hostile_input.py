@@ -20,14 +20,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from balancegan.config import MethodConfig
-from balancegan.data import export
+from balancegan.core.config import MethodConfig
+from balancegan.core.errors import BalanceGANError
+from balancegan.core.text import printable
 from balancegan.data.decode import DecodeSettings
-from balancegan.data.inspect import inspect_folder, render_html
-from balancegan.data.scan import ImageFolder, printable, scan
+from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import open_store
 from balancegan.data.training_set import open_training_set
-from balancegan.errors import BalanceGANError
+from balancegan.folder import export
+from balancegan.inspection.inspect import inspect_folder, render_html
 
 quick = settings(
     max_examples=40,

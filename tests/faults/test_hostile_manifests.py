@@ -25,27 +25,28 @@ from helpers import train_tiny, write_images
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from balancegan import parse
-from balancegan.balance import AugmentOptions, augment
-from balancegan.checkpoint import read_checkpoint
-from balancegan.config import MOST_YAML, MethodConfig, load_yaml, resolve
-from balancegan.data import export
-from balancegan.data.card import REMOVAL, Card, dataset_card
+from balancegan.cli import parse
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.commands.evaluate import EvaluateOptions
+from balancegan.commands.evaluate_folders import evaluate_folders
+from balancegan.core.config import MOST_YAML, MethodConfig, load_yaml, resolve
+from balancegan.core.errors import BalanceGANError, CheckpointError, DatasetError, DiskError, UsageError
 from balancegan.data.decode import DecodeSettings
-from balancegan.data.inspect import inspect_folder, render_html
-from balancegan.data.metadata import COLUMNS, read_table, stays_inside, table_bytes
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
 from balancegan.data.training_set import open_training_set, reopen_training_set
-from balancegan.errors import BalanceGANError, CheckpointError, DatasetError, DiskError, UsageError
-from balancegan.evaluate import EvaluateOptions, evaluate_folders
-from balancegan.judge import Judging
+from balancegan.evaluation.assembly import Judging
+from balancegan.folder import export
+from balancegan.folder.card import REMOVAL, Card, dataset_card
+from balancegan.folder.metadata import COLUMNS, read_table, stays_inside, table_bytes
+from balancegan.inspection.inspect import inspect_folder, render_html
 from balancegan.methods import load_method
-from balancegan.metrics.choose import choose
+from balancegan.metrics.extractors import choose
 from balancegan.report.pictures import draw_pictures
 from balancegan.report.render import render_html as render_report
-from balancegan.restore import read_config, restore
-from balancegan.rundir import RunDir, find_run
+from balancegan.runs.checkpoint import read_checkpoint
+from balancegan.runs.directory import RunDir, find_run
+from balancegan.runs.restore import read_config, restore
 
 CPU = torch.device("cpu")
 CONFIG = load_method("sgbgan").Config
@@ -140,10 +141,10 @@ def test_damaged_tables(tmp_path, content):
     real, fake = (write_images(tmp_path / n, {"ant": 6, "bee": 6}) for n in ("real", "fake"))
     (fake / "metadata.csv").write_bytes(content)
     with contextlib.suppress(BalanceGANError):
-        from balancegan.evaluate import _synthetic
+        from balancegan.folder.metadata import synthetic_images
 
         folder = scan(fake)
-        assert _synthetic(folder, folder.files, none=True).all()
+        assert synthetic_images(folder, folder.files, none=True).all()
     if b"x" * 1000 in content:
         with pytest.raises(DatasetError, match="cannot be read: field larger"):
             evaluated(real, fake, tmp_path / "report")

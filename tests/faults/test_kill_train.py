@@ -9,7 +9,7 @@ from check import broken_run, tree_hash
 from crash import Command, serious, untidy
 from helpers import write_images
 
-from balancegan.rundir import list_runs
+from balancegan.runs.directory import list_runs
 
 FLAGS = {
     "batch_size": 4,

@@ -12,13 +12,13 @@ import pytest
 import torch
 from helpers import Quiet, train_tiny, write_images
 
-from balancegan import batches
-from balancegan.balance import AugmentOptions, augment
-from balancegan.errors import OutOfMemoryError
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.core.errors import OutOfMemoryError
+from balancegan.data import batches
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.base import Method
-from balancegan.metrics.own import OwnExtractor
-from balancegan.rundir import RunDir
+from balancegan.metrics.classifier_features import OwnExtractor
+from balancegan.runs.directory import RunDir
 
 CPU = torch.device("cpu")
 
@@ -96,8 +96,8 @@ def test_where_not_even_the_least_part_fits_it_is_exit_5(discs, tmp_path, memory
 @pytest.mark.parametrize("method", ["sgbgan", "sndcgan"])
 def test_sampling_goes_on_in_smaller_parts(discs, tmp_path, monkeypatch, method):
     """The same images, but for a level here and there: convolutions of other batch sizes round otherwise."""
-    from balancegan.restore import restore
-    from balancegan.sample import CHUNK, Sampler
+    from balancegan.runs.restore import restore
+    from balancegan.sampling.samplers import CHUNK, Sampler
 
     run = RunDir(train_tiny(discs, tmp_path / "runs", method=method)["run"])
     whole = Sampler(restore(run, CPU).method, CPU).of_class(1, 0)
@@ -208,7 +208,7 @@ def test_a_checkpoint_that_memory_does_not_hold_is_not_damaged(discs, tmp_path, 
     """An older one in its place would throw steps away."""
     import safetensors.torch
 
-    from balancegan.errors import DiskError
+    from balancegan.core.errors import DiskError
 
     run = RunDir(train_tiny(discs, tmp_path)["run"])
     newest = [p.name for p in run.checkpoint_dirs()]
@@ -244,8 +244,9 @@ LARGER_THAN_MEMORY = """
     from pathlib import Path
     import numpy as np, torch
     from helpers import Quiet, make_method
-    from balancegan import batches, train
-    from balancegan.rundir import RunDir
+    from balancegan.data import batches
+    from balancegan.training import loop as train
+    from balancegan.runs.directory import RunDir
 
     path, gigabytes, steps = Path(sys.argv[1] if len(sys.argv) > 1 else {path!r}), {gigabytes}, {steps}
     batches.CPU_SHARE = 0.0  # as if the machine's memory were small

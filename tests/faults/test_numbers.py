@@ -10,14 +10,14 @@ import pytest
 import torch
 from helpers import Quiet, train_tiny
 
-from balancegan.balance import AugmentOptions, augment
-from balancegan.collapse import ALL, COLLAPSED, DiversityWatch, by_name, spread
-from balancegan.errors import TrainingDivergedError, UsageError
-from balancegan.look import look
+from balancegan.commands.augment import AugmentOptions, augment
+from balancegan.commands.sample import look
+from balancegan.core.errors import TrainingDivergedError, UsageError
 from balancegan.methods.base import Method
 from balancegan.methods.sgbgan import SGBGAN
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.training.collapse import ALL, COLLAPSED, DiversityWatch, by_name, spread
 
 CPU = torch.device("cpu")
 STAGES = {"pretrain": "pretrain_loss", "d": "d_loss", "g": "g_loss"}

@@ -13,9 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import balancegan
-from balancegan import config
-from balancegan.cli import app
-from balancegan.errors import UsageError
+from balancegan.cli.app import app
+from balancegan.core import config
+from balancegan.core.errors import UsageError
 from balancegan.metrics.weights import PUBLISHED
 
 PACKAGE = Path(balancegan.__file__).parent

@@ -8,7 +8,7 @@ from check import broken_run
 from crash import eventually, serious
 from helpers import write_images
 
-from balancegan.rundir import RunDir
+from balancegan.runs.directory import RunDir
 
 SETTINGS = ("width=16", "latent_dim=8")
 SMALL = ["--preset", "tiny", "--image-size", "16", "--batch-size", "4", "--device", "cpu"]
@@ -119,7 +119,7 @@ def test_a_signal_is_not_taken_for_a_damaged_cache(monkeypatch):
     """`except Exception` around a reader must not swallow the request to stop."""
     import os
 
-    from balancegan.options import signals_stop
+    from balancegan.cli.registrar import signals_stop
 
     with pytest.raises(KeyboardInterrupt), signals_stop():
         try:

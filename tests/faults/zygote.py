@@ -118,16 +118,16 @@ def run_train(**arguments: Any) -> Json:
 def run_augment(run: str, out: str, **options: Any) -> Json:
     import torch
 
-    from balancegan.balance import AugmentOptions, augment
-    from balancegan.rundir import RunDir
+    from balancegan.commands.augment import AugmentOptions, augment
+    from balancegan.runs.directory import RunDir
 
     settings = {"filter": "none", "report": False, **options}
     return augment(RunDir(run), AugmentOptions(out=Path(out), **settings), device=torch.device("cpu"))
 
 
 def run_compare(data: str, out: str, **changes: Any) -> Json:
-    from balancegan.compare.request import CompareRequest
-    from balancegan.compare.run import compare
+    from balancegan.commands.compare.request import CompareRequest
+    from balancegan.commands.compare.run import compare
 
     usual: Json = {
         "methods": ("dcgan", "bagan-gp"),
@@ -164,14 +164,14 @@ def run_store(
 
 
 def run_cli(arguments: list[str]) -> None:
-    from balancegan.cli import main
+    from balancegan.cli.app import main
 
     sys.argv = ["balancegan", *arguments]
     main()
 
 
 def run_create(out: str, times: int) -> Json:
-    from balancegan.rundir import RunDir
+    from balancegan.runs.directory import RunDir
 
     return {"names": [RunDir.create(Path(out), "m", "d").name for _ in range(times)]}
 
@@ -180,9 +180,9 @@ def run_reading(run: str, seconds: float) -> Json:
     """Restore a run and make a few images of it, over and over."""
     import torch
 
-    from balancegan.restore import restore
-    from balancegan.rundir import RunDir
-    from balancegan.sample import Sampler
+    from balancegan.runs.directory import RunDir
+    from balancegan.runs.restore import restore
+    from balancegan.sampling.samplers import Sampler
 
     end, steps = time.monotonic() + seconds, []
     while time.monotonic() < end:
@@ -214,19 +214,20 @@ def quicken() -> None:
 
     import balancegan.compare.run
     import balancegan.launch
-    from balancegan import judge
-    from balancegan.files import write_atomic
-    from balancegan.metrics.own import OwnExtractor
-    from balancegan.quality import QualityFilter
-    from balancegan.report import measures
-    from balancegan.utility import measure_utility
+
+    from balancegan.core.files import write_atomic
+    from balancegan.evaluation import assembly as judge
+    from balancegan.evaluation import measures
+    from balancegan.folder.quality_filter import QualityFilter
+    from balancegan.metrics.classifier_features import OwnExtractor
+    from balancegan.verdict.utility import measure_utility
 
     def plot(history: list[Json], path: Path) -> bool:
         write_atomic(path, json.dumps([row["step"] for row in history]))
         return True
 
     def page(document: Json, sheets: Any, out: Path) -> None:
-        from balancegan.files import write_json
+        from balancegan.core.files import write_json
         from balancegan.report.comparison import cells_csv
 
         write_json(out / "compare.json", document)
@@ -255,7 +256,7 @@ def tear(operations: Operations) -> None:
     import safetensors.torch
     import torch
 
-    from balancegan.rundir import RunDir
+    from balancegan.runs.directory import RunDir
 
     def torn(owner: Any, name: str, path_of: Callable[..., Any]) -> None:
         write = getattr(owner, name)
@@ -366,14 +367,14 @@ def child(request: Json) -> None:
 
 def warm_up() -> None:
     """Everything that is imported or computed at first use is there before the first fork."""
-    import torch
-    from helpers import train_tiny, write_images
-
     import balancegan.balance
-    import balancegan.cli
     import balancegan.compare.run
     import balancegan.console
     import balancegan.show
+    import torch
+    from helpers import train_tiny, write_images
+
+    import balancegan.cli
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

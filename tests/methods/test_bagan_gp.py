@@ -4,9 +4,10 @@ import pytest
 import torch
 from helpers import make_method
 
-from balancegan import losses, parts
-from balancegan.config import resolve
+from balancegan.compute import microbatch as parts
+from balancegan.core.config import resolve
 from balancegan.methods import load_method
+from balancegan.nets import losses
 
 NAMES = ("bagan-gp", "sgbgan")
 

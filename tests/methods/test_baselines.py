@@ -5,8 +5,8 @@ import pytest
 import torch
 from helpers import make_method
 
-from balancegan import losses
 from balancegan.methods.bagan import class_gaussians
+from balancegan.nets import losses
 
 
 def images(n=12):

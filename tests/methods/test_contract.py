@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers import make_method
 
-from balancegan.config import resolve
-from balancegan.errors import UsageError
+from balancegan.core.config import resolve
+from balancegan.core.errors import UsageError
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.base import PRESETS, DataSpec
 

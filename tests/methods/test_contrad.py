@@ -5,14 +5,15 @@ import pytest
 import torch
 from helpers import make_method, train_tiny
 
-from balancegan import losses
-from balancegan.device import resolve_device
+from balancegan.compute.device import resolve_device
 from balancegan.methods import load_method
 from balancegan.methods.unconditional import LinearEvaluator
+from balancegan.nets import losses
 from balancegan.nets.sndcgan import prunable
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import CHUNK, Patience, Sampler, accepted_images, first_images
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.accepted import accepted_images, first_images
+from balancegan.sampling.samplers import CHUNK, Patience, Sampler
 
 CONTRASTIVE = ("contrad", "damage-gan")  # and their conditional sibling: test_damage_gan_c.py
 NARROW = {"width": 8, "d_width": 8}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from balancegan.config import resolve
-from balancegan.errors import UsageError
+from balancegan.core.config import resolve
+from balancegan.core.errors import UsageError
 from balancegan.methods.bagan_gp import BAGANGP
 from balancegan.methods.base import DataSpec
 from balancegan.methods.sgbgan import SGBGAN, SGBGANConfig

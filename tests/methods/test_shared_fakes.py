@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import make_method
 
-from balancegan.errors import UsageError
+from balancegan.core.errors import UsageError
 from balancegan.methods import METHODS
 
 X = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1

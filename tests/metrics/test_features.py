@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from balancegan.errors import CheckpointError, UsageError, WeightsMissingError
+from balancegan.core.errors import CheckpointError, UsageError, WeightsMissingError
+from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.features import Cached, state_key, with_head
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.inception import InceptionExtractor, _inception
 from balancegan.metrics.inception_net import SIDE, TOLERANCE, InceptionNet, resized
 from balancegan.metrics.kid import kernel_distance
-from balancegan.metrics.own import OwnExtractor
 from balancegan.metrics.weights import WEIGHTS_NAMES, WEIGHTS_VARIABLE, find_inception_weights
 
 HEAD = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from balancegan.errors import WeightsMissingError
+from balancegan.core.errors import WeightsMissingError
 from balancegan.metrics.inception import InceptionExtractor, _inception
 from balancegan.metrics.inception_net import TOLERANCE
 from balancegan.metrics.inception_score import inception_score

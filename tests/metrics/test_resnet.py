@@ -6,7 +6,7 @@ import torch
 from torchvision.models import resnet50
 from torchvision.transforms import v2
 
-from balancegan.errors import CheckpointError, UsageError, WeightsMissingError
+from balancegan.core.errors import CheckpointError, UsageError, WeightsMissingError
 from balancegan.metrics.resnet import ResNet50Extractor
 
 

@@ -15,10 +15,11 @@ import torch
 from torchvision.models import resnet50
 from typer.testing import CliRunner
 
-from balancegan.cli import app
-from balancegan.errors import CheckpointError, DiskError, UsageError, WeightsMissingError
+from balancegan.cli.app import app
+from balancegan.commands.weights import fetch, status, verify
+from balancegan.core.errors import CheckpointError, DiskError, UsageError, WeightsMissingError
 from balancegan.metrics import weights
-from balancegan.metrics.weights import PUBLISHED, WEIGHTS_VARIABLE, fetch, find_weights, status, verify
+from balancegan.metrics.weights import PUBLISHED, WEIGHTS_VARIABLE, find_weights
 
 CONTENT = bytes(range(256)) * 10_000  # two blocks and a half
 

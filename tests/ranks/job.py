@@ -12,22 +12,25 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import Quiet, train_tiny
 
-from balancegan import losses, ranks
-from balancegan.accumulate import Accumulator
+from balancegan.compute import ranks
+from balancegan.compute.microbatch import rows
+from balancegan.core.errors import DiskError
 from balancegan.data import build
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
-from balancegan.errors import DiskError
 from balancegan.methods import METHODS, load_method
-from balancegan.metrics.own import OwnExtractor, build_classifier
-from balancegan.metrics.spread import spread as spread_extractor
+from balancegan.metrics.classifier_features import OwnExtractor
+from balancegan.metrics.extractors import spread as spread_extractor
+from balancegan.nets import losses
+from balancegan.nets.classifier import build_classifier
 from balancegan.nets.layers import BatchNorm2d
-from balancegan.parts import rows
-from balancegan.restore import restore
-from balancegan.rundir import RunDir
-from balancegan.sample import first_images, make_samplers
-from balancegan.train import _Loop
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.accepted import first_images
+from balancegan.sampling.choice import make_samplers
+from balancegan.training.accumulation import Accumulator
+from balancegan.training.loop import _Loop
 
 FOLDER = Path(sys.argv[2])
 DATA = FOLDER / "discs"

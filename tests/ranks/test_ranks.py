@@ -13,11 +13,11 @@ import torch
 from helpers import train_tiny, write_images
 from safetensors.torch import load_file
 
-from balancegan import parts
-from balancegan.errors import UsageError
+from balancegan.compute import microbatch as parts
+from balancegan.compute.ranks import Ranks
+from balancegan.core.errors import UsageError
 from balancegan.methods import METHODS
-from balancegan.ranks import Ranks
-from balancegan.rundir import RunDir
+from balancegan.runs.directory import RunDir
 
 HERE = Path(__file__).parent
 WAIT = 240  # seconds; a busy machine may need a minute to start two processes

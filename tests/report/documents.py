@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from balancegan.report.compute import ClassImages, ReportInput
-from balancegan.report.extras import Extras
+from balancegan.evaluation.document import ReportInput
+from balancegan.evaluation.run_pictures import Extras
+from balancegan.verdict.material import ClassImages
 
 ARMS = {
     "real only": "Real images only",

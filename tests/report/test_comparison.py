@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from balancegan.errors import DiskError
+from balancegan.core.errors import DiskError
 from balancegan.report.comparison import CSV_COLUMNS, SampleSheet, write_comparison
 from balancegan.report.comparison_figures import shown_columns
 

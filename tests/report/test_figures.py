@@ -4,7 +4,7 @@ import pytest
 from documents import make_document, make_extras, make_input
 from PIL import Image
 
-from balancegan.errors import DiskError
+from balancegan.core.errors import DiskError
 from balancegan.report.figures import write_figures
 
 NAMES = ("$x_1$ <b>", "漢字", "a\nvery long name of a class that goes on and on", "d\udc80")

@@ -8,8 +8,8 @@ import pytest
 from documents import VERDICTS, make_document, make_extras, make_input
 from PIL import Image
 
+from balancegan.report.class_charts import Mark, lane_chart, nice_ticks
 from balancegan.report.filmstrip import MAX_FRAMES, MAX_WIDTH, draw_frames, draw_strips
-from balancegan.report.lanes import Mark, lane_chart, nice_ticks
 from balancegan.report.pictures import draw_pictures
 from balancegan.report.render import render_html
 from balancegan.report.scatter import class_tone, scatters

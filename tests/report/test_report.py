@@ -7,13 +7,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from balancegan.errors import DiskError
-from balancegan.report.charts import loss_curves
-from balancegan.report.compute import ClassImages, ReportInput, compute_report
-from balancegan.report.findings import MIN_REFERENCE
+from balancegan.core.errors import DiskError
+from balancegan.evaluation.document import ReportInput, compute_report
+from balancegan.evaluation.findings import MIN_REFERENCE
+from balancegan.report.loss_charts import loss_curves
 from balancegan.report.pictures import draw_pictures, sheet
 from balancegan.report.render import render_html
 from balancegan.report.write import write_report
+from balancegan.verdict.material import ClassImages
 
 EVIL = "<script>alert(1)</script>"
 
@@ -353,7 +354,7 @@ def test_sheets():
     ],
 )
 def test_the_sentence_on_diversity_says_what_was_measured(ssim, spread, words):
-    from balancegan.report.findings import _diversity_findings
+    from balancegan.evaluation.findings import _diversity_findings
 
     row = {"name": "cat", "ssim_within_real": 0.5, "ssim_within_fake": ssim, "spread_real": 0.5, "spread_fake": spread}
     row |= {"precision": None, "recall": None, "prdc_n": None}
@@ -363,7 +364,7 @@ def test_the_sentence_on_diversity_says_what_was_measured(ssim, spread, words):
 
 
 def test_a_fid_below_real_against_real_is_called_untellable():
-    from balancegan.report.findings import _size_findings
+    from balancegan.evaluation.findings import _size_findings
 
     row = {"name": "cat", "n_real": 60, "n_fake": 60, "n_holdout": 60, "reference": "holdout", "fid": 5.0}
     assert "too few images to tell" in _size_findings({**row, "fid_floor": 9.0})[0]["text"]
@@ -371,7 +372,7 @@ def test_a_fid_below_real_against_real_is_called_untellable():
 
 
 def test_many_rejected_samples_are_a_warning():
-    from balancegan.report.findings import _delivery
+    from balancegan.evaluation.findings import _delivery
 
     row = {"name": "cat", "synthetic": 100, "requested": 100, "rejected": 900, "refused": 0}
     document = {"classes": [row, {**row, "name": "dog", "rejected": 9}], "complete": True, "num_synthetic": 200}

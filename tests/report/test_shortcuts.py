@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, PngImagePlugin
 
-from balancegan.report.shortcuts import MIN_FILES, pixel_numbers, shortcut_checks
+from balancegan.evaluation.shortcuts import MIN_FILES, pixel_numbers, shortcut_checks
 
 
 def shortcuts(real, fake):

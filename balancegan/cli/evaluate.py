@@ -1,0 +1,89 @@
+"""`balancegan evaluate`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from balancegan.cli.options import (
+    Checkpoint,
+    Device,
+    Extractor,
+    FailUnder,
+    Runs,
+    Utility,
+    Weights,
+    option,
+)
+from balancegan.cli.parse import parse_names
+from balancegan.core.errors import UsageError
+
+
+def evaluate(
+    console: Any,
+    what: Annotated[
+        str | None, typer.Argument(metavar="RUN|REAL", help="A run (default: newest), or a folder of real images.")
+    ] = None,
+    fake: Annotated[Path | None, typer.Argument(metavar="FAKE", help="A folder of synthetic images.")] = None,
+    metrics: Annotated[
+        str | None, option("--metrics", help="Only these: fid, kid, is, ssim, prdc, copies. [default: all]")
+    ] = None,
+    extractor: Extractor = "auto",
+    weights: Weights = None,
+    utility: Utility = True,
+    fail_under: FailUnder = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            "--images",
+            help="Images per class, or what it lacks where that is more. [default: 500; 250 for a large network]",
+            min=1,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            "--image-size", help="Side at which folders are compared. [default: FAKE's, 8 to 128]", min=8, max=512
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Where a run's data is now, if it moved.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the report. [default: the run's report/, or evaluation]")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Classifiers trained per arm.", min=1, max=100)] = 3,
+    checkpoint: Checkpoint = "auto",
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Measure a run's generator, or a folder of synthetic images against a real one, and say whether they help."""
+    from balancegan.cli.results import show_evaluate
+    from balancegan.commands.evaluate import EvaluateOptions, evaluate_run
+    from balancegan.commands.evaluate_folders import evaluate_folders
+    from balancegan.compute.device import prepare, resolve_device
+    from balancegan.evaluation.assembly import Judging, parse_metrics
+    from balancegan.metrics.extractors import choose
+    from balancegan.runs.directory import find_run
+    from balancegan.verdict.rule import parse_least
+
+    where = resolve_device(device)
+    options = EvaluateOptions(
+        out=out,
+        data=data,
+        images=images,
+        image_size=image_size,
+        fail_under=parse_least(fail_under, utility=utility),
+        checkpoint=checkpoint,
+    )
+    judging = Judging(
+        choose(extractor, weights), where, metrics=parse_metrics(parse_names(metrics)), utility=utility, seeds=seeds
+    )
+    prepare(where)
+    with console.progress() as view:
+        if fake is None:
+            if what and Path(what).is_dir() and not (Path(what) / "config.yaml").is_file():
+                raise UsageError(f"{what} is no run", "to evaluate images, give two folders: evaluate REAL FAKE")
+            document = evaluate_run(find_run(what, runs), options, judging, progress=view, note=console.note)
+        else:
+            document = evaluate_folders(Path(what or ""), fake, options, judging, progress=view)
+    console.result(document, show_evaluate)
+    console.gate(document["gate"])

@@ -1,0 +1,120 @@
+"""How commands are registered: common options, errors as one line, signals."""
+
+import contextlib
+import errno
+import functools
+import inspect
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+
+from balancegan.cli.options import AsJson, NoColor, Quiet, Verbose
+from balancegan.core.errors import BalanceGANError, OutOfMemoryError, StoppedError
+from balancegan.core.signals import STOPPING
+
+NO_MEMORY = ("memory ran out", "close other programs, or ask for smaller images or batches")
+UNFINISHED = "before the end; nothing half-written is taken for whole"
+COMMON = {"as_json": AsJson, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
+
+
+def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that makes a function a command of `app`.
+
+    It adds the common options, gives the function a console, and turns errors into lines and exit codes.
+    """
+
+    def command(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(**arguments: Any) -> None:
+            from balancegan.cli.console import Console
+
+            console = Console(**{name: arguments.pop(name) for name in COMMON})
+            try:
+                with signals_stop(), failures_in_words():
+                    function(console, **arguments)
+            except BalanceGANError as error:
+                console.fail(error)
+                raise typer.Exit(error.exit_code) from None
+            except KeyboardInterrupt as stop:
+                signum = stop.signum if isinstance(stop, _StopNow) else signal.SIGINT
+                stopped = StoppedError(UNFINISHED, "the same command goes on", signum=signum)
+                console.fail(stopped)
+                raise typer.Exit(stopped.exit_code) from None
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(0) from None
+
+        own = list(inspect.signature(function).parameters.values())[1:]
+        common = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+            for name, kind in COMMON.items()
+        ]
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*own, *common)}
+        app.command(function.__name__.rstrip("_").replace("_", "-"))(run)
+        return run
+
+    return command
+
+
+@contextlib.contextmanager
+def failures_in_words() -> Iterator[None]:
+    """The net under everything: a disk or a memory that fails where nobody expected it is no bug of ours."""
+    try:
+        yield
+    except BrokenPipeError:  # an OSError that says that nobody reads the output any more
+        raise
+    except OSError as error:
+        from balancegan.core.files import DISK_ERRNOS, disk_errors
+
+        if error.errno == errno.ENOMEM:
+            raise OutOfMemoryError(*NO_MEMORY) from None
+        if error.errno not in DISK_ERRNOS:
+            raise
+        with disk_errors("go on"):
+            raise
+    except (MemoryError, RuntimeError) as error:
+        from balancegan.compute.memory import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemoryError(*NO_MEMORY) from None
+
+
+class _StopNow(KeyboardInterrupt):
+    """A signal ends the command. No `Exception`, so that no handler of those takes it for a damaged file."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.signum = signum
+
+
+@contextlib.contextmanager
+def signals_stop() -> Iterator[None]:
+    """The first of `STOPPING` ends a command with a line, its exit code, and nothing half-written.
+
+    A second one, while that is being done, ends the process at once. Signals that are ignored (nohup, background
+    jobs) or handled already stay so.
+    """
+    before: dict[int, Any] = {}
+
+    def stop(signum: int, frame: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        raise _StopNow(signum)
+
+    if threading.current_thread() is threading.main_thread():
+        for signum in STOPPING:
+            if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):
+                before[signum] = signal.signal(signum, stop)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,217 @@
+"""What each command shows of its result; the JSON document has the whole of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from balancegan.cli.console import Console
+from balancegan.cli.tables import bar, shown, table
+from balancegan.core.text import human_time, significant
+
+
+def show_inspect(console: Console, doc: dict[str, Any]) -> None:
+    """Counts with bars, what is wrong, what to do."""
+    counts = table("class", "images", "share", "", "to add", right=("images", "share", "to add"))
+    top = max((c["count"] for c in doc["classes"]), default=1) or 1
+    for c in sorted(doc["classes"], key=lambda c: -c["count"]):
+        counts.add_row(
+            shown(c["name"]),
+            f"{c['count']:,}",
+            f"{c['share']:.1%}",
+            f"[cyan]{bar(c['count'] / top)}[/]",
+            f"{c['to_add']:,}" if c["count"] else "–",
+        )
+    rate = "unknown" if doc["imbalance_rate"] is None else f"{doc['imbalance_rate']:.4g}"
+    console.print(f"[bold]{doc['num_images']:,} images, {doc['num_classes']} classes, imbalance rate {rate}[/]")
+    console.print(counts)
+    console.print("")
+    if doc.get("normalised_entropy") is not None:
+        console.print(f"normalised entropy {doc['normalised_entropy']:.3f} (1 is balanced)")
+    for title, key in (
+        ("unreadable files", "bad_files"),
+        ("groups of exact duplicates", "duplicates"),
+        ("label conflicts (equal images in several classes)", "conflicts"),
+        ("leaks (equal images in several splits)", "leaks"),
+    ):
+        if doc.get(key):
+            console.print(f"[yellow]{len(doc[key]):,} {title}[/]")
+            for item in doc[key][: 20 if console.verbose else 3]:
+                text = f"{item['path']}: {item['reason']}" if "path" in item else "  =  ".join(item["paths"])
+                console.print(f"  {shown(text)}")
+            if not console.verbose and len(doc[key]) > 3:
+                console.print(f"  … and {len(doc[key]) - 3:,} more (-v shows 20, --json all)")
+    for note in doc.get("notes", []) if console.verbose else []:
+        console.print(f"note: {shown(note)}")
+    console.print("")
+    for line in doc["advice"]:
+        console.print(f"• {shown(line)}")
+
+
+def show_imbalance(console: Console, doc: dict[str, Any]) -> None:
+    """Counts before and after."""
+    rows = table("class", "before", "after", right=("before", "after"))
+    for name, before in doc["counts_before"].items():
+        rows.add_row(shown(name), f"{before:,}", f"{doc['counts_after'].get(name, 0):,}")
+    console.print(rows)
+    console.print(f"imbalance rate {doc['imbalance_rate']:.4g}; written to {shown(doc['dst'])}")
+    for note in doc["notes"]:
+        console.print(f"• {shown(note)}")
+
+
+def show_train(console: Console, doc: dict[str, Any]) -> None:
+    """Where the run is and how fast it was."""
+    state = "finished" if doc["finished"] else "stopped; the same command goes on from here"
+    console.print(f"[bold]{shown(doc['run'])}[/]")
+    console.print(
+        f"{state}: {doc['steps']:,} steps, {doc['images_seen']:,} images in {human_time(doc['seconds'])}"
+        f" ({doc['images_per_second']:.0f} images/s) on {doc['device']}"
+    )
+    if doc["collapsed"]:
+        names = ", ".join(shown(name) for name in doc["collapsed"])
+        console.print(
+            f"[yellow]the images of {names} have become alike (mode collapse);[/] augment takes the last checkpoint "
+            "before it"
+        )
+    here, run = Path.cwd(), Path(doc["run"])
+    name = shown(str(run.relative_to(here) if run.is_relative_to(here) else run))
+    console.print(f"look at {name}/samples" + (f", then: balancegan augment {name}" if doc["steps"] else ""))
+
+
+def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
+    """Configuration and cost."""
+    rows = table("setting", "value")
+    for key in ("method", "preset", "device"):
+        rows.add_row(key, str(doc[key]))
+    for key, value in doc["config"].items():
+        rows.add_row(key, shown(str(value)))
+    console.print(rows)
+    networks = ", ".join(f"{name} {n:,}" for name, n in doc["parameters"].items())
+    console.print(f"parameters: {networks}")
+    console.print(f"images: {doc['images']:,}")
+    console.print(
+        f"estimate for this machine: {human_time(doc['seconds_estimated'])}, {doc['memory_gib']:.2g} GiB; "
+        "nothing was trained"
+    )
+
+
+def show_augment(console: Console, doc: dict[str, Any]) -> None:
+    """Counts, what fell short, where the folder and the report are."""
+    rows = table("class", "real", "synthetic", "rejected", "total", right=("real", "synthetic", "rejected", "total"))
+    for c in doc["classes"]:
+        rows.add_row(
+            shown(c["name"]),
+            *(f"{n:,}" for n in (c["real"], c["synthetic"], c["rejected"], c["real"] + c["synthetic"])),
+        )
+    console.print(rows)
+    console.print(f"imbalance rate {doc['imbalance_rate_before']:.4g} -> {doc['imbalance_rate_after']:.4g}")
+    if not doc["complete"]:
+        names = ", ".join(shown(n) for n in doc["short"])
+        why, do = "without copies", "Train longer, or use --filter none."
+        short = [c for c in doc["classes"] if c["name"] in doc["short"]]
+        if any(c.get("refused") for c in short):
+            why, do = "with what passes the quality filter", "Train longer, or use --filter copies."
+        elif doc["assignment"]:
+            why, do = "with images of the class", "Train longer, or choose a conditional method."
+        console.print(f"[yellow]incomplete: {names} could not be filled {why}.[/] {do}")
+    _findings(console, doc.get("findings", []))
+    for note in doc["notes"]:
+        console.print(f"• {shown(note)}")
+    _verdict(console, doc.get("utility"))
+    console.print(f"folder: [bold]{shown(doc['out'])}[/]")
+    if doc["report"]:
+        console.print(f"report: [bold]{shown(doc['report'])}[/]")
+
+
+def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
+    """The first of what the report warns of; everything with --verbose."""
+    warnings = [f for f in findings if f["level"] == "warning"]
+    first = findings if console.verbose else warnings[:SHOWN_WARNINGS]
+    for finding in first:
+        name = f"{finding['class']}: " if finding["class"] else ""
+        console.print(f"• {finding['level']}: {shown(name + finding['text'])}")
+    if not console.verbose:
+        more, notes = len(warnings) - len(first), sum(f["level"] == "note" for f in findings)
+        rest = [f"{n} more {what}{'s' if n > 1 else ''}" for n, what in ((more, "warning"), (notes, "note")) if n]
+        if rest:
+            console.print(f"• {' and '.join(rest)} in the report")
+
+
+SHOWN_WARNINGS = 6
+_REFERENCES = {"holdout": "held-out images", "train": "training images", "real": "images of that folder"}
+_COLOURS = {"use": "green", "no difference": "yellow", "do not use": "red"}
+
+
+def _verdict(console: Console, utility: dict[str, Any] | None) -> None:
+    """Whether the images help, in a line or two."""
+    if not utility:
+        return
+    if utility["verdict"] is None:
+        console.print(f"verdict: none. {shown(utility.get('note') or '')}")
+        return
+    console.print(f"verdict: [bold {_COLOURS[utility['verdict']]}]{utility['verdict']}[/]. {utility['headline']}")
+    for text in utility.get("warnings", ()):
+        console.print(f"• warning: {shown(text)}")
+    if utility.get("unfiltered_verdict"):
+        console.print(f"without the quality filter: {utility['unfiltered_verdict']}")
+
+
+def show_evaluate(console: Console, doc: dict[str, Any]) -> None:
+    """The measures of every class and of all, the classifiers' arms, what it means, where the page is."""
+    titles = ("FID (floor)", "KID x1000", "precision", "recall", "copies")
+    rows = table("class", "real", "fake", *titles, right=("real", "fake", *titles))
+    for row in doc["classes"]:
+        fid = _number(row["fid"]) + (f" ({_number(row['fid_floor'])})" if row["fid_floor"] is not None else "")
+        kid = _number(None if row["kid"] is None else 1000 * row["kid"])
+        copies = "–" if row["copy_rate"] is None else f"{row['copy_rate']:.1%}"
+        counts = (f"{row['n_real']:,}", f"{row['n_fake']:,}")
+        measures = (fid, kid, _number(row["precision"]), _number(row["recall"]), copies)
+        rows.add_row(shown(row["name"]), *counts, *measures)
+    console.print(rows)
+    overall = doc["overall"]
+    references = {_REFERENCES[row["reference"]] for row in doc["classes"] if row["n_fake"]}
+    console.print(
+        f"[dim]features: {doc['extractor']}; real: {' or '.join(sorted(references))}; in brackets: one random half of "
+        "the real images against the other[/]"
+    )
+    if overall["fid"] is not None:
+        floor = "" if overall["fid_floor"] is None else f" ({_number(overall['fid_floor'])})"
+        console.print(
+            f"all together: FID {_number(overall['fid'])}{floor}, {overall['n_fake']:,} synthetic against "
+            f"{overall['n_real']:,} real images"
+        )
+    if overall["inception_score"] is not None:
+        score, std = overall["inception_score"], overall["inception_score_std"]
+        console.print(f"Inception Score {significant(score)} ± {significant(std)}")
+    if doc["utility"]["arms"]:
+        arms = table("classifier trained on", "balanced accuracy", "macro F1", right=("balanced accuracy", "macro F1"))
+        for arm in doc["utility"]["arms"]:
+            arms.add_row(shown(arm["name"]), _share(arm["balanced_accuracy"]), _share(arm["macro_f1"]))
+        console.print("")
+        console.print(arms)
+    console.print("")
+    _findings(console, doc["findings"])
+    _verdict(console, doc["utility"])
+    console.print(f"report: [bold]{shown(doc['report'])}[/]")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else significant(value)
+
+
+def _share(value: dict[str, float]) -> str:
+    return f"{value['value']:.1%} [dim]({value['low']:.1%} to {value['high']:.1%})[/]"
+
+
+def show_sample(console: Console, doc: dict[str, Any]) -> None:
+    """Where the pictures are."""
+    console.print(f"{doc['images']} images in {shown(doc['out'])}")
+
+
+def show_methods(console: Console, doc: dict[str, Any]) -> None:
+    """One row per method."""
+    rows = table("method", "paper", "classes", "image sizes")
+    for m in doc["methods"]:
+        sizes = " ".join(map(str, m["image_sizes"]))
+        rows.add_row(m["name"], shown(m["paper"]), "conditional" if m["conditional"] else "unconditional", sizes)
+    console.print(rows)

@@ -1,0 +1,55 @@
+"""`balancegan sample`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from balancegan.cli.options import (
+    Checkpoint,
+    Device,
+    RunArgument,
+    Runs,
+    Sampler,
+    option,
+)
+from balancegan.cli.parse import parse_names, parse_seeds
+
+
+def sample(
+    console: Any,
+    run: RunArgument = None,
+    classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
+    n: Annotated[int, option("--n", help="Images per class.", min=1)] = 16,
+    seeds: Annotated[str | None, option("--seeds", help="Which seeds, e.g. 0-15 or 3,7,20-29.")] = None,
+    sampler: Sampler = "auto",
+    checkpoint: Checkpoint = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="A new .png for a grid, or a new folder. [default: in the run]"),
+    ] = None,
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Look at generated images before thousands are written."""
+    from balancegan.cli.results import show_sample
+    from balancegan.commands.sample import look
+    from balancegan.compute.device import prepare, resolve_device
+    from balancegan.runs.directory import find_run
+
+    where = resolve_device(device)
+    prepare(where)
+    wanted = parse_seeds(seeds) if seeds else None
+    names = parse_names(classes)
+    document = look(
+        find_run(run, runs),
+        names,
+        wanted,
+        n,
+        out,
+        device=where,
+        note=console.note,
+        sampler=sampler,
+        checkpoint=checkpoint,
+    )
+    console.result(document, show_sample)

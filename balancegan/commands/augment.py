@@ -1,0 +1,344 @@
+"""`augment`: from a trained run to a balanced folder and its quality report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from balancegan.core.errors import CheckpointError, UsageError
+from balancegan.core.files import disk_errors, sha256, write_atomic
+from balancegan.core.progress import Progress, silent
+from balancegan.core.version import __version__
+from balancegan.data.imbalance import imbalance_rate
+from balancegan.data.training_set import TrainingSet, reopen_training_set
+from balancegan.evaluation import assembly as judge
+from balancegan.evaluation.assembly import Judging
+from balancegan.evaluation.class_assignment import assignment_json, assignment_notes, confusion, distribution_json
+from balancegan.evaluation.document import ReportInput, summary
+from balancegan.evaluation.run_pictures import run_pictures
+from balancegan.evaluation.shortcuts import shortcut_checks
+from balancegan.folder import export
+from balancegan.folder.card import Card, copies_line, dataset_card
+from balancegan.folder.destination import check_destination, finished_result, plan_key
+from balancegan.folder.fill import Filled, Filling
+from balancegan.folder.quality_filter import QualityFilter
+from balancegan.folder.real_files import check_space, plan_real
+from balancegan.folder.recipe import capped_note, targets
+from balancegan.metrics.extractors import choose
+from balancegan.report.write import write
+from balancegan.runs.directory import AUTO, RunDir
+from balancegan.runs.restore import Restored, restore
+from balancegan.sampling.choice import make_samplers
+from balancegan.sampling.samplers import SEED_STRIDE
+from balancegan.verdict.material import ClassImages, run_material
+from balancegan.verdict.rule import gate_json
+
+FILTERS = ("none", "copies", "quality")
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """What `augment` can be asked for; defaults as on the command line."""
+
+    out: Path = Path("balanced")
+    target_ir: float | None = None  # None: 1, but for `PER_REAL`
+    counts: dict[str, int] = field(default_factory=dict)  # class -> total to reach, instead of the target IR's
+    classes: tuple[str, ...] = ()  # only these get synthetic images; empty: all that are short
+    data: Path | None = None
+    real: str = "copy"
+    filter: str = "copies"
+    sampler: str = "auto"
+    out_size: str = "model"
+    format: str = "png"
+    seed: int = 0
+    report: bool = True
+    weights: Path | None = None
+    extractor: str = "auto"
+    utility: bool = True
+    fail_under: str | float | None = None
+    checkpoint: str = AUTO
+
+
+def augment(
+    run: RunDir,
+    options: AugmentOptions,
+    *,
+    device: torch.device,
+    progress: Progress = silent,
+    note: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Fill the classes that are short and write the balanced folder; returns the command's JSON document.
+
+    Raises `UsageError` for options or folders that cannot work, `DatasetError` when the data changed since training,
+    `CheckpointError`, `WeightsMissingError`, `DiskError`.
+    """
+    judging = None
+    if options.report:
+        choice = choose(options.extractor, options.weights)
+        judging = Judging(choice, device, utility=options.utility)
+    restored = restore(run, device, warn=note, checkpoint=options.checkpoint)
+    if restored.method.cfg.train_ir:
+        raise UsageError(
+            f"{run.name} was trained on a thinned training set (train_ir = {restored.method.cfg.train_ir:g})",
+            "train on all images to fill a folder",
+        )
+    data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
+    counts = data.split_counts()
+    need = targets(counts, totals=options.counts, target_ir=options.target_ir, classes=options.classes)
+    key = plan_key(_plan(restored, data, need, options))
+    whole = check_destination(options.out, data.folder, key)
+    card = finished_result(options.out).get("card")  # hash of the README.md that an earlier call wrote
+    if whole:
+        result = _finished(options, judging)
+        if result is not None:
+            return result
+    if not restored.trained and any(need.values()):
+        raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
+    restored.make_ready(data)
+    samplers = make_samplers(restored.method, restored.device, options.sampler)
+    real, notes = plan_real(data, options.real)
+    if (
+        not options.counts
+        and options.target_ir is None
+        and (capped := capped_note(data.split_counts(), need, options.classes))
+    ):
+        notes = [*notes, capped]
+    note = note or _say_nothing
+    note(f"{restored.progress} of {data.folder.root}")
+    if size := _other_size(data, need, options):
+        note(f"synthetic images will be {size}: --out-size native gives them the sizes of the real ones")
+    check_space(options.out, real, options.real, sum(need.values()), _bytes_each(data, options))
+    quality = _quality(data, progress) if options.filter == "quality" and any(need.values()) else None
+
+    with export.BalancedFolder(
+        options.out, data, key, real=options.real, format=options.format, out_size=options.out_size
+    ) as folder:
+        for i, file in enumerate(real):
+            folder.add_real(file)
+            progress("copy real images", i + 1, len(real))
+        make = Filling(
+            folder,
+            samplers,
+            restored,
+            data,
+            first_seed=options.seed * SEED_STRIDE,
+            filter=options.filter,
+            note=note,
+            quality=quality,
+        )
+        filled = make.fill(need, shown=judge.REPORT_IMAGES if options.report else 0, progress=progress)
+        folder.write_metadata()
+        result = _result(restored, options, filled.classes, notes)
+        result["assignment"] = _assignment(restored, data, make, filled, with_shares=options.report, progress=progress)
+        document = None
+        if judging:
+            document = _report(restored, data, filled, result, real, options, judging, progress)
+            result["report"] = str((options.out / "report.html").absolute())
+            result |= summary(document, options.fail_under)
+        result["card"] = _write_card(restored, data, result, document, options, card, note)
+        folder.finish(result)
+    return result
+
+
+def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any] | None:
+    """The document of a folder that is complete, or None where what is asked for is missing from its report."""
+    result = {**finished_result(options.out), "out": str(options.out.absolute())}
+    page = options.out / "report.html"
+    result["report"] = str(page.absolute()) if page.is_file() else None
+    if not _whole(result):
+        return None
+    if judging is None:
+        return {**result, "gate": None}
+    if not result["report"] or "utility" not in result:
+        return None
+    better = judging.choice.name == "own" and options.extractor == "auto"  # a report by Inception will do as well
+    extractor, utility = result["extractor"], result["utility"]
+    if extractor != judging.choice.name and not (better and extractor == "inception"):
+        return None
+    try:
+        if options.utility and utility["measured"] is False and utility.get("asked") is False:
+            return None
+        return {**result, "gate": gate_json(utility, options.fail_under)}
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _whole(result: dict[str, Any]) -> bool:
+    """Whether what a folder says of itself is what `_result` writes: the folder may come from anywhere."""
+    kinds: dict[str, Any] = {
+        "complete": bool,
+        "imbalance_rate_before": int | float,
+        "imbalance_rate_after": int | float,
+    }
+    kinds |= {"run": str, "step": int, "classes": list, "short": list, "notes": list, "extractor": str | None}
+    try:
+        return all(isinstance(result[key], kind) for key, kind in kinds.items()) and all(
+            isinstance(c["name"], str) and all(type(c[key]) is int for key in ("real", "synthetic", "rejected"))
+            for c in result["classes"]
+        )
+    except (KeyError, TypeError):
+        return False
+
+
+def _quality(data: TrainingSet, progress: Progress) -> QualityFilter:
+    """The filter learns from what the generator saw: the images behind the verdict stay unseen.
+
+    On the CPU, where the same images give the same classifiers: the same command must take the same samples again.
+    """
+    rows = data.train_rows
+    return QualityFilter.fit(data.store.images[rows], data.labels[rows], len(data.class_names), progress=progress)
+
+
+def _assignment(
+    restored: Restored, data: TrainingSet, make: Filling, filled: Filled, *, with_shares: bool, progress: Progress
+) -> dict[str, Any] | None:
+    """How classes were assigned; None for a method that is asked for them. The shares take thousands of samples."""
+    if restored.method.conditional:
+        return None
+    confused = confusion(restored, data)
+    shares = distribution_json(restored, data, confused, make.samplers, progress) if with_shares else None
+    return {**assignment_json(restored, data, confused, filled.tallies), "distribution": shares}
+
+
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def _bytes_each(data: TrainingSet, options: AugmentOptions) -> int:
+    """An upper estimate of one synthetic file's size."""
+    _, channels, height, width = data.store.images.shape
+    pixels = float(data.store.native_sizes.prod(axis=1).mean()) if options.out_size == "native" else height * width
+    return int(pixels * channels) + 4096  # small files take whole blocks
+
+
+def _other_size(data: TrainingSet, need: dict[str, int], options: AugmentOptions) -> str | None:
+    """The model's size, where it is not what most real images of the classes to be filled have."""
+    _, _, height, width = data.store.images.shape
+    labels = [label for label, name in enumerate(data.class_names) if need[name]]
+    sizes = data.store.native_sizes[np.isin(data.labels, labels)]
+    alike = (sizes == (width, height)).all(axis=1)
+    return f"{width}x{height}" if options.out_size == "model" and len(sizes) and alike.mean() < 0.5 else None
+
+
+def _result(
+    restored: Restored, options: AugmentOptions, classes: list[ClassImages], notes: list[str]
+) -> dict[str, Any]:
+    """The command's document, before the report."""
+    if options.real == "none":
+        notes = [*notes, "The real images were left out (--real none); counts and imbalance rates include them."]
+    return {
+        "schema_version": 1,
+        "run": str(restored.run.path),
+        "step": restored.checkpoint.step,
+        "out": str(options.out.absolute()),
+        "complete": all(c.synthetic >= c.requested for c in classes),
+        "imbalance_rate_before": imbalance_rate({c.name: c.real for c in classes}),
+        "imbalance_rate_after": imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
+        "classes": [
+            {
+                "name": c.name,
+                "real": c.real,
+                "synthetic": c.synthetic,
+                "rejected": c.rejected,
+                "refused": c.refused,  # of the rejected, by the quality filter
+            }
+            for c in classes
+        ],
+        "short": [c.name for c in classes if c.synthetic < c.requested],
+        "notes": notes,
+        "report": None,
+        "extractor": None,
+    }
+
+
+def _plan(restored: Restored, data: TrainingSet, need: dict[str, int], options: AugmentOptions) -> dict[str, Any]:
+    """Everything that decides the output's bytes."""
+    return {
+        "checkpoint": restored.checkpoint.sha256,
+        "data": data.store.fingerprint,
+        "version": __version__,
+        "need": need,
+        **{name: getattr(options, name) for name in ("real", "filter", "sampler", "out_size", "format", "seed")},
+    }
+
+
+def _report(
+    restored: Restored,
+    data: TrainingSet,
+    filled: Filled,
+    result: dict[str, Any],
+    real: list[export.RealFile],
+    options: AugmentOptions,
+    judging: Judging,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Measure, judge and write the report; returns its document."""
+    made = {c.name for c in filled.classes if c.synthetic}
+    train = set(data.split_rows.tolist())
+    notes, warnings = assignment_notes(result["assignment"])
+    real_files = [options.out / f.target for f in real if f.label in made and f.row in train]
+    extractor = judge.run_extractor(data, judging, progress)
+    inp = ReportInput(
+        title=f"Balanced {data.folder.root.name}",
+        method=restored.method.title,
+        run=restored.run.name,
+        data=str(data.folder.root),
+        classes=tuple(filled.classes),
+        ir_before=result["imbalance_rate_before"],
+        ir_after=result["imbalance_rate_after"],
+        complete=result["complete"],
+        shortcuts=shortcut_checks(real_files, [options.out / name for name in filled.names]),
+        warnings=[*restored.warnings, *warnings],
+        balancegan_version=__version__,
+        notes=[*notes, *result["notes"], *data.store.notes],
+        distribution=(result["assignment"] or {}).get("distribution"),
+        utility=judge.verdict_of(lambda: run_material(data, filled.classes), judging, progress),
+        **run_pictures(restored, data, plain=False, progress=progress),
+    )
+    figures = restored.run.path / "figures"
+    return write(inp, extractor, options.out, judging, figures=figures, progress=progress)
+
+
+def _write_card(
+    restored: Restored,
+    data: TrainingSet,
+    result: dict[str, Any],
+    document: dict[str, Any] | None,
+    options: AugmentOptions,
+    before: str | None,
+    note: Callable[[str], None],
+) -> str:
+    """The balanced folder's README.md, unless it is no longer as it was written `before`; returns its hash."""
+    path = options.out / "README.md"
+    if before and path.is_file() and sha256(path) != before:
+        note("README.md was edited and is left as it is")
+        return before
+    size = data.store.settings.image_size
+    card = Card(
+        source=data.folder.root.name,
+        method=restored.method.title,
+        paper=restored.method.paper,
+        run=restored.run.name,
+        number=restored.run.number,
+        checkpoint_sha256=restored.checkpoint.sha256,
+        counts={c["name"]: (c["real"], c["synthetic"]) for c in result["classes"]},
+        imbalance_rates=(result["imbalance_rate_before"], result["imbalance_rate_after"]),
+        image_size=f"{size}x{size}" if options.out_size == "model" else "those of the real images of their class",
+        model_size=size,
+        split_dirs=tuple(data.folder.split_dirs.values()),
+        untouched=int((data.store.splits != "train").sum()),
+        real_included=options.real != "none",
+        short=tuple(result["short"]),
+        verdict=document["utility"].get("headline", "") if document else "",
+        copies=copies_line(document),
+        notes=result["notes"],
+        report=document is not None,
+    )
+    with disk_errors("write README.md"):
+        write_atomic(path, dataset_card(card))
+    return sha256(path)

@@ -1,0 +1,185 @@
+"""What a trained cell is measured by: per class FID, KID and SSIM against real images that no network saw.
+
+And the share of near-copies of training images, since a method that repeats those can do well by all three.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from balancegan.commands.compare.request import CompareRequest
+from balancegan.compute.memory import memory_errors
+from balancegan.core.documents import Json
+from balancegan.core.errors import CheckpointError
+from balancegan.core.files import sha256
+from balancegan.core.progress import Progress
+from balancegan.data.training_set import TrainingSet
+from balancegan.evaluation.findings import MIN_HALF, MIN_REFERENCE
+from balancegan.metrics.classifier_features import OwnExtractor
+from balancegan.metrics.extractors import EXTRACTORS, choose
+from balancegan.metrics.features import Extractor
+from balancegan.metrics.fid import fid_floor, frechet_distance
+from balancegan.metrics.kid import kernel_distance
+from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
+from balancegan.metrics.ssim import mean_ssim
+from balancegan.sampling import langevin
+from balancegan.sampling.accepted import first_images
+from balancegan.sampling.samplers import LangevinSampler, Sampler
+
+IMAGES = 1000  # per class, as in the SGBGAN paper
+REFERENCE_IMAGES = 2000  # at most, per class
+ON_CPU = 250  # of both where Inception runs on a CPU, at a few images a second
+SHOWN = 8  # images per class kept for the figure
+MEASURES = ("fid", "kid", "ssim", "copy_rate")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images of one class: uint8 (n, C, S, S), held out or, where fewer than ten are, from the training part."""
+
+    name: str
+    kind: str  # "holdout" or "train"
+    rows: np.ndarray  # of the store
+    images: np.ndarray
+    n_holdout: int
+
+
+def references(data: TrainingSet, limit: int) -> list[Reference]:
+    """What each class is compared with, at most `limit` images, drawn by a fixed seed."""
+    found = []
+    for label, name in enumerate(data.class_names):
+        unseen, train = (rows[data.labels[rows] == label] for rows in (data.unseen_rows, data.train_rows))
+        kind, rows = ("holdout", unseen) if len(unseen) >= MIN_REFERENCE else ("train", train)
+        if len(rows) > limit:
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+        found.append(Reference(name, kind, rows, data.store.images[rows], len(unseen)))
+    return found
+
+
+class Ruler:
+    """The measures with their fixed side: an extractor and the real images' features, made when first needed.
+
+    `key` names everything that decides a measurement: the extractor's weights, how many images are sampled, and which
+    real images they are compared with.
+    """
+
+    def __init__(
+        self, request: CompareRequest, data: TrainingSet, device: torch.device, folder: Path, progress: Progress
+    ) -> None:
+        """Trains the own extractor where it is to be used and not in `folder` yet.
+
+        Raises `WeightsMissingError` when Inception is asked for and has no weights here.
+        """
+        self._data, self._device, self._progress = data, device, progress
+        self._choice = choose(request.extractor, request.weights)
+        slow = self._choice.slow_on_cpu and device.type == "cpu"
+        self.kind: type[Extractor] = EXTRACTORS[self._choice.name]
+        self.images = request.images or (ON_CPU if slow else IMAGES)
+        self.references = references(data, ON_CPU if slow else REFERENCE_IMAGES)
+        split = hashlib.blake2b(data.store.fingerprint.encode() + data.train_rows.tobytes(), digest_size=8)
+        self._file = folder / f"extractor-{split.hexdigest()}.safetensors"
+        # The classifier is trained at once: its file is part of the key. Other networks are opened when needed.
+        self._extractor: Extractor | None = None if self._choice.weights else self._open()
+        self._trained: dict[bytes, tuple[np.ndarray, float]] = {}  # of training images: pixels, copy threshold
+        for reference in self.references:
+            split.update(reference.rows.tobytes())
+        self.key = {
+            "extractor": self.kind.name,
+            "weights": sha256(self._choice.weights or self._file),
+            "images": self.images,
+            "measures": [*MEASURES, "distribution"],
+            "langevin": [langevin.STEPS, langevin.STEP_SIZE, langevin.CLASS_WEIGHT],
+            "split": split.hexdigest(),
+        }
+
+    @property
+    def extractor(self) -> Extractor:
+        """The network behind FID and KID. Raises `CheckpointError` for a file that holds another one."""
+        if self._extractor is None:
+            self._extractor = self._open()
+        return self._extractor
+
+    def _open(self) -> Extractor:
+        with memory_errors(self._device):
+            return self._choice.open(self._own, device=str(self._device), progress=self._progress)
+
+    def _own(self) -> OwnExtractor:
+        """The small classifier of this data set, from its file or, where that is missing or damaged, trained."""
+        with contextlib.suppress(CheckpointError):
+            if self._file.is_file():
+                return OwnExtractor.load(self._file, device=str(self._device))
+        rows = self._data.train_rows
+        extractor = OwnExtractor.fit(
+            self._data.store.images[rows],
+            self._data.labels[rows],
+            len(self._data.class_names),
+            device=str(self._device),
+            progress=self._progress,
+        )
+        extractor.save(self._file)
+        return extractor
+
+    def describe(self) -> list[Json]:
+        """One row per class: what it is compared with, and what FID says about real images alone."""
+        rows = []
+        for reference in self.references:
+            row: Json = {"name": reference.name, "n_holdout": reference.n_holdout, "reference": reference.kind}
+            row |= {"n_reference": len(reference.images), "fid_floor": None, "fid_floor_size": None}
+            if len(reference.images) >= 2 * MIN_HALF:
+                row["fid_floor"], row["fid_floor_size"] = fid_floor(self.extractor(reference.images), seed=0)
+            rows.append(row)
+        return rows
+
+    def measure(self, samplers: Sequence[Sampler], train_rows: np.ndarray) -> tuple[list[Json], np.ndarray]:
+        """One row per class, and a few images of each for the figure: uint8 (K, SHOWN, C, S, S).
+
+        `train_rows` are the rows of the store that the samplers' method was trained on.
+        """
+        rows, shown = [], []
+        for label, reference in enumerate(self.references):
+            seeds, fake = first_images(samplers, label, max(self.images, SHOWN))
+            blank = np.full((SHOWN, *samplers[0].shape), 255, np.uint8)  # where a class was never produced
+            shown.append(np.concatenate([fake, blank])[:SHOWN])
+            fake = fake[: self.images]
+            mine = train_rows[self._data.labels[train_rows] == label]
+            walked = sum(seed >= LangevinSampler.first_seed for seed in seeds[: self.images])
+            row = {"class": reference.name, **self._compare(reference, fake), "n_walked": walked}
+            rows.append({**row, "copy_rate": self._copies(mine, fake)})
+            self._progress("measure", label + 1, len(self.references))
+        return rows, np.stack(shown)
+
+    def _compare(self, reference: Reference, fake: np.ndarray) -> Json:
+        row: Json = dict.fromkeys(("fid", "kid", "kid_std", "ssim"))
+        row |= {"n_real": len(reference.images), "n_fake": len(fake), "reference": reference.kind, "reason": None}
+        if not len(reference.images):
+            return row | {"reason": "no real images to compare with"}
+        if not len(fake):
+            return row | {"reason": "no image of this class was generated"}
+        row["ssim"] = mean_ssim(reference.images, fake)
+        if min(len(reference.images), len(fake)) < MIN_REFERENCE:
+            return row | {
+                "reason": f"too few images for FID and KID: {len(reference.images)} real, {len(fake)} generated"
+            }
+        with memory_errors(self._device):
+            real, features = self.extractor(reference.images), self.extractor(fake)
+        row["fid"] = frechet_distance(feats_real=real, feats_fake=features)
+        row["kid"], row["kid_std"], _ = kernel_distance(feats_real=real, feats_fake=features)
+        return row
+
+    def _copies(self, rows: np.ndarray, fake: np.ndarray) -> float | None:
+        """The share of images that are nearer to a training image of their class than real images are to each other."""
+        if not len(rows) or not len(fake):
+            return None
+        key = rows.tobytes()
+        if key not in self._trained:
+            features = pixel_features(self._data.store.images[rows])
+            self._trained[key] = features, copy_threshold(features)
+        features, threshold = self._trained[key]
+        return float((nearest(pixel_features(fake), features)[0] < threshold).mean())

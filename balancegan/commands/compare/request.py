@@ -1,0 +1,104 @@
+"""What is to be compared: the cells of the matrix and the training that each stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from balancegan.commands.compare.matrix import Cell
+from balancegan.commands.train import TrainRequest
+from balancegan.core.errors import UsageError
+from balancegan.methods import PAPER_TABLE, load_method
+from balancegan.metrics.extractors import CHOICES
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """One `compare` command.
+
+    `flags` are configuration fields as in `TrainRequest`; `settings` (from --set) may name a field that only some of
+    the methods have. `images`: samples per class, None for 1,000 (250 where a large network runs on a CPU).
+    """
+
+    data: Path
+    methods: tuple[str, ...] = PAPER_TABLE
+    seeds: tuple[int, ...] = (0, 1, 2)
+    irs: tuple[float, ...] = ()
+    preset: str | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    out: Path = Path("comparison")
+    images: int | None = None
+    baseline: str | None = None
+    extractor: str = "auto"
+    weights: Path | None = None
+    strict: bool = False
+
+    def check(self) -> None:
+        """Raise `UsageError` for what cannot be compared."""
+        if not self.methods:
+            raise UsageError("no method was named", f"write e.g. --methods {','.join(PAPER_TABLE)}")
+        for name in self.methods:
+            load_method(name)
+        if self.baseline is not None and self.baseline not in self.methods:
+            raise UsageError(
+                f"--baseline {self.baseline} is not among the methods", f"choose one of {', '.join(self.methods)}"
+            )
+        if self.baseline is not None and self.baseline == self.methods[-1]:
+            raise UsageError(
+                f"--baseline {self.baseline} is the last method, whose improvement is shown",
+                "name the baseline earlier in --methods",
+            )
+        if not self.seeds:
+            raise UsageError(
+                "no seed was given", "write e.g. --seeds 3 for three of them, or --seeds 0, for seed 0 alone"
+            )
+        if bad := [ir for ir in self.irs if not ir >= 1]:
+            raise UsageError(f"--ir cannot be {bad[0]:g}", "it is majority / minority: 1 or more")
+        if self.extractor not in CHOICES:
+            raise UsageError(f"--extractor {self.extractor} is not known", f"choose one of {', '.join(CHOICES)}")
+        if self.images is not None and self.images < 2:
+            raise UsageError(f"--images {self.images} cannot be measured", "sample at least 2 images per class")
+        for name, option in (("seed", "--seeds"), ("train_ir", "--ir")):
+            if name in self.settings:
+                raise UsageError(f"--set {name} would be the same for every cell", f"use {option}")
+        known = {f.name for name in self.methods for f in fields(load_method(name).Config)}
+        if unknown := [name for name in self.settings if name not in known]:
+            raise UsageError(f"no method here has a configuration field {unknown[0]!r}", "see a run's config.yaml")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The imbalance rates to thin to; (0,) for the data as it is."""
+        return self.irs or (0.0,)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The whole matrix; the methods of one seed and rate stand together, so that they can be compared early."""
+        return [Cell(ir, seed, method) for seed in self.seeds for ir in self.rates for method in self.methods]
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """The method whose improvement is shown (the last) and the one over which (the last but one by default)."""
+        if len(self.methods) < 2:
+            return None
+        return self.methods[-1], self.baseline or self.methods[-2]
+
+    def training(self, cell: Cell) -> TrainRequest:
+        """The `train` command that a cell stands for."""
+        kind = load_method(cell.method)
+        own = {f.name for f in fields(kind.Config)}
+        flags = {**self.flags, **{name: value for name, value in self.settings.items() if name in own}}
+        if not kind.pretrains():
+            flags["pretrain_steps"] = 0
+        return TrainRequest(
+            data=self.data,
+            method=cell.method,
+            preset=self.preset,
+            flags={**flags, "seed": cell.seed, "train_ir": cell.ir},
+            device=self.device,
+            out=self.out / "runs",
+            strict=self.strict,
+        )

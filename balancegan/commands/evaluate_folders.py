@@ -1,0 +1,213 @@
+"""`evaluate REAL FAKE`: a report about two folders of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from balancegan.commands.evaluate import OUT, EvaluateOptions, check_out, command_document, try_out
+from balancegan.core.documents import Json
+from balancegan.core.errors import UsageError
+from balancegan.core.progress import Progress, silent
+from balancegan.core.rows import rows_by_class
+from balancegan.core.version import __version__
+from balancegan.data.batches import RowReader
+from balancegan.data.decode import DecodeSettings, ImageError, read_header
+from balancegan.data.imbalance import imbalance_rate
+from balancegan.data.scan import ImageFolder, scan
+from balancegan.data.store import Store, open_store
+from balancegan.evaluation import assembly as judge
+from balancegan.evaluation.assembly import Judging
+from balancegan.evaluation.document import ReportInput
+from balancegan.evaluation.shortcuts import shortcut_checks
+from balancegan.folder.metadata import synthetic_images
+from balancegan.report.write import write
+from balancegan.verdict.material import ClassImages, Material, Pool, stratified_split
+
+SIDES = (8, 128)  # pixels at which two folders are compared, at least and at most
+_HALVED = (
+    "Half of the real images trained the small network behind the features; the other half is what the synthetic "
+    "images are compared with. Near-copies are searched among all."
+)
+
+
+# --- two folders ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two folders."""
+
+    folder: ImageFolder
+    store: Store
+    wanted: np.ndarray  # (N,) which rows count: of a balanced folder only the real or only the synthetic ones
+
+    @cached_property
+    def _members(self) -> dict[tuple[str, str], np.ndarray]:
+        """Rows of each split and class."""
+        found: dict[tuple[str, str], np.ndarray] = {}
+        for split in np.unique(self.store.splits).tolist():
+            rows = np.flatnonzero((self.store.splits == split) & self.wanted)
+            of_class = rows_by_class(self.store.labels[rows], len(self.store.classes))
+            found |= {(split, name): rows[mine] for name, mine in zip(self.store.classes, of_class, strict=True)}
+        return found
+
+    def rows(self, name: str, splits: tuple[str, ...]) -> np.ndarray:
+        """Rows of a class in the given splits, ascending."""
+        found = [self._members[split, name] for split in splits if (split, name) in self._members]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+
+    def pool(self, names: list[str], split: str | None) -> Pool:
+        """Images of the classes in a split, class by class, and their positions among the names; none without a split.
+
+        Read from the store's file, so that its pages are not in memory a second time.
+        """
+        rows = [self.rows(name, (split,)) if split else np.empty(0, np.int64) for name in names]
+        images = RowReader(self.store.images)(np.concatenate([np.empty(0, np.int64), *rows]))
+        return Pool(images, np.repeat(np.arange(len(names)), [len(of_class) for of_class in rows]))
+
+    def files(self, names: list[str], splits: tuple[str, ...]) -> list[Path]:
+        """Their files."""
+        rows = [row for name in names for row in self.rows(name, splits)]
+        return [self.folder.path(self.store.files[row]) for row in rows]
+
+
+def evaluate_folders(
+    real: Path,
+    fake: Path,
+    options: EvaluateOptions,
+    judging: Judging,
+    *,
+    progress: Progress = silent,
+) -> Json:
+    """Report on the synthetic images of one folder beside the real ones of another; returns the command's document.
+
+    Classes go by their folders' names. Where `real` has a test or val split, that is what everything is compared and
+    tested with; otherwise all its images are, and the classifiers' test images are split off it, again for each seed.
+    Of a folder that `augment` wrote, only the real or only the synthetic images count. Raises `UsageError`,
+    `DatasetError`, `WeightsMissingError`, `CheckpointError`, `DiskError`.
+    """
+    if options.data is not None or options.images is not None:
+        raise UsageError("--data and --images are for a run", "leave them out")
+    folders = [scan(path, least_classes=1, progress=progress) for path in (real, fake)]
+    out = options.out or OUT
+    for folder in folders:
+        check_out(out, folder, given=True)
+    ours, theirs = _open_both(folders, options.image_size, progress)
+    unknown = sorted(set(theirs.store.classes) - set(ours.store.classes))
+    names = list(ours.store.classes)
+    if len(unknown) == len(theirs.store.classes):
+        raise UsageError(
+            f"{fake} and {real} have no class in common",
+            f"classes go by folder names: {_some(unknown)} there, {_some(names)} here",
+        )
+    held = next((split for split in ("test", "val") if (ours.store.splits == split).any()), None)
+    train, test, fakes = ours.pool(names, "train"), ours.pool(names, held), theirs.pool(names, "train")
+    classes = _folder_classes(names, train, test, fakes)
+    if not any(len(c.fake) for c in classes):
+        raise UsageError(f"{fake} holds no synthetic image of a class of {real}", "see its metadata.csv")
+    if not len(train):
+        raise UsageError(f"{real} holds no real images for training", "see its metadata.csv: only real ones count here")
+    try_out(out)
+    seen = np.arange(len(train))
+    notes = [f"Both folders are compared at {ours.store.settings.image_size} pixels a side, whatever their files have."]
+    if judging.choice.name == "own" and not held:
+        # A network knows the images that it was trained on better than others: they would seem apart from new ones.
+        seen, rest = stratified_split(train.labels, 0.5, seed=judging.seed)
+        of_class = rows_by_class(train.labels[rest], len(names))
+        classes = [replace(c, reference=train.images[rest[mine]]) for c, mine in zip(classes, of_class, strict=True)]
+        notes.append(_HALVED)
+    own = judge.own_extractor(train.images, seen, train.labels, len(names), judging, progress)
+    extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
+
+    def material() -> Material:
+        return Material(
+            names=names,
+            real=train,
+            fake=fakes,
+            test=test if held else None,
+            kind=held or "splits",
+            delivered=[len(c.fake) for c in classes],
+            may_have_seen=True,
+        )
+
+    made = [c.name for c in classes if len(c.fake)]
+    inp = ReportInput(
+        title=f"{fake.resolve().name} beside {real.resolve().name}",
+        method="",
+        run="",
+        data=f"{real} (real), {fake} (synthetic)",
+        classes=tuple(classes),
+        ir_before=imbalance_rate({c.name: c.real for c in classes}),
+        ir_after=imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
+        complete=True,
+        origin="folders",
+        delivered=False,
+        shortcuts=shortcut_checks(ours.files(made, ("train",)), theirs.files(made, ("train",))),
+        warnings=[f"{_some(unknown)}: only among the synthetic images; left out."] if unknown else [],
+        balancegan_version=__version__,
+        notes=[_unknown_generator(held), *notes, *ours.store.notes, *theirs.store.notes],
+        utility=judge.verdict_of(material, judging, progress),
+    )
+    document = write(inp, extractor, out, judging, figures=out / "figures", progress=progress)
+    return command_document(document, out, options, real=str(real.absolute()), fake=str(fake.absolute()))
+
+
+def _open_both(folders: list[ImageFolder], size: int | None, progress: Progress) -> tuple[_Side, _Side]:
+    """Decode both at one size, in colour if either has any."""
+    side = size or _common_side(folders[1], synthetic_images(folders[1], folders[1].files, none=True))
+    stores = [_store(folder, DecodeSettings(image_size=side), progress) for folder in folders]
+    if len({store.images.shape[1] for store in stores}) > 1:
+        stores = [_store(folder, DecodeSettings(image_size=side, channels=3), progress) for folder in folders]
+    (real, ours), (fake, theirs) = zip(folders, stores, strict=True)
+    kept = ~synthetic_images(real, ours.files, none=False)
+    return _Side(real, ours, kept), _Side(fake, theirs, synthetic_images(fake, theirs.files, none=True))
+
+
+def _store(folder: ImageFolder, settings: DecodeSettings, progress: Progress) -> Store:
+    return open_store(folder, settings, least_classes=1, progress=progress)
+
+
+def _common_side(folder: ImageFolder, wanted: np.ndarray) -> int:
+    """The usual longer side of the synthetic images, within `SIDES`: real ones are rarely smaller."""
+    sides = []
+    rows = np.flatnonzero(wanted)
+    for row in rows[:: max(1, len(rows) // 50)]:
+        try:
+            sides.append(max(read_header(folder.path(folder.files[row])).size))
+        except ImageError:
+            continue
+    return int(np.clip(np.median(sides or [64]), *SIDES))
+
+
+def _folder_classes(names: list[str], train: Pool, test: Pool, fakes: Pool) -> list[ClassImages]:
+    """The classes' images, which are views of the pools."""
+    parts = [np.split(pool.images, np.searchsorted(pool.labels, range(1, len(names)))) for pool in (train, test, fakes)]
+    return [
+        ClassImages(
+            name=name,
+            real_train=real,
+            real_holdout=held,
+            fake=fake,
+            real=len(real),
+            synthetic=len(fake),
+            requested=len(fake),
+        )
+        for name, real, held, fake in zip(names, *parts, strict=True)
+    ]
+
+
+def _unknown_generator(held: str | None) -> str:
+    """What cannot be known of a folder."""
+    where = f"its {held} split" if held else "some of the images that the classifiers are tested on here"
+    return (
+        "What the generator was trained on is not known: near-copies are searched among the real training images given "
+        f"here, and if the generator saw {where}, the synthetic images look better on this page than they are."
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

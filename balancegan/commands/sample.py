@@ -1,0 +1,86 @@
+"""`sample`: a labelled grid or single images from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from balancegan.core.errors import UsageError
+from balancegan.core.files import disk_errors, refuse_source, write_atomic
+from balancegan.core.grid import png_bytes, save_grid, to_pil
+from balancegan.folder.destination import is_free
+from balancegan.runs.directory import AUTO, RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.accepted import first_images
+from balancegan.sampling.choice import make_samplers
+
+
+def look(
+    run: RunDir,
+    classes: Sequence[str],
+    seeds: Sequence[int] | None,
+    n: int,
+    out: Path | None,
+    *,
+    device: torch.device,
+    note: Callable[[str], None],
+    sampler: str = "auto",
+    checkpoint: str = AUTO,
+) -> dict[str, Any]:
+    """Sample the given classes (all if empty); returns the command's JSON document.
+
+    The first `n` images of each class, or those of the given `seeds`; where the method makes no class on request, those
+    of the seeds that belong to it, found by `sampler`: `auto` looks among all and, for the first n, goes on with walks
+    towards classes that hardly ever come.
+
+    `out` ending in .png is a new grid with one row per class, any other `out` a new folder with one PNG per image; by
+    default a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
+    """
+    restored = restore(run, device, warn=note, checkpoint=checkpoint)
+    if checkpoint == AUTO and restored.trained and not restored.method.ready:
+        note(f"at step {restored.checkpoint.step} classes cannot be assigned without the data: the last step is taken")
+        restored = restore(run, device, warn=note)
+    if not restored.trained:
+        note(f"{run.name} has made no adversarial step yet: these come from its pre-training")
+    restored.require_classes(classes)
+    if out is None:
+        out = run.samples / f"look-{restored.checkpoint.step:06d}.png"
+    else:
+        refuse_source(out, [restored.source])
+        if out.suffix.lower() in (".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"):
+            raise UsageError(f"a grid is written as .png, not {out.suffix}", "choose a name that ends in .png")
+        if out.is_file() if out.suffix.lower() == ".png" else not is_free(out):
+            raise UsageError(f"{out} exists already", "choose a new file or folder with --out")
+    names = restored.class_names
+    chosen = [name for name in names if not classes or name in classes]
+    samplers = make_samplers(restored.method, device, sampler)
+    found = {
+        name: first_images(samplers, label, n) if seeds is None else samplers[0].of_seeds(label, seeds)
+        for label, name in enumerate(names)
+        if name in chosen
+    }
+    rows = [images for _, images in found.values()]
+    for name in (name for name, (_, images) in found.items() if len(images) < (len(seeds) if seeds else n)):
+        note(f"{name}: {len(found[name][1])} images only: the method assigns few or none to this class")
+    with disk_errors(f"write {out}"):
+        if out.suffix.lower() == ".png":
+            out.parent.mkdir(parents=True, exist_ok=True)
+            save_grid(rows, out, chosen)
+        else:
+            for name, (of_class, images) in found.items():
+                (out / name).mkdir(parents=True, exist_ok=True)
+                for seed, image in zip(of_class, images, strict=True):
+                    write_atomic(out / name / f"{seed}.png", png_bytes(to_pil(image)))
+    return {
+        "schema_version": 1,
+        "run": str(run.path),
+        "step": restored.checkpoint.step,
+        "classes": chosen,
+        "seeds": list(seeds or range(n)),
+        "found": {name: of_class for name, (of_class, _) in found.items()},
+        "images": sum(map(len, rows)),
+        "out": str(out.absolute()),
+    }

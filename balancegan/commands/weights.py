@@ -1,0 +1,243 @@
+"""`weights`: fetches, verifies and lists the metrics' weights."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from balancegan.core.errors import BalanceGANError, CheckpointError, UsageError, WeightsMissingError
+from balancegan.core.files import UMASK, disk_errors, sha256
+from balancegan.core.progress import Progress, silent
+
+if TYPE_CHECKING:
+    pass
+from balancegan.metrics.weights import PUBLISHED, cached_file, find_weights, known
+
+TIMEOUT = 30.0  # seconds without a byte before a download is given up
+_BLOCK = 1 << 20
+_MOST_BYTES = 1 << 30
+"""Nothing larger is downloaded: a server that never stops sending must not fill the disk."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What `fetch` did."""
+
+    name: str
+    path: Path
+    action: str
+    """`downloaded`, `copied`, or `kept`: the right file was there already."""
+    replaced: bool
+    """Another file of this name was there and was wrong."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known about one weights file."""
+
+    name: str | None
+    """Which network; None for a file that is none of them."""
+    path: Path | None
+    sha256: str | None
+    state: str
+    """`published`: the authors' file to the last bit. `other`: not theirs; whether it loads was not tried. `usable`:
+    not theirs, but it loads as this network. `damaged`: it does not load. `missing`: no file."""
+    reason: str = ""
+    """Why it is missing or damaged."""
+
+
+# Getting ---------------------------------------------------------------------------------------------------------
+
+
+def fetch(name: str, *, source: Path | None = None, progress: Progress = silent) -> Fetched:
+    """Put the published weights of a network into torch's cache, where `find_weights` and other programs find them.
+
+    The file gets its name only once its SHA-256 is right; where the right one is there already, nothing is done,
+    and a wrong one is replaced.
+
+    Args:
+        name: a key of `PUBLISHED`.
+        source: a copy of the file to take instead of downloading it.
+        progress: called as `("<name> weights", bytes so far, bytes or 0)`.
+
+    Raises:
+        UsageError: no such network, or `source` is not a file.
+        WeightsMissingError: the file cannot be downloaded.
+        CheckpointError: what came is not the published file; it was thrown away.
+        DiskError: torch's cache cannot be written, or `source` not read.
+    """
+    published = known(name)
+    path = cached_file(published.names[0])
+    with disk_errors(f"read {path}", "TORCH_HOME"):
+        there = path.is_file()
+        if there and sha256(path) == published.sha256:
+            return Fetched(name, path, "kept", replaced=False)
+    if source is not None and not source.is_file():
+        raise UsageError(f"{source} is not a file", f"give --from a copy of {published.names[0]}")
+    with disk_errors(f"write {path}", "TORCH_HOME"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                blocks = _downloaded(name, progress) if source is None else _read(source, name, progress)
+                found = _write(file, blocks)
+            _check(name, found, source)
+            Path(temporary).chmod(0o666 & ~UMASK)  # mkstemp makes private files
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    return Fetched(name, path, "downloaded" if source is None else "copied", replaced=there)
+
+
+def _write(file: IO[bytes], blocks: Iterator[bytes]) -> str:
+    """Write the blocks, durably, and give their SHA-256."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+        file.write(block)
+    file.flush()
+    os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _check(name: str, found: str, source: Path | None) -> None:
+    published = PUBLISHED[name]
+    if found == published.sha256:
+        return
+    what, hint = f"what came from {published.url}", "try again; a proxy or sign-in page may have answered in its place"
+    if source is not None:
+        what, hint = str(source), "a file that still loads as the network can be used with --weights, as it is"
+    raise CheckpointError(
+        f"{what} is not the published file: SHA-256 {found[:16]}… instead of {published.sha256[:16]}…; it was not kept",
+        hint,
+    )
+
+
+def _read(source: Path, name: str, progress: Progress) -> Iterator[bytes]:
+    with disk_errors(f"read {source}", "--from"), source.open("rb") as file:
+        done, total = 0, source.stat().st_size
+        while block := file.read(_BLOCK):
+            done += len(block)
+            progress(f"{name} weights", done, total)
+            yield block
+
+
+def _downloaded(name: str, progress: Progress) -> Iterator[bytes]:
+    """The file's bytes from the network; every failure of the network in one line that says what else helps."""
+    published = PUBLISHED[name]
+    try:
+        # Some servers refuse urllib's own name.
+        request = urllib.request.Request(published.url, headers={"User-Agent": "balancegan"})
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(name, error) from error
+    with response:
+        total = _length(response) or published.size or 0
+        done = 0
+        while block := _next_block(response, name):
+            done += len(block)
+            if done > _MOST_BYTES:
+                raise _unreachable(name, ValueError("far more bytes came than the file has"))
+            progress(f"{name} weights", done, total)
+            yield block
+        if done < (_length(response) or 0):
+            raise _unreachable(name, ValueError(f"the connection ended after {done:,} of {total:,} bytes"))
+
+
+def _next_block(response: Any, name: str) -> bytes:
+    try:
+        block: bytes = response.read(_BLOCK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(name, error) from error
+    return block
+
+
+def _length(response: Any) -> int | None:
+    text = response.headers.get("Content-Length") or ""
+    return int(text) if text.isdecimal() else None
+
+
+def _unreachable(name: str, error: Exception) -> WeightsMissingError:
+    published = PUBLISHED[name]
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(error, urllib.error.HTTPError):
+        reason = f"HTTP {error.code}"
+    return WeightsMissingError(
+        f"the {name} weights could not be downloaded from {published.url}: {reason or type(error).__name__}",
+        f"Download them elsewhere (SHA-256 {published.sha256}) and bring them with "
+        f"`balancegan weights fetch {name} --from FILE`, or name the file with --weights FILE, or use --extractor own.",
+    )
+
+
+# Checking --------------------------------------------------------------------------------------------------------
+
+
+def status(*, load: bool = False) -> list[Status]:
+    """What this machine has of every known network.
+
+    Args:
+        load: try whether files that are not the published ones load as their network; takes seconds for each.
+    """
+    found = []
+    for name in PUBLISHED:
+        try:
+            path = find_weights(name)
+        except WeightsMissingError as error:
+            found.append(Status(name, None, None, "missing", error.message))
+            continue
+        if path is None:
+            found.append(Status(name, None, None, "missing", "not in torch's cache"))
+        else:
+            found.append(_examine(path, (name,), load=load))
+    return found
+
+
+def verify(path: Path) -> Status:
+    """Which network a weights file holds, and whether it is the published file.
+
+    Raises:
+        UsageError: no such file.
+        DiskError: it cannot be read.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file", "give a weights file, or none to check those that would be used")
+    return _examine(path, tuple(PUBLISHED), load=True)
+
+
+def _examine(path: Path, names: tuple[str, ...], *, load: bool) -> Status:
+    with disk_errors(f"read {path}", "--weights"):
+        found = sha256(path)
+    for name in names:
+        if found == PUBLISHED[name].sha256:
+            return Status(name, path, found, "published")
+    only = names[0] if len(names) == 1 else None
+    if not load:
+        return Status(only, path, found, "other")
+    reasons = []
+    for name in names:
+        try:
+            _build(name, path)
+        except BalanceGANError as error:
+            reasons.append(error.message)
+        else:
+            return Status(name, path, found, "usable")
+    same = all(reason == reasons[0] for reason in reasons)  # a file that cannot even be read
+    reason = reasons[0] if same else f"{path} holds none of the networks {', '.join(names)}"
+    return Status(only, path, found, "damaged", reason)
+
+
+def _build(name: str, path: Path) -> None:
+    """Load the file as the network would be loaded for a report, or raise what that raises."""
+    # Here, because these modules need this one.
+    from balancegan.metrics.inception import InceptionExtractor
+    from balancegan.metrics.resnet import ResNet50Extractor
+
+    {"inception": InceptionExtractor, "resnet50": ResNet50Extractor}[name](path)

@@ -1,0 +1,44 @@
+"""Sums and gathered rows over the ranks, differentiable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from balancegan.compute.ranks import here, reduce_in_place, several
+
+
+def all_sum(x: Tensor) -> Tensor:
+    """Sum of the ranks' tensors, which must have one shape; differentiable, also twice."""
+    return _AllSum.apply(x) if several() else x
+
+
+def gathered(x: Tensor) -> Tensor:
+    """The ranks' rows, one rank's after the other's: (N, …) -> (N·ranks, …), with gradients to all of them."""
+    if not several():
+        return x
+    n = len(x)
+    everyone = x.new_zeros(n * here().size, *x.shape[1:])
+    everyone[here().rank * n : (here().rank + 1) * n] = x
+    return all_sum(everyone)
+
+
+def first_row(n: int) -> int:
+    """Where this rank's n rows begin in what `gathered` gives."""
+    return here().rank * n if several() else 0
+
+
+class _AllSum(torch.autograd.Function):
+    """The gradient of a sum over ranks that all ranks' losses see is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.detach().clone(memory_format=torch.contiguous_format)
+        reduce_in_place(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _AllSum.apply(gradient)

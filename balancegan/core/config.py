@@ -1,0 +1,263 @@
+"""Frozen configurations and the one place where flags, environment, YAML and presets are merged.
+
+Precedence: flag or `--set` > `BALANCEGAN_<FIELD>` > `--config FILE.yaml` > method preset > field default.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import math
+import os
+import re
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import yaml
+
+from balancegan.core.errors import UsageError
+from balancegan.core.text import printable
+
+ENV_PREFIX = "BALANCEGAN_"
+SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
+"""A class is drawn with a probability in proportion to this power of its count."""
+FITS = ("stretch", "crop", "pad")
+MOST_YAML = 64 * 1024
+"""Bytes of a configuration, which is a few lines."""
+MOST_DEPTH = 20
+LARGEST = 2**63
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+
+
+def class_weights(counts: Sequence[int], sampling: str) -> list[float]:
+    """How often each class is drawn, not normalised; a class without images never."""
+    return [float(n) ** SAMPLING[sampling] if n else 0.0 for n in counts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """What every method needs to be trained; a method's own `Config` adds its fields.
+
+    Fields are grouped as they are read: data, budget, optimisers, records. Steps count optimiser updates of the
+    generator; images are counted as the discriminator (or the autoencoder) sees them.
+    """
+
+    RESUMABLE: ClassVar[frozenset[str]] = frozenset(
+        {"steps", "log_every", "sample_every", "save_every", "keep_checkpoints", "micro_batch"}
+    )
+    """Fields that may differ between a run and the command that continues it."""
+
+    seed: int = 0
+    image_size: int = 64
+    channels: int = 0  # 0: 1 when every image is grey, otherwise 3
+    fit: str = "stretch"
+    background: str = "#ffffff"  # transparent pixels are composited on this colour
+    holdout: float = 0.2
+    holdout_seed: int = 0  # which images are held out; apart from `seed`, so that runs of several seeds compare
+    group_by: str = ""
+    train_ir: float = 0.0  # thin the training part to this imbalance rate (SGBGAN's step scheme); 0: take all
+    sampling: str = "natural"  # how often a class is drawn: its count, the root of its count, or all alike
+
+    steps: int = 10_000
+    pretrain_steps: int = 0
+    batch_size: int = 128
+    n_critic: int = 1
+
+    lr_g: float = 2e-4
+    lr_d: float = 2e-4
+    lr_pretrain: float = 2e-4
+    warmup_steps: int = 0  # adversarial steps over which the learning rates rise linearly from 0
+    beta1: float = 0.5
+    beta2: float = 0.999
+    pretrain_beta1: float = 0.5
+    ema_halflife: float = 0.0  # thousands of images; 0 switches the average off
+    shared_fakes: bool = False  # the generator learns from what the last discriminator update judged
+    amp: bool = True  # bf16 autocast on CUDA
+    micro_batch: int = 0  # images worked on at once, gradients accumulated; 0: as many as memory holds
+
+    log_every: int = 10
+    sample_every: int = 250
+    save_every: int = 250
+    keep_checkpoints: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "n_critic", "log_every", "sample_every", "save_every", "keep_checkpoints"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "warmup_steps", "micro_batch"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.seed < 2**63, "seed", self.seed, "below 2**63")
+        for name in ("lr_g", "lr_d", "lr_pretrain"):
+            _require(0 < getattr(self, name) < 1, name, getattr(self, name), "between 0 and 1")
+        for name in ("beta1", "beta2", "pretrain_beta1"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        _require(self.train_ir == 0 or self.train_ir >= 1, "train_ir", self.train_ir, "1 or more, or 0 for all images")
+        _require(0 <= self.holdout < 1, "holdout", self.holdout, "at least 0 and below 1")
+        _require(self.channels in (0, 1, 3), "channels", self.channels, "0 (auto), 1 or 3")
+        _require(self.sampling in SAMPLING, "sampling", self.sampling, " or ".join(SAMPLING))
+        _require(self.fit in FITS, "fit", self.fit, " or ".join(FITS))
+        _require(
+            re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb"
+        )
+        try:
+            re.compile(self.group_by)
+        except (re.error, RecursionError, OverflowError) as error:
+            what = f"group_by: {brief(self.group_by)} is not a regular expression ({error})"
+            raise UsageError(what, r"write e.g. --group-by 'patient(\d+)'") from None
+
+    @property
+    def background_rgb(self) -> tuple[int, int, int]:
+        """The background colour as three bytes."""
+        r, g, b = bytes.fromhex(self.background[1:])
+        return r, g, b
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that must be equal for one run to continue another."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in self.RESUMABLE}
+
+
+C = TypeVar("C", bound=MethodConfig)
+
+
+def _require(ok: bool, name: str, value: object, expected: str) -> None:
+    if not ok:
+        raise UsageError(f"{name} = {brief(value)} cannot work", f"give {name} {expected}")
+
+
+def brief(value: object) -> str:
+    """A value from outside as a message shows it: its beginning, and nothing that is larger written out than stored."""
+    try:
+        return _BRIEF.repr(value)
+    except ValueError:  # a number with more digits than Python prints
+        return f"a very large {type(value).__name__}"
+
+
+def resolve(
+    config: type[C],
+    preset: Mapping[str, Any],
+    *,
+    file: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> C:
+    """Merge the sources by precedence into a validated `config`; `None` among the flags means not given."""
+    env = os.environ if env is None else env
+    names = {f.name for f in dataclasses.fields(config)}
+    merged: dict[str, Any] = dict(preset)
+    merged.update(file or {})
+    merged.update({n: env[ENV_PREFIX + n.upper()] for n in names if ENV_PREFIX + n.upper() in env})
+    merged.update({k: v for k, v in (flags or {}).items() if v is not None})
+    return config(**{name: coerce(config, name, value) for name, value in merged.items()})
+
+
+def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
+    """Turn `value` (text from a flag, or a YAML scalar) into the type of the field `name`."""
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
+    if name not in defaults:
+        near = difflib.get_close_matches(name, defaults, n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Known fields: " + ", ".join(sorted(defaults)) + "."
+        raise UsageError(f"there is no configuration field {brief(name)}", hint)
+    kind = type(defaults[name])
+    if kind is bool:
+        words = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
+        word = str(value).lower() if isinstance(value, bool | str) or value in (0, 1) else ""
+        if word in words:
+            return words[word]
+    elif kind is int and isinstance(value, str | int | float) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            number = value if isinstance(value, int) else _integer(str(value).strip().replace("_", ""))
+            if abs(number) < LARGEST:
+                return number
+            raise UsageError(f"{name} = {brief(value)} cannot work", f"give {name} below 2**63")
+    elif kind is float and not isinstance(value, bool):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            if math.isfinite(float(value)):
+                return float(value)
+    elif kind is str and isinstance(value, str | int | float):
+        return str(value)
+    raise UsageError(f"{name} = {brief(value)} is not {'a' if kind is not int else 'an'} {kind.__name__}")
+
+
+def _integer(text: str) -> int:
+    """`1000`, and `1e3` or `2.0` too, which are whole numbers; but only int() keeps all digits of a large seed."""
+    if re.fullmatch(r"[+-]?[0-9]+", text):
+        return int(text)
+    number = float(text)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def parse_set(pairs: list[str]) -> dict[str, str]:
+    """`["lambda_gp=5", …]` to a dict; the last of two equal keys wins."""
+    result = {}
+    for pair in pairs:
+        key, eq, value = pair.partition("=")
+        if not eq or not key.strip():
+            raise UsageError(f"--set {brief(pair)} has no value", "write --set key=value, e.g. --set lambda_gp=5")
+        result[key.strip()] = value.strip()
+    return result
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a flat YAML mapping of configuration fields (`method` and `preset` may be among them)."""
+    where = printable(str(path))
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - no more of it than can be a configuration
+            data = parse_yaml(file.read(MOST_YAML + 1))
+    except OSError as error:
+        raise UsageError(f"cannot read {where}: {error.strerror}", "check the path") from None
+    except ValueError as error:
+        raise UsageError(f"{where} is not valid YAML: {error}", "see a run's config.yaml for an example") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(k, str) for k in data):
+        raise UsageError(f"{where} must hold 'field: value' lines", "see a run's config.yaml for an example")
+    return data
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases, by which a few lines can stand for more than any memory holds, and without deep nesting.
+
+    The library's time grows with the square of the depth.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not allowed")
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            raise ValueError(f"it is nested more than {MOST_DEPTH} times")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def parse_yaml(raw: bytes) -> Any:
+    """Plain YAML of at most `MOST_YAML` bytes; ValueError with one line when it is anything else."""
+    if len(raw) > MOST_YAML:
+        raise ValueError(f"it has more than {MOST_YAML:,} bytes")
+    try:
+        return yaml.load(raw.decode("utf-8"), _Loader)
+    except Exception as error:  # values that are none of their type escape from the YAML library in every form
+        raise ValueError(printable((str(error).splitlines() or [type(error).__name__])[0])) from None
+
+
+def dump_yaml(config: MethodConfig, **extra: object) -> str:
+    """The configuration as YAML that `--config` reads back; `extra` (method, preset) comes first."""
+    return yaml.safe_dump({**extra, **dataclasses.asdict(config)}, sort_keys=False)

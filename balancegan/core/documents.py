@@ -1,0 +1,6 @@
+"""The type of JSON documents."""
+
+from typing import Any
+
+Json = dict[str, Any]
+"""A document, or a part of one, as it is written to disk and printed."""

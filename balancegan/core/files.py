@@ -1,0 +1,211 @@
+"""Small file operations that must not go half-way: atomic writes, hashes, disk errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from balancegan.core.errors import DiskError, UsageError
+from balancegan.core.text import printable
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+import io
+import stat
+from typing import BinaryIO
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# The umask can only be read by changing it, for all threads at once: so once, before there are any.
+UMASK = _umask()
+
+
+def cache_root(cache_dir: Path | None = None) -> Path:
+    """Folder of everything that can be made again: `cache_dir`, else $BALANCEGAN_CACHE_DIR, else the user's cache."""
+    if cache_dir is None:
+        cache_dir = Path(os.environ.get("BALANCEGAN_CACHE_DIR") or _user_cache())
+    return cache_dir.expanduser().absolute()
+
+
+def _user_cache() -> str:
+    import platformdirs
+
+    return platformdirs.user_cache_dir("balancegan", appauthor=False)
+
+
+DISK_ERRNOS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG"),  # full
+        *("EROFS", "EACCES", "EPERM"),  # not allowed
+        *("ENOENT", "ENOTDIR", "ESTALE", "EIO", "ENODEV"),  # gone
+    )
+    if hasattr(errno, name)
+)
+"""What a disk, or somebody else who works on it, can do to a command at any time."""
+
+
+@contextlib.contextmanager
+def disk_errors(doing: str, place: str = "--out") -> Iterator[None]:
+    """Turn an `OSError` while `doing` something into a `DiskError` that says what to do.
+
+    `place` is the option or variable by which the user chooses another place.
+    """
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: "free some space, or choose another disk",
+            errno.EDQUOT: "your quota is used up: free some space, or choose another disk",
+            errno.EROFS: f"this file system is read-only: choose another place ({place})",
+            errno.EACCES: f"check the permissions, or choose another place ({place})",
+            errno.ENOENT: "was it deleted or renamed meanwhile? call the command again",
+        }
+        where = f" ({printable(str(error.filename))})" if error.filename else ""
+        hint = hints.get(error.errno or 0, "nothing of yours was changed; choose another place")
+        raise DiskError(f"could not {printable(doing)}: {error.strerror or error}{where}", hint) from error
+
+
+def free_bytes(place: Path) -> int:
+    """Free bytes on the disk where `place` is or will be."""
+    there = next(p for p in (place, *place.absolute().parents) if p.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def require_space(place: Path, need: int, what: str, hint: str) -> None:
+    """Raise `DiskError` when the `need` bytes that `what` will take are not free where `place` is or will be."""
+    with disk_errors(f"read the free space of {place}"):
+        free = free_bytes(place)
+    if need > free:
+        raise DiskError(f"{what} about {need / 2**20:,.0f} MiB in {place}; {free / 2**20:,.0f} MiB are free", hint)
+
+
+def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -> None:
+    """Raise `UsageError` when `out` is one of the data set's folders or lies in one; with `around` also around one.
+
+    The folders of the classes count too: they may really lie elsewhere, behind links.
+    """
+    here = out.resolve()
+    for folder in sorted({p.resolve() for p in folders}):  # the root before what lies in it
+        if here == folder or folder in here.parents or (around and here in folder.parents):
+            what = f"{printable(str(out))} lies in or around the source {printable(str(folder))}"
+            raise UsageError(what, "choose another place with --out")
+
+
+def drop_lock(lock: FileLock) -> None:
+    """Release a lock and take its file away."""
+    with contextlib.suppress(OSError):  # where open files cannot be removed, the lock does it when it is released
+        Path(lock.lock_file).unlink()
+    lock.release()
+
+
+def write_atomic(path: Path, data: bytes | str, *, durable: bool = False) -> None:
+    """Write a file so that readers see the old content or the whole new one, never a part.
+
+    `durable` waits until it is on the disk: then that holds after a power failure too.
+    """
+    # File names that are not UTF-8 come with lone surrogates, which no encoding takes.
+    payload = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
+    handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~UMASK)  # mkstemp makes private files; what users get should follow their umask
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, document: Any, *, durable: bool = False) -> None:
+    """Write strict JSON (no NaN) atomically; names that are not UTF-8 are read back as they were."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        text = json.dumps(document, indent=2, allow_nan=False)
+    write_atomic(path, text + "\n", durable=durable)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_dir(path: Path) -> None:
+    """Make a directory's entries durable (where the system can)."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How to open for reading without waiting: a pipe without a writer would block for ever."""
+SMALL = 1 << 16
+"""Bytes up to which a file is read at once."""
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading; OSError when it is none, also when it became something else since it was listed.
+
+    Pillow gets such a file rather than a path: from a path it may map uncompressed images into memory, and a file
+    that somebody shortens then ends the process.
+    """
+    file = open(path, "rb", opener=_open)  # noqa: SIM115 - path may be a string; the caller closes it
+    try:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file any more", os.fspath(path))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """As `open_regular`, with what a small file holds in memory: readers that ask for a few bytes at a time like it.
+
+    Pillow makes some forty small reads of a JPEG's header, of which each costs less in memory.
+    """
+    fd = os.open(path, FLAGS)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or not 0 < info.st_size <= SMALL:
+            return open_regular(path)  # which says what is wrong with it
+        content = b""
+        while len(content) < info.st_size and (part := os.read(fd, info.st_size - len(content))):
+            content += part
+        return io.BytesIO(content)
+    finally:
+        os.close(fd)
+
+
+def copy_regular(source: str | os.PathLike[str], target: Path) -> None:
+    """Copy a file's bytes; OSError when it is no regular file (any more): a device may have no end."""
+    with open_regular(source) as file, target.open("wb") as out:
+        shutil.copyfileobj(file, out, 1 << 20)
+
+
+def _open(path: str, _: int) -> int:
+    fd = os.open(path, FLAGS)
+    if stat.S_ISDIR(os.fstat(fd).st_mode):  # which Python refuses to wrap, and leaves open
+        os.close(fd)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return fd

@@ -1,0 +1,28 @@
+"""Numbers, times and names as people read them, on the terminal and on pages."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """A file name fit for one line of a message: control characters and undecodable bytes become escapes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
+def human_time(seconds: float) -> str:
+    """`48 s`, `12 min`, `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def significant(value: float) -> str:
+    """Three significant digits without exponents: `1,234`, `56.7`, `8.90`, `0.123`, `0.0012`."""
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
+    return f"{value:,.{digits}f}"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """`1 image`, `1,200 images`: counts as people write them."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,76 @@
+"""What `augment` and `evaluate` share: from classes of images to the report's measures, verdict and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from balancegan.compute.memory import memory_errors
+from balancegan.core.documents import Json
+from balancegan.core.errors import UsageError
+from balancegan.core.progress import Progress, silent
+from balancegan.data.training_set import TrainingSet
+from balancegan.evaluation.measures import METRICS
+from balancegan.metrics.classifier_features import OwnExtractor
+from balancegan.metrics.extractors import Choice
+from balancegan.metrics.features import Cached, Images
+from balancegan.verdict.material import REPORT_IMAGES, Material, not_measured
+from balancegan.verdict.utility import SEEDS, measure_utility
+
+SLOW_ON_CPU = 250  # images per class and set where a large network runs on a CPU, at a few images a second
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What to measure, and with what."""
+
+    choice: Choice
+    device: torch.device
+    metrics: frozenset[str] = frozenset(METRICS)
+    utility: bool = True
+    seeds: int = SEEDS
+    seed: int = 0
+
+    @property
+    def limit(self) -> int:
+        """Images per class and set that enter a measure."""
+        return SLOW_ON_CPU if self.choice.slow_on_cpu and self.device.type == "cpu" else REPORT_IMAGES
+
+
+def parse_metrics(names: Sequence[str]) -> frozenset[str]:
+    """The measures that were asked for; all where none is named. Raises `UsageError` for one that does not exist."""
+    for name in names:
+        if name not in METRICS:
+            raise UsageError(f"--metrics {name} is not known", f"choose from {', '.join(METRICS)}")
+    return frozenset(names or METRICS)
+
+
+def own_extractor(
+    images: Images, rows: np.ndarray, labels: np.ndarray, num_classes: int, judging: Judging, progress: Progress
+) -> Callable[[], OwnExtractor]:
+    """What trains the small classifier on these rows when it is called; `labels` are those of all images."""
+    device = str(judging.device)
+
+    def fit() -> OwnExtractor:
+        with memory_errors(judging.device, "use --device cpu"):
+            return OwnExtractor.fit(images[rows], labels[rows], num_classes, device=device, progress=progress)
+
+    return fit
+
+
+def run_extractor(data: TrainingSet, judging: Judging, progress: Progress = silent) -> Cached:
+    """The extractor for a run; its own classifier sees what the generator saw."""
+    classes = len(data.class_names)
+    own = own_extractor(data.store.images, data.train_rows, data.labels, classes, judging, progress)
+    return judging.choice.open(own, device=str(judging.device), progress=progress)
+
+
+def verdict_of(material: Callable[[], Material], judging: Judging, progress: Progress) -> Json:
+    """The report's `utility`; the material, which copies whole sets of images, is made where it is needed alone."""
+    if not judging.utility:
+        note = "Whether these images help a classifier was not measured: it was not asked for."
+        return not_measured(note) | {"asked": False}
+    return measure_utility(material(), device=judging.device, seeds=judging.seeds, progress=progress)

@@ -1,0 +1,182 @@
+"""The quality report as one JSON document: measures and judges; draws and prints nothing.
+
+Every number is finite or null; where one is null, the class's `reasons` say why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from balancegan.core.documents import Json
+from balancegan.core.progress import Progress, silent
+from balancegan.evaluation.findings import FEW_IMAGES, MIN_REFERENCE, findings
+from balancegan.evaluation.measures import METRICS, measure_class, measure_overall
+from balancegan.evaluation.run_pictures import Extras
+from balancegan.metrics.embedding import feature_embedding
+from balancegan.metrics.features import Extractor, Images
+from balancegan.verdict.material import ClassImages
+from balancegan.verdict.rule import gate_json
+
+_KEPT = ("measured", "asked", "verdict", "headline", "note", "warnings", "unfiltered_verdict", "differences", "classes")
+
+
+def summary(document: Json, least: str | float | None) -> Json:
+    """What a command's JSON says of the report: the verdict, and whether it passes `--fail-under`."""
+    utility = document["utility"]
+    return {
+        "extractor": document["extractor"]["name"],
+        "findings": document["findings"],
+        "utility": {key: utility[key] for key in _KEPT if key in utility},
+        "gate": gate_json(utility, least),
+    }
+
+
+__all__ = ["ClassImages", "Images", "ReportInput", "compute_report", "describe_extractor"]
+
+SCHEMA_VERSION = 1
+
+_UTILITY_NOTE = (
+    "Whether these images help a classifier was not measured. Good numbers on this page do not show that they help."
+)
+
+_FEATURES = {
+    "inception": "Inception's features",
+    "resnet50": "ResNet-50's features",
+    "own": "the features of the small classifier",
+}
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """Everything that the report is about. `history` holds the rows of the run's metrics.jsonl.
+
+    `origin` is "run", or "folders" where two folders are compared and nothing is known of the generator; `delivered`
+    tells whether a balanced folder was written, or only what one would get is looked at. `utility` is
+    from `utility.measure_utility`, `embeddings` from `trace.latent_embeddings`, `shortcuts` from
+    `report.shortcuts.shortcut_checks`; `warnings` are shown first.
+    """
+
+    title: str
+    method: str
+    run: str
+    data: str
+    classes: tuple[ClassImages, ...]
+    ir_before: float
+    ir_after: float
+    complete: bool
+    origin: str = "run"
+    delivered: bool = True
+    history: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    shortcuts: list[Json] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    balancegan_version: str = ""
+    notes: list[str] = field(default_factory=list)
+    distribution: Json | None = None  # `assigned.distribution_json`, for a method that assigns classes
+    utility: Json | None = None
+    embeddings: list[Json] = field(default_factory=list)
+    extras: Extras | None = None
+
+
+def compute_report(
+    inp: ReportInput,
+    extractor: Extractor,
+    *,
+    seed: int = 0,
+    max_images: int = 2000,
+    metrics: frozenset[str] = frozenset(METRICS),
+    progress: Progress = silent,
+) -> Json:
+    """Measure every class and the whole, and say in plain sentences what the numbers mean.
+
+    Args:
+        inp: images, counts and circumstances.
+        extractor: gives the features behind FID, KID, precision, recall, density and coverage.
+        seed: of every random choice (subsets, pairs, halves).
+        max_images: at most this many images per class and set enter a measure. Copies are an exception: they are
+            searched among all training images of the class.
+        metrics: of `METRICS`, which to measure.
+        progress: called as `("report", classes done, classes)`.
+
+    Returns:
+        A document that `json.dumps(…, allow_nan=False)` accepts: every number is finite or null.
+    """
+    measured = []
+    known = inp.origin == "run"
+    for index, images in enumerate(inp.classes):
+        of_class = partial(measure_class, images, extractor, seed=seed + index, max_images=max_images)
+        measured.append(of_class(metrics=metrics, seen_known=known))
+        progress("report", index + 1, len(inp.classes))
+    document: Json = {
+        "schema_version": SCHEMA_VERSION,
+        "balancegan_version": inp.balancegan_version,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "origin": inp.origin,
+        "delivered": inp.delivered,
+        "title": inp.title,
+        "method": inp.method,
+        "run": inp.run,
+        "data": inp.data,
+        "complete": inp.complete,
+        "imbalance_rate_before": inp.ir_before,
+        "imbalance_rate_after": inp.ir_after,
+        "num_real": sum(c.real for c in inp.classes),
+        "num_synthetic": sum(c.synthetic for c in inp.classes),
+        "extractor": describe_extractor(extractor),
+        "limits": {"max_images": max_images, "min_reference": MIN_REFERENCE, "few_images": FEW_IMAGES, "seed": seed},
+        "classes": [found.row for found in measured],
+        "overall": measure_overall(measured, extractor, seed=seed, metrics=metrics),
+        "utility": inp.utility or {"measured": False, "verdict": None, "note": _UTILITY_NOTE},
+        "findings": [],
+        "shortcuts": inp.shortcuts,
+        "warnings": [
+            *inp.warnings,
+            *(check["sentence"] for check in inp.shortcuts if check["telling"] and not check["explained"]),
+        ],
+        "notes": list(inp.notes),
+        "settings": inp.settings,
+        "history": inp.history,
+        "distribution": inp.distribution,
+        "embeddings": list(inp.embeddings),
+    }
+    shown = feature_embedding(
+        [c.name for c in inp.classes],
+        [found.feats_real for found in measured],
+        [found.feats_fake for found in measured],
+        seed=seed,
+        features=_FEATURES[extractor.name],
+    )
+    document["embeddings"] += [shown] if shown else []
+    document["findings"] = findings(document)
+    return _finite(document)
+
+
+def _shortcut_warnings(checks: list[Json]) -> list[str]:
+    """Of those that tell, the ones that no other explains; the page's table has all."""
+    return [check["sentence"] for check in checks if check["telling"] and not check.get("explained")]
+
+
+def describe_extractor(extractor: Extractor | type[Extractor]) -> Json:
+    """What the features behind FID are, and what its numbers compare with."""
+    described = {key: getattr(extractor, key) for key in ("name", "comparable", "dim", "note")}
+    return described
+
+
+def _finite(value: Any) -> Any:
+    """The value with numbers that JSON lacks (NaN, infinity) as null and everything unusual as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

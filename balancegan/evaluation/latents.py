@@ -1,0 +1,132 @@
+"""What a trained run shows of its latent space: ways between latents, and where the encoder puts real images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from balancegan.compute.memory import Fitting, memory_errors
+from balancegan.compute.pixels import to_float
+from balancegan.core.documents import Json
+from balancegan.core.progress import Progress, silent
+from balancegan.data.training_set import TrainingSet
+from balancegan.metrics.embedding import CAVEAT, MIN_POINTS, embedding_json, equal_shares, tsne
+from balancegan.nets.vae import VariationalEncoder
+from balancegan.runs.restore import Restored
+from balancegan.training.autoencoder import PLAIN_STEPS, plain_encoder
+
+_CHUNK = 64
+
+# Latents -------------------------------------------------------------------------------------------------------------
+
+
+def latent_embeddings(
+    restored: Restored,
+    data: TrainingSet,
+    *,
+    plain: bool,
+    seed: int = 0,
+    limit: int = 500,
+    plain_steps: int = PLAIN_STEPS,
+    progress: Progress = silent,
+) -> list[Json]:
+    """Where encoders put training images, each as a t-SNE plot in the report's form (SGBGAN's Fig. 9).
+
+    Args:
+        restored: the run.
+        data: what it was trained on.
+        plain: train BAGAN-GP's plain autoencoder too, for a method with a variational one.
+        seed: of the choice of images, of t-SNE and of the plain autoencoder.
+        limit: images at most, equal shares of it per class.
+        plain_steps: updates of the plain autoencoder, at most the run's own number.
+        progress: called as `("plain autoencoder", step, steps)`.
+
+    Returns:
+        `latents`, then `labelled_latents` where a label embedding is multiplied with them, then `plain_latents`; empty
+        for a method without an encoder, with one that was never trained, and with fewer than `MIN_POINTS` images.
+    """
+    method, cfg = restored.method, restored.method.cfg
+    steps = min(restored.checkpoint.step, cfg.pretrain_steps)
+    encoder = getattr(method, "E", None)
+    rows = _chosen_rows(data, limit, seed)
+    if encoder is None or not steps or len(rows) < MIN_POINTS:
+        return []
+    labels, variational = data.labels[rows].tolist(), isinstance(encoder, VariationalEncoder)
+    with memory_errors(restored.device, "use --device cpu"):
+        codes = _encode(encoder, data, rows, restored.device)
+        plots = [("latents", f"Latents of {method.title}'s encoder", _latents_caption(steps, variational), codes)]
+        embedding = _label_embedding(restored)
+        if embedding is not None:
+            labelled = codes * embedding(torch.tensor(labels, device=restored.device)).detach().cpu()
+            plots.append(("labelled_latents", "Latents times the label embedding", _labelled_caption(), labelled))
+        if plain and variational:
+            encoder, count = plain_encoder(restored, data, min(steps, plain_steps), seed, progress)
+            codes = _encode(encoder, data, rows, restored.device)
+            plots.append(("plain_latents", "Latents of a plain encoder", _plain_caption(count, steps), codes))
+    about = f"t-SNE of {len(rows):,} real training images, coloured by class."
+    return [
+        embedding_json(id, title, f"{about} {text} {CAVEAT}", tsne(z.numpy(), seed), labels, [False] * len(labels))
+        for id, title, text, z in plots
+    ]
+
+
+def _chosen_rows(data: TrainingSet, limit: int, seed: int) -> np.ndarray:
+    """Rows of the store: training images, equal shares of the limit per class as far as there are as many."""
+    rng = np.random.default_rng(seed)
+    members = [data.train_rows[data.labels[data.train_rows] == k] for k in range(len(data.class_names))]
+    shares = equal_shares([len(rows) for rows in members], limit)
+    chosen = [np.sort(rng.choice(rows, n, replace=False)) for rows, n in zip(members, shares, strict=True) if n]
+    return np.concatenate([data.train_rows[:0], *chosen])
+
+
+@torch.no_grad()
+def _encode(encoder: nn.Module, data: TrainingSet, rows: np.ndarray, device: torch.device) -> Tensor:
+    """Latents of the images (n, latent_dim) on the CPU; of a variational encoder the means."""
+    encoder.eval()
+
+    def encoded(some: slice) -> Tensor:
+        images = torch.from_numpy(np.ascontiguousarray(data.store.images[rows[some]]))
+        out = encoder(to_float(images.to(device)))
+        return (out[0] if isinstance(out, tuple) else out).float().cpu()
+
+    return Fitting(_CHUNK, device).rows(encoded, len(rows))
+
+
+def _label_embedding(restored: Restored) -> nn.Module | None:
+    """What the generator that samples multiplies its latents with, where it does so."""
+    method = restored.method
+    averaged = restored.trained and method.G_ema is not None  # the average begins with the adversarial training
+    generator = method.G_ema if averaged else method.G
+    embedding = getattr(generator, "embedding", None)
+    return embedding if isinstance(embedding, nn.Embedding) else None
+
+
+def _latents_caption(steps: int, variational: bool) -> str:
+    kind = "the variational encoder (its mean)" if variational else "the encoder"
+    return (
+        f"Latents of {kind} as pre-training left it after {steps:,} updates: the adversarial training does not change "
+        "the encoder, only the discriminator that began as a copy of its trunk. Classes that lie apart here were told "
+        "apart before the generator learnt to make them."
+    )
+
+
+def _labelled_caption() -> str:
+    return (
+        "The same latents, each multiplied by the label embedding of its class as the generator multiplies it. "
+        "The embedding sees the label, so classes should lie apart here; where two do not, the generator can "
+        "hardly tell them apart."
+    )
+
+
+def _plain_caption(count: int, steps: int) -> str:
+    rough = (
+        f" It had {count:,} updates, the run's own encoder {steps:,}: a rough comparison, to the plain one's "
+        "disadvantage."
+        if count < steps
+        else f" It had {count:,} updates, as many as the run's own encoder."
+    )
+    return (
+        "Latents of a plain autoencoder of the same width and latent size (BAGAN-GP's: no gates, no attention, not "
+        "variational), trained for this picture on the same images." + rough
+    )

@@ -1,0 +1,40 @@
+"""Drops generated images that are near-copies of training images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from balancegan.metrics.memorisation import copy_threshold, crowded_threshold, nearest, pixel_features
+
+
+@dataclass
+class CopyFilter:
+    """Refuses images that are nearly a training image of the class, or nearly an image accepted before.
+
+    "Nearly" is closer than a low percentile of the class's own real-to-real nearest distances; between synthetic
+    images that distance is corrected for how many there will be (`metrics.memorisation`). `reference`: the class's
+    training images, uint8 (M, C, S, S); `total`: images the class will have in the end.
+    """
+
+    reference: np.ndarray
+    total: int = 0
+    _accepted: list[np.ndarray] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._real = pixel_features(self.reference)
+        self.threshold = copy_threshold(self._real)
+        self.spacing = crowded_threshold(self.threshold, self._real, self.total)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Which of the images (n, C, S, S) to keep, as a boolean mask (n,)."""
+        features = pixel_features(images)
+        keep = nearest(features, self._real)[0] >= self.threshold
+        if self._accepted:
+            keep &= nearest(features, np.concatenate(self._accepted))[0] >= self.spacing
+        within = np.sqrt(np.square(features[:, None] - features[None]).sum(-1))  # (n, n)
+        for i in np.flatnonzero(keep):
+            keep[i] = not (within[i, :i][keep[:i]] < self.spacing).any()
+        self._accepted.append(features[keep])
+        return keep

@@ -1,0 +1,124 @@
+"""Where a balanced folder may be written, and how an unfinished one is recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from balancegan.core.errors import DatasetError, UsageError
+from balancegan.core.files import (
+    disk_errors,
+    drop_lock,
+    open_regular,
+    refuse_source,
+)
+from balancegan.core.text import printable
+from balancegan.data.scan import ImageFolder
+from balancegan.folder import metadata
+
+MARKER = ".balancegan.json"
+LOCK = ".balancegan.lock"
+BEGINNING = re.compile(rf"{re.escape(LOCK)}|\.tmp-[a-z0-9_]{{8}}")
+"""What a call leaves in a new folder that was killed before it had written the marker."""
+RESERVED = frozenset({metadata.NAME, MARKER, "readme.md", "report.html", "report.json"})
+"""Files of a balanced folder beside its class folders, in lower case."""
+
+
+def check_destination(out: Path, source: ImageFolder, key: str) -> bool:
+    """Refuse a folder that is not ours to write; return whether it already holds the complete result of this `key`.
+
+    Ours: a new or empty folder, or one that the same command (same `key`) started. Never the source, a folder in it,
+    or a folder around it.
+    """
+    refuse_source(out, source.folders(), around=True)
+    _refuse_reserved(source)
+    if is_free(out):
+        return False
+    marker = require_marker(out, key)
+    if (out / LOCK).exists():  # said before hours of work; what decides is the lock that `BalancedFolder` takes
+        drop_lock(lock_folder(out))
+    return marker.get("finished") is True and isinstance(marker.get("result"), dict) and _all_there(out)
+
+
+def require_marker(out: Path, key: str) -> dict[str, Any]:
+    """What the marker says; raises `UsageError` where the folder is not this command's."""
+    marker = _marker(out)
+    if marker is None:
+        raise UsageError(f"{out} is not empty", "choose a new folder with --out")
+    if marker.get("key") != key:
+        raise UsageError(f"{out} holds the result of another command", "choose a new folder, e.g. --out balanced2")
+    return marker
+
+
+def lock_folder(out: Path) -> FileLock:
+    """Hold the folder for this process; raises `UsageError` where another one does. A process that dies lets go."""
+    lock = FileLock(out / LOCK)
+    with disk_errors(f"lock {out}"):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:  # an OSError too
+            raise UsageError(
+                f"another process is writing {out}", "wait for it, or choose another folder with --out"
+            ) from None
+    return lock
+
+
+def _refuse_reserved(source: ImageFolder) -> None:
+    """Refuse class folders that lie, in the output, where a file must."""
+    for name in source.classes:
+        if name.lower() in RESERVED and (not source.split_dirs or name.lower() == metadata.NAME):
+            raise DatasetError(
+                f"a class folder is called '{printable(name)}', as is a file of every balanced folder", "rename it"
+            )
+
+
+def _marker(out: Path) -> dict[str, Any] | None:
+    """What the folder says of itself; None when it says nothing that can be read."""
+    try:
+        with open_regular(out / MARKER) as file:
+            found = json.load(file)
+    except (OSError, ValueError, RecursionError):  # so deeply nested that no program of ours wrote it
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def is_free(out: Path) -> bool:
+    """Whether `out` is a new or empty folder; raises `UsageError` for a file."""
+    if os.path.lexists(out) and not out.is_dir():
+        raise UsageError(f"{out} is a file", "choose another folder with --out")
+    with disk_errors(f"read {out}"):
+        return not out.is_dir() or all(BEGINNING.fullmatch(path.name) for path in out.iterdir())
+
+
+def _all_there(out: Path) -> bool:
+    """Whether every image that the folder's metadata names still exists."""
+    tables = [*out.glob("metadata.csv"), *out.glob("*/metadata.csv")]
+    try:
+        names = [(table.parent, row.get("file_name", "")) for table in tables for row in metadata.read_table(table)]
+    except DatasetError:
+        return False
+    return bool(tables) and all(metadata.stays_inside(name) and _is_there(place / name) for place, name in names)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file system takes
+        return False
+
+
+def plan_key(plan: dict[str, Any]) -> str:
+    """A hash that tells whether two commands mean the same output."""
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+
+
+def finished_result(out: Path) -> dict[str, Any]:
+    """What the command that completed the folder reported; nothing when that cannot be read."""
+    result = (_marker(out) or {}).get("result")
+    return result if isinstance(result, dict) else {}

@@ -1,0 +1,223 @@
+"""The balanced folder: real files byte for byte, synthetic files beside them, metadata.csv where loaders look for it.
+
+Every file appears under its final name only when it is whole, so a run that was killed leaves a folder that the same
+command completes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+from collections import Counter, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from balancegan.core.files import (
+    copy_regular,
+    disk_errors,
+    drop_lock,
+    write_atomic,
+    write_json,
+)
+from balancegan.core.grid import PNG_OPTIONS, png_bytes, to_pil
+from balancegan.core.text import printable
+from balancegan.data.decode import DecodeSettings, decode_image
+from balancegan.data.decode import to_uint8 as scale_to_uint8
+from balancegan.data.training_set import TrainingSet
+from balancegan.folder import metadata
+from balancegan.folder.destination import MARKER, is_free, lock_folder, require_marker
+from balancegan.folder.metadata import COLUMNS
+from balancegan.folder.real_files import READABLE, SUFFIXES, RealFile, folded_name, folders_above
+
+IN_FLIGHT = 512
+"""Synthetic images that wait for being encoded and written: what bounds the memory."""
+FORMATS = ("png", "jpeg", "match")
+OUT_SIZES = ("model", "native")
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+    "PNG": PNG_OPTIONS,
+}
+NONE = "-"  # readers guess a column's type per file: an empty text column would become numbers in a split without fakes
+METADATA = COLUMNS
+
+
+@dataclass(frozen=True)
+class ClassForm:
+    """How a class's real files look: what synthetic files should be like so as not to betray themselves."""
+
+    format: str
+    mode: str  # L or RGB
+    sizes: np.ndarray  # (n, 2) width, height of its real images
+
+
+def class_form(data: TrainingSet, label: int) -> ClassForm:
+    """The usual format and mode of a class, and all its sizes, from the training split."""
+    rows = np.sort(data.split_rows[data.labels[data.split_rows] == label])
+    formats = Counter(data.store.files[i].format for i in rows if data.store.files[i].format in READABLE - {"PPM"})
+    grey = Counter("L" if data.store.native_modes[i] in ("1", "L", "LA", "I", "F", "I;16") else "RGB" for i in rows)
+    mode = grey.most_common(1)[0][0] if data.store.images.shape[1] == 1 else "RGB"
+    return ClassForm(formats.most_common(1)[0][0] if formats else "PNG", mode, data.store.native_sizes[rows])
+
+
+class BalancedFolder:
+    """Writes the output folder; use as a context manager, which holds it and waits for pending writes.
+
+    Entering raises `UsageError` where another process holds the folder, or made it another command's meanwhile.
+    """
+
+    def __init__(self, out: Path, data: TrainingSet, key: str, *, real: str, format: str, out_size: str) -> None:
+        self.out, self.data, self.real, self.format, self.out_size = out, data, real, format, out_size
+        self.key = key
+        self._taken: set[str] = set()  # real files and their folders, folded, which synthetic ones must avoid
+        self._made: set[Path] = set()  # folders that are there and lie in `out`
+        self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
+        self.forms = [class_form(data, label) for label in range(len(data.class_names))]
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._pending: deque[Future[None]] = deque()
+
+    def __enter__(self) -> BalancedFolder:
+        with disk_errors(f"create {self.out}"):
+            self.out.mkdir(parents=True, exist_ok=True)
+        self._held = lock_folder(self.out)
+        try:
+            before = {} if is_free(self.out) else require_marker(self.out, self.key)
+            marker = {"key": self.key, "finished": False}
+            if "result" in before:  # whether its README.md was edited since must be known to who goes on after a kill
+                marker["result"] = before["result"]
+            with disk_errors(f"create {self.out}"):
+                write_json(self.out / MARKER, marker)
+        except BaseException:
+            drop_lock(self._held)
+            raise
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        finally:
+            drop_lock(self._held)
+
+    def add_real(self, file: RealFile) -> None:
+        """Copy, link or convert one real image, unless an earlier call did; all before the first synthetic one."""
+        target = self.out / file.target
+        self._taken |= {folded_name(name) for name in (file.target, *folders_above(file.target))}
+        with disk_errors(f"write {printable(file.target)}"):
+            if target.is_symlink() and not target.exists():
+                target.unlink()  # the data moved since an earlier call linked it
+            if not target.exists():
+                self._make_folder(target.parent)
+                self._place(file, target)
+        row = {"label": file.label, "synthetic": "false", "run": NONE, "checkpoint_sha256": NONE}
+        self._record(file.target, {**row, "source_path": str(file.source)})
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder of the output; a link in its place, left there by whoever began it, must not lead out."""
+        if folder in self._made:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.resolve().is_relative_to(self.out.resolve()):
+            raise OSError(errno.ELOOP, "a link leads out of the folder", str(folder))
+        self._made.add(folder)
+
+    def _place(self, file: RealFile, target: Path) -> None:
+        if file.convert:
+            settings = self.data.store.settings
+            write_atomic(target, convert_to_png(file.source, settings, self.data))
+        elif self.real == "symlink":
+            target.symlink_to(file.source.absolute())
+        elif self.real == "hardlink" and file.source.stat().st_dev == self.out.stat().st_dev:
+            os.link(file.source.resolve(), target)
+        else:
+            temporary = target.with_name(
+                f".tmp-{os.getpid()}-{hashlib.sha1(os.fsencode(target.name)).hexdigest()[:12]}"
+            )
+            copy_regular(file.source, temporary)
+            temporary.replace(target)
+
+    def synthetic_name(self, label: int, run: str, seed: int) -> str:
+        """Where the synthetic image of a seed goes, relative to the output folder."""
+        folder, name = self.data.folder, self.data.class_names[label]
+        stem, suffix = f"{folder.class_dir('train', name)}/syn_{run}_{seed}", SUFFIXES[self._format(label)]
+        k, unique = 1, stem
+        while folded_name(unique + suffix) in self._taken:  # the data came from a balanced folder
+            k += 1
+            unique = f"{stem}-{k}"
+        return unique + suffix
+
+    def add_synthetic(self, image: np.ndarray, label: int, seed: int, *, run: str, number: str, checkpoint: str) -> str:
+        """Encode and write one synthetic image (uint8 (C, S, S)) in the background, unless an earlier call did."""
+        name = self.synthetic_name(label, number, seed)
+        path = self.out / name
+        with disk_errors(f"write {printable(name)}"):
+            there = path.exists()
+            self._make_folder(path.parent)
+        if not there:
+            self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
+            self._wait(IN_FLIGHT)  # for the oldest alone: the others are written while the next ones are generated
+        row = {"label": self.data.class_names[label], "synthetic": "true", "source_path": NONE}
+        self._record(name, {**row, "run": run, "seed": str(seed), "checkpoint_sha256": checkpoint})
+        return name
+
+    def flush(self) -> None:
+        """Wait for all pending writes and raise what went wrong."""
+        self._wait(0)
+
+    def _wait(self, most: int) -> None:
+        """Wait until at most so many writes are pending, and raise what went wrong in those that are over."""
+        with disk_errors(f"write synthetic images to {self.out}"):
+            while len(self._pending) > most:
+                self._pending.popleft().result()
+
+    def _format(self, label: int) -> str:
+        return {"png": "PNG", "jpeg": "JPEG", "match": self.forms[label].format}[self.format]
+
+    def _encode(self, image: np.ndarray, label: int, seed: int, path: Path) -> None:
+        form, picture = self.forms[label], to_pil(image)
+        if self.out_size == "native":
+            # A size that a real image of the class has: all alike where they are, as varied where they vary.
+            size = form.sizes[np.random.default_rng(seed).integers(len(form.sizes))]
+            picture = picture.resize((int(size[0]), int(size[1])), Image.Resampling.LANCZOS)
+        format = self._format(label)
+        buffer = io.BytesIO()
+        picture.convert(form.mode).save(buffer, format, **SAVE_OPTIONS.get(format, {}))
+        write_atomic(path, buffer.getvalue())
+
+    def _record(self, target: str, row: dict[str, str]) -> None:
+        """Remember a metadata row for the metadata.csv of the split's folder (the root where there are no splits)."""
+        folder, name = ("", target)
+        if self.data.folder.split_dirs:
+            folder, _, name = target.partition("/")
+        self.metadata.setdefault(folder, []).append({"file_name": name, **row})
+
+    def write_metadata(self) -> None:
+        """One metadata.csv per split folder, or one at the root."""
+        self.flush()
+        for folder, rows in self.metadata.items():
+            with disk_errors("write metadata.csv"):
+                self._make_folder(self.out / folder)
+                write_atomic(self.out / folder / metadata.NAME, metadata.table_bytes(rows))
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Mark the folder as whole, keep what the command reported, clear what a killed process left half-written."""
+        with disk_errors(f"finish {self.out}"):
+            for leftover in self.out.rglob(".tmp-*"):
+                leftover.unlink()
+            ours = {self.out / folder / row["file_name"] for folder, rows in self.metadata.items() for row in rows}
+            for leftover in self.out.rglob("syn_*"):  # of a killed process that took other samples
+                if leftover.is_file() and leftover not in ours:
+                    leftover.unlink()
+            write_json(self.out / MARKER, {"key": self.key, "finished": True, "result": result})
+
+
+def convert_to_png(path: Path, settings: DecodeSettings, data: TrainingSet) -> bytes:
+    """Decode as for training (window, background, orientation), keep the native size, encode as 8-bit PNG."""
+    picture = decode_image(path, background=settings.background)
+    return png_bytes(Image.fromarray(scale_to_uint8(picture.pixels, data.store.window)))

@@ -1,0 +1,127 @@
+"""The real images of a balanced folder: names, formats, space."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from balancegan.core.files import (
+    disk_errors,
+    require_space,
+)
+from balancegan.data.scan import ImageFile
+from balancegan.data.training_set import TrainingSet
+
+BLOCK = 4096  # bytes that a file system gives at a time
+REAL_MODES = ("copy", "hardlink", "symlink", "convert", "none")
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif", "PPM": ".ppm", "GIF": ".gif"}
+READABLE = {"PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM"}  # what torchvision's ImageFolder picks up
+MOST_BYTES = 255
+"""Of a file's name, on nearly all file systems."""
+
+
+@dataclass(frozen=True)
+class RealFile:
+    """A real image and where it goes, relative to the output folder."""
+
+    row: int
+    source: Path
+    target: str
+    label: str
+    convert: bool
+
+
+def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
+    """Names of all real files in the output, and sentences on those that common loaders would skip.
+
+    Files get the extension of their content. With `convert`, files that loaders skip become 8-bit PNG.
+    """
+    if real == "none":
+        return [], []
+    store, folder, planned = data.store, data.folder, []
+    used = {folded_name(above) for file in store.files for above in folders_above(file.rel)}
+    gifs, deep = 0, 0
+    modes = Counter(_is_deep(mode) for mode in store.native_modes)
+    for row, file in enumerate(store.files):
+        skipped = file.format not in READABLE
+        mixed = _is_deep(store.native_modes[row]) and modes[False] > 0
+        gifs, deep = gifs + skipped, deep + mixed
+        convert = real == "convert" and (skipped or mixed)
+        target = _target_name(file, ".png" if convert else SUFFIXES.get(file.format, ""), used)
+        planned.append(RealFile(row, folder.path(file), target, store.classes[store.labels[row]], convert))
+    notes = []
+    if real != "convert":
+        if gifs:
+            notes.append(
+                f"{gifs} real files are in a format that torchvision's ImageFolder skips (e.g. gif): "
+                "--real convert writes them as PNG."
+            )
+        if deep:
+            notes.append(
+                f"{deep} real files have 16 or 32 bits per pixel beside 8-bit ones: "
+                "--real convert writes them as 8-bit PNG."
+            )
+    return planned, notes
+
+
+def _is_deep(mode: str) -> bool:
+    return mode.startswith(("I", "F"))
+
+
+def _target_name(file: ImageFile, suffix: str, used: set[str]) -> str:
+    """The file's own relative path with the suffix of its content, made unique where two would collide."""
+    stem, dot, extension = file.rel.rpartition(".")
+    same = {".jpg": ("jpg", "jpeg", "jpe", "jfif"), ".tif": ("tif", "tiff"), ".ppm": ("ppm", "pgm", "pbm", "pnm")}
+    fits = dot and "/" not in extension and extension.lower() in same.get(suffix, (suffix[1:],))
+    if extension.lower() in ("jpe", "jfif", "pbm", "pnm"):  # right, but unknown to loaders
+        fits = False
+    if fits or not suffix:
+        name = file.rel
+    else:
+        name = (stem if dot and "/" not in extension and len(extension) <= 5 else file.rel) + suffix
+    folder, _, name = name.rpartition("/")
+    base, tail, k, mark = name.removesuffix(suffix), name[len(name.removesuffix(suffix)) :], 1, ""
+    tail = tail or suffix
+    while folded_name(name := f"{folder}/{_cut(base, MOST_BYTES - len(mark + tail))}{mark}{tail}") in used:
+        k += 1
+        mark = f"-{k}"
+    used.add(folded_name(name))
+    return name
+
+
+def folded_name(name: str) -> str:
+    """Equal for names that are one on some file system: case does not count there, nor how accents are composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def folders_above(rel: str) -> Iterator[str]:
+    """The folders on the way to a file."""
+    parts = rel.split("/")
+    return ("/".join(parts[:k]) for k in range(1, len(parts)))
+
+
+def _cut(name: str, room: int) -> str:
+    """A name of at most `room` bytes that ends with a whole character."""
+    raw = os.fsencode(name)
+    if len(raw) <= room:
+        return name
+    while raw[room] & 0xC0 == 0x80 and room > 0:
+        room -= 1
+    return os.fsdecode(raw[:room])
+
+
+def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, bytes_each: int) -> None:
+    """Raise `DiskError` when what is still to be written will probably not fit where `out` will be."""
+    place = next(p for p in (out, *out.absolute().parents) if p.is_dir())
+    with disk_errors(f"read the free space of {place}"):
+        device = place.stat().st_dev
+        missing = [f.source.stat() for f in real if mode != "symlink" and not (out / f.target).exists()]
+        copied = [s.st_size for s in missing if mode != "hardlink" or s.st_dev != device]
+        needed = sum(-(-size // BLOCK) * BLOCK for size in copied)  # small files take whole blocks
+        needed += max(0, synthetic - sum(1 for _ in out.rglob("syn_*"))) * bytes_each
+    hint = "choose another disk with --out, or link the real images with --real symlink"
+    require_space(place, needed, "the balanced folder needs", hint)

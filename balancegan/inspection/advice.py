@@ -1,0 +1,148 @@
+"""Findings in plain words: what they mean for balancing, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from balancegan.core.text import plural, printable
+
+if TYPE_CHECKING:
+    from balancegan.inspection.findings import Group, Inspection
+
+
+CLOSE_TO_BALANCED = 1.5
+STRONG = 10.0
+HOPELESS = 5
+FEW = 50
+SMALL_SIDE = 16
+_NAMED = 5
+_GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+_PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
+
+
+def advise(i: Inspection) -> Iterator[str]:
+    """One sentence or two per finding, the most important first."""
+    yield from _balance(i)
+    yield from _classes(i)
+    yield from _broken(i)
+    yield from _twice(i)
+    yield from _pictures(i)
+    yield from _next(i)
+
+
+def _balance(i: Inspection) -> Iterator[str]:
+    if i.imbalance_rate is None:
+        yield f"the {i.split} split has no readable image"
+        return
+    ir = f"IR {i.imbalance_rate:.4g}"
+    big = f"{printable(i.majority.name)} has {i.majority.count:,} images"
+    small = f"{printable(i.minority.name)} {i.minority.count:,}"
+    if i.imbalance_rate <= CLOSE_TO_BALANCED:
+        yield f"{ir}: close to balanced, nothing to do"
+    elif i.imbalance_rate < STRONG:
+        yield f"{ir}: moderately imbalanced ({big}, {small}); plain oversampling with flips may be enough"
+    else:
+        yield f"{ir}: strongly imbalanced ({big}, {small}); a classifier will tend to overlook the small classes"
+
+
+def _classes(i: Inspection) -> Iterator[str]:
+    empty = [c.name for c in i.classes if c.count == 0]
+    if empty:
+        yield f"no {i.split} image in {_names(empty)}: left out of the IR; nothing can be learned from an empty class"
+    for c in sorted((c for c in i.classes if 0 < c.count < FEW), key=lambda c: c.count)[:_NAMED]:
+        has = f"{printable(c.name)} has {plural(c.count, 'image')}"
+        if c.count < HOPELESS:
+            yield f"{has}: too few to set any aside or to learn from; a generator can only repeat them, gather more"
+        else:
+            yield f"{has}: expect near-copies of them; gather more if you can, and keep `--filter copies`"
+    rest = sum(0 < c.count < FEW for c in i.classes) - _NAMED
+    if rest > 0:
+        yield f"{plural(rest, 'more class has', 'more classes have')} fewer than {FEW} images: the same holds for them"
+
+
+def _broken(i: Inspection) -> Iterator[str]:
+    if i.bad_files:
+        first = i.bad_files[0]
+        yield (
+            f"{plural(len(i.bad_files), 'file')} cannot be used (e.g. {printable(first.path)}: {first.reason}); "
+            "training leaves them out, `--strict` makes them an error"
+        )
+
+
+def _twice(i: Inspection) -> Iterator[str]:
+    if i.conflicts:
+        yield (
+            f"{plural(len(i.conflicts), 'picture lies', 'pictures lie')} in more than one class "
+            f"(e.g. {_example(i.conflicts[0])}): correct the labels first"
+        )
+    if i.leaks:
+        yield (
+            f"{plural(len(i.leaks), 'picture is', 'pictures are')} in more than one split "
+            f"(e.g. {_example(i.leaks[0])}): results on the test images would be too good, remove one of each"
+        )
+    if i.duplicates:
+        extra = sum(len(g.paths) - 1 for g in i.duplicates)
+        yield (
+            f"{plural(extra, 'image is', 'images are')} an exact copy within a class "
+            f"(e.g. {_example(i.duplicates[0])}): they count as images but add nothing"
+        )
+    if i.near_duplicates:
+        yield (
+            f"{plural(len(i.near_duplicates), 'group')} of nearly equal pictures "
+            f"(e.g. {_example(i.near_duplicates[0], '~')}): if they show one object, "
+            "keep them together with `--group-by`"
+        )
+    if across := [g for g in i.near_duplicates if len(g.splits) > 1]:
+        yield (
+            f"{plural(len(across), 'of these groups lies', 'of these groups lie')} in more than one split "
+            f"(e.g. {_example(across[0], '~')}): look at them, test images that were trained on flatter every result"
+        )
+    if i.duplicates_mode == "off":
+        yield "only headers were read: duplicates and files damaged behind their header are not found this way"
+
+
+def _pictures(i: Inspection) -> Iterator[str]:
+    sizes = i.image_sizes
+    if sizes is None:
+        return
+    if min(sizes.min_width, sizes.min_height) < SMALL_SIDE:
+        yield (
+            f"the smallest sides are {sizes.min_width} wide and {sizes.min_height} high: "
+            f"images below {SMALL_SIDE} pixels hold little to learn from"
+        )
+    ratios = [s.width / s.height for s in sizes.common]
+    if max(ratios) / min(ratios) > 1.5:
+        yield "aspect ratios differ: `--fit crop` or `--fit pad` keeps shapes, the default stretches every image square"
+    grey = sum(n for mode, n in i.modes.items() if mode in _GREY_MODES)
+    if 0 < grey < i.num_images:
+        yield (
+            f"{grey:,} of {i.num_images:,} images are stored in grey, the others in colour: "
+            "check that this does not give a class away"
+        )
+    deep = sum(n for mode, n in i.modes.items() if mode not in _PLAIN_MODES)
+    if 0 < deep < i.num_images:
+        yield f"{deep:,} images are 16-bit or float beside 8-bit ones: their brightness is scaled apart"
+
+
+def _next(i: Inspection) -> Iterator[str]:
+    if i.split != "train" or i.imbalance_rate is None or i.imbalance_rate <= CLOSE_TO_BALANCED:
+        return
+    here, path = Path.cwd(), Path(i.root)
+    root = printable(f"./{path.relative_to(here)}" if path != here and path.is_relative_to(here) else i.root)
+    shown = f'"{root}"' if " " in root else root
+    added = sum(c.to_add for c in i.classes if c.count)
+    yield (
+        f"next: `balancegan train {shown}` (without a GPU: `--preset tiny`), then "
+        f"`balancegan augment --target-ir {i.target_ir:g}` would add {plural(added, 'synthetic image')}"
+    )
+
+
+def _example(group: Group, sign: str = "=") -> str:
+    return f" {sign} ".join(printable(p) for p in group.paths[:2])
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(printable(n) for n in names[:_NAMED])
+    return shown + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")

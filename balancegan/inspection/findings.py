@@ -1,0 +1,122 @@
+"""What `inspect` found, as data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from balancegan.data.scan import BadFile
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """One class of the inspected split; `to_add` images bring it to the target imbalance rate."""
+
+    name: str
+    count: int
+    share: float
+    to_add: int
+
+
+@dataclass(frozen=True)
+class SizeCount:
+    """How many images are `width` x `height` pixels."""
+
+    width: int
+    height: int
+    count: int
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """Native sizes after orientation: how many different ones, the most common, the extremes of either side."""
+
+    distinct: int
+    common: tuple[SizeCount, ...]
+    min_width: int
+    max_width: int
+    min_height: int
+    max_height: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Paths of one picture, with the classes and splits they lie in."""
+
+    paths: tuple[str, ...]
+    classes: tuple[str, ...]
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Findings about one split of a folder; duplicates are searched over all splits.
+
+    `imbalance_rate` is majority / minority over the classes that have images, None when no class has any.
+    """
+
+    root: str
+    split: str
+    target_ir: float
+    duplicates_mode: str
+    splits: dict[str, dict[str, int]]
+    classes: tuple[ClassCount, ...]
+    imbalance_rate: float | None
+    normalised_entropy: float | None
+    image_sizes: ImageSizes | None
+    modes: dict[str, int]
+    formats: dict[str, int]
+    bad_files: tuple[BadFile, ...]
+    duplicates: tuple[Group, ...]
+    conflicts: tuple[Group, ...]
+    leaks: tuple[Group, ...]
+    near_duplicates: tuple[Group, ...]
+    notes: tuple[str, ...]
+    advice: tuple[str, ...] = field(default=())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Readable images per class of the inspected split."""
+        return {c.name: c.count for c in self.classes}
+
+    @property
+    def num_images(self) -> int:
+        """Readable images of the inspected split."""
+        return sum(c.count for c in self.classes)
+
+    @property
+    def majority(self) -> ClassCount:
+        """The largest class, the first of them when several are."""
+        return max(self.classes, key=lambda c: c.count)
+
+    @property
+    def minority(self) -> ClassCount:
+        """The smallest class that has images."""
+        return min((c for c in self.classes if c.count), key=lambda c: c.count, default=self.classes[0])
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `--json` prints; keys are a contract with scripts."""
+        return {
+            "schema_version": 1,
+            "root": self.root,
+            "split": self.split,
+            "num_images": self.num_images,
+            "num_classes": len(self.classes),
+            "imbalance_rate": self.imbalance_rate,
+            "target_ir": self.target_ir,
+            "majority": {"name": self.majority.name, "count": self.majority.count},
+            "minority": {"name": self.minority.name, "count": self.minority.count},
+            "normalised_entropy": self.normalised_entropy,
+            "classes": [asdict(c) for c in self.classes],
+            "splits": self.splits,
+            "image_sizes": None if self.image_sizes is None else asdict(self.image_sizes),
+            "modes": self.modes,
+            "formats": self.formats,
+            "bad_files": [asdict(b) for b in self.bad_files],
+            "duplicates": [{"paths": list(g.paths)} for g in self.duplicates],
+            "conflicts": [{"paths": list(g.paths), "classes": list(g.classes)} for g in self.conflicts],
+            "leaks": [{"paths": list(g.paths), "splits": list(g.splits)} for g in self.leaks],
+            "near_duplicates": [{"paths": list(g.paths)} for g in self.near_duplicates],
+            "notes": list(self.notes),
+            "advice": list(self.advice),
+        }

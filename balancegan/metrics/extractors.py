@@ -1,0 +1,89 @@
+"""Which network the features come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from balancegan.compute.ranks import given, here
+from balancegan.core.errors import UsageError, WeightsMissingError
+from balancegan.core.progress import Progress, silent
+from balancegan.metrics.classifier_features import OwnExtractor
+from balancegan.metrics.features import Cached, Extractor, Features, Images
+from balancegan.metrics.inception import InceptionExtractor
+from balancegan.metrics.resnet import ResNet50Extractor
+from balancegan.metrics.weights import find_weights, get_weights
+
+EXTRACTORS: dict[str, type[Extractor]] = {
+    "inception": InceptionExtractor,
+    "resnet50": ResNet50Extractor,
+    "own": OwnExtractor,
+}
+CHOICES = ("auto", *EXTRACTORS)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An extractor by name, and the file of its weights where it needs one."""
+
+    name: str
+    weights: Path | None
+
+    @property
+    def slow_on_cpu(self) -> bool:
+        """Whether it manages a few images a second there."""
+        return self.weights is not None
+
+    def open(self, own: Callable[[], OwnExtractor], *, device: str = "cpu", progress: Progress = silent) -> Cached:
+        """The extractor with its cache; `own` makes the small classifier where that is what was chosen.
+
+        Raises `CheckpointError` for a file that holds something else.
+        """
+        from balancegan.metrics.extractors import spread
+
+        if self.weights is None:
+            extractor: Extractor = own()
+        else:
+            kind = InceptionExtractor if self.name == "inception" else ResNet50Extractor
+            extractor = kind(self.weights, device=device, progress=progress)
+        return Cached(extractor, by=spread(extractor))
+
+
+def choose(name: str = "auto", weights: Path | None = None) -> Choice:
+    """Settle the extractor before long work starts; `auto` is Inception where this machine has weights for it.
+
+    Raises:
+        UsageError: no such extractor, or a weights file for one that takes none.
+        WeightsMissingError: the weights that were asked for are not on this machine.
+    """
+    if name not in CHOICES:
+        raise UsageError(f"--extractor {name} is not known", f"choose one of {', '.join(CHOICES)}")
+    if name == "own":
+        if weights is not None:
+            raise UsageError("--extractor own is trained on your images and takes no --weights", "leave one out")
+        return Choice(name, None)
+    network = "inception" if name == "auto" else name
+    found = find_weights(network, weights)
+    if found is None and name != "auto":
+        raise WeightsMissingError(f"there are no {network} weights on this machine", get_weights(network))
+    return Choice(network, found) if found else Choice("own", None)
+
+
+def spread(extractor: Extractor) -> Callable[[Images], Features]:
+    """What the extractor gives: uint8 (N, C, H, W) -> float32 (N, dim)."""
+    if here().size == 1:
+        return extractor
+    name = here().give(extractor)
+
+    def features(images: Images) -> Features:
+        shares = np.array_split(images, here().size)
+        return np.concatenate(here().split(_share, [(name, share) for share in shares]))
+
+    return features
+
+
+def _share(name: str, images: Images) -> Features:
+    return given(name)(images)

@@ -1,9 +1,0 @@
-"""How many processes work together: what `torchrun` says, without importing torch."""
-
-import os
-
-
-def processes() -> int:
-    """Processes that `torchrun` started, on all machines; 1 without it."""
-    size = os.environ.get("WORLD_SIZE", "")
-    return int(size) if size.isdecimal() and "MASTER_ADDR" in os.environ else 1

@@ -1,0 +1,42 @@
+"""The numbers and names of run directories."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from balancegan.core.files import disk_errors
+
+if TYPE_CHECKING:
+    pass
+
+
+RUN_NAME = re.compile(r"(\d{5,})-(.+)")
+
+
+def run_title(method: str, data_name: str) -> str:
+    """The part of a run's name after its number: method and data set, safe in any file system."""
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", data_name).strip("-.")[:60] or "data"
+    return f"{method}-{slug}"
+
+
+@contextlib.contextmanager
+def numbering(out: Path) -> Iterator[None]:
+    """One process at a time gives numbers to runs."""
+    with disk_errors(f"create a run directory in {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".lock"):
+            yield
+
+
+def numbered(out: Path) -> list[tuple[int, Path]]:
+    """The run directories in `out` with their numbers, in no order."""
+    if not out.is_dir():
+        return []
+    matches = ((RUN_NAME.fullmatch(p.name), p) for p in out.iterdir())
+    return [(int(m[1]), p) for m, p in matches if m and p.is_dir()]

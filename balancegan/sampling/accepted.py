@@ -1,0 +1,78 @@
+"""Sampled images that pass a filter, counted."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from balancegan.sampling.samplers import CHUNK, Sampler
+
+
+@dataclass
+class Tally:
+    """What became of the samples of one class."""
+
+    samples: int = 0  # looked at
+    assigned: int = 0  # of them, those of the class
+    accepted: int = 0  # of those, the ones that were taken
+
+    @property
+    def rejected(self) -> int:
+        """Samples of the class that the filter refused."""
+        return self.assigned - self.accepted
+
+
+def accepted_images(
+    sampler: Sampler,
+    label: int,
+    need: int,
+    keep: Callable[[np.ndarray], np.ndarray] | None,
+    first_seed: int = 0,
+    tally: Tally | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield up to `need` pairs of seed and image uint8 (C, S, S), in the order of seeds from `first_seed` on.
+
+    `keep` (a `CopyFilter`) says which of some images uint8 (n, C, S, S) to take, as a boolean mask (n,). Images that
+    the method assigns to other classes are passed over. Ends early when the sampler's patience does: such
+    a class is delivered short rather than with copies or with images of other classes. What comes after the last image
+    that was needed does not count in the `tally`.
+    """
+    tally = tally or Tally()
+    patience, first = sampler.patience, first_seed // CHUNK
+    recent: deque[int] = deque(maxlen=patience.chunks)  # accepted per chunk
+    for index in range(first, first + math.ceil(patience.tries * need / CHUNK) + patience.chunks if need else first):
+        if len(recent) == patience.chunks and sum(recent) < patience.lowest * patience.chunks * CHUNK:
+            return
+        images, belongs = sampler.of_class(label, index)
+        mask = belongs.copy()
+        if keep and belongs.any():
+            mask[belongs] = keep(images[belongs])
+        chosen = np.flatnonzero(mask)[: need - tally.accepted]
+        done = tally.accepted + len(chosen) == need
+        end = int(chosen[-1]) + 1 if done else CHUNK
+        tally.samples += end
+        tally.assigned += int(belongs[:end].sum())
+        tally.accepted += len(chosen)
+        for i in chosen:
+            yield index * CHUNK + int(i), images[i]
+        if done:
+            return
+        recent.append(len(chosen))
+
+
+def first_images(samplers: Sequence[Sampler], label: int, n: int) -> tuple[list[int], np.ndarray]:
+    """Seeds and images uint8 (m, C, S, S) of a class's first n images, by the samplers in turn.
+
+    m < n where even the last one gives up.
+    """
+    seeds: list[int] = []
+    images = [np.empty((0, *samplers[0].shape), np.uint8)]
+    for sampler in samplers:
+        for seed, image in accepted_images(sampler, label, n - len(seeds), None, sampler.first_seed):
+            seeds.append(seed)
+            images.append(image[None])
+    return seeds, np.concatenate(images)

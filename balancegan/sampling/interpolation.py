@@ -1,0 +1,64 @@
+"""Images between two latents of a class."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from balancegan.compute.memory import Fitting, memory_errors
+from balancegan.compute.pixels import to_uint8
+from balancegan.methods.base import Method
+from balancegan.sampling.samplers import latents
+
+MAX_ROWS = 12
+"""Classes that an interpolation shows."""
+
+
+@torch.no_grad()
+def interpolation(method: Method, device: torch.device, columns: int = 9, seed: int = 0) -> np.ndarray:
+    """Images on the way from one latent to another, the same way for every class.
+
+    Args:
+        method: trained, on `device`.
+        device: where to sample.
+        columns: images per row, at least 2; the first and the last are those of the seeds themselves.
+        seed: the two ends are seeds 2·seed and 2·seed + 1.
+
+    Returns:
+        uint8 (K, columns, C, S, S) with K classes, `MAX_ROWS` at most, or one row for an unconditional method.
+    """
+    first, last = latents(method, (2 * seed, 2 * seed + 1))
+    path = between(first, last, columns, method.support).to(device)
+    rows = min(method.data.num_classes, MAX_ROWS) if method.conditional else 1
+    fitting = Fitting(columns, device)
+
+    def row(k: int) -> Tensor:
+        c = torch.full((columns,), k, device=device)
+        return fitting.rows(lambda some: method.sample(path[some], c[some]), columns)
+
+    with memory_errors(device, "use --device cpu"):
+        images = [to_uint8(row(k)) for k in range(rows)]
+    return torch.stack(images).contiguous().cpu().numpy()
+
+
+def between(first: Tensor, last: Tensor, columns: int, support: tuple[float, float]) -> Tensor:
+    """Latents (columns, d) from one (d,) to another along a great circle.
+
+    Spherical interpolation (White 2016, arXiv 1609.04468): halfway on a straight line, normal latents would be shorter
+    than any that the generator was trained on. Latents uniform over a finite `support` are made normal for the way
+    and uniform again, so that no point leaves the support.
+    """
+    low, high = support
+    bounded = np.isfinite(high - low)
+    ends = torch.stack([first, last]).double()
+    if bounded:
+        ends = torch.special.ndtri(((ends - low) / (high - low)).clamp(1e-6, 1 - 1e-6))
+    a, b = ends
+    t = torch.linspace(0, 1, columns, dtype=torch.float64)[:, None]
+    angle = torch.arccos((a @ b / (a.norm() * b.norm()).clamp_min(1e-12)).clamp(-1, 1))
+    if angle.sin() < 1e-4:  # the same direction or the opposite one: no great circle, or any
+        way = (1 - t) * a + t * b
+    else:
+        way = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / angle.sin()
+    return (torch.special.ndtr(way) * (high - low) + low if bounded else way).float()

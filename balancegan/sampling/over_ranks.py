@@ -1,0 +1,101 @@
+"""Sampling by all ranks: rank 0 asks, every rank makes its share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from balancegan.compute.ranks import given, here
+from balancegan.core.config import MethodConfig
+from balancegan.methods.base import DataSpec, Method
+from balancegan.sampling.samplers import Sampler
+
+T = TypeVar("T")
+
+
+def spread(sampler: Sampler) -> Sampler:
+    """The same sampler, ahead by one chunk a rank where there are several."""
+    return _SpreadSampler(sampler) if here().size > 1 else sampler
+
+
+class _SpreadSampler(Sampler):
+    """Asks all ranks for consecutive chunks at once, and keeps those that were not asked for yet.
+
+    A chunk is always made by the same rank, so each remembers what it found in its own.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.own = sampler
+        self.name, self.first_seed, self.patience = sampler.name, sampler.first_seed, sampler.patience
+        self.method, self.device, self.shape = sampler.method, sampler.device, sampler.shape
+        self._name = here().give(_Parcel(sampler))
+        self._found: dict[tuple[Any, ...], Any] = {}
+
+    def chunk(self, label: int, index: int) -> np.ndarray:
+        """As of the sampler."""
+        return self._ahead(_chunk, label, index)
+
+    def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """As of the sampler."""
+        return self._ahead(_of_class, label, index)
+
+    def likeliest(self, index: int) -> np.ndarray:
+        """As of the sampler."""
+        return self._ahead(_likeliest, 0, index)
+
+    def _ahead(self, work: Callable[[str, int, int], T], label: int, index: int) -> T:
+        if (work, label, index) not in self._found:
+            size = here().size
+            wave = sorted(range(index, index + size), key=lambda i: i % size)
+            results = here().split(work, [(self._name, label, i) for i in wave])
+            self._found = {(work, label, i): result for i, result in zip(wave, results, strict=True)}
+        return self._found.pop((work, label, index))
+
+
+def _chunk(name: str, label: int, index: int) -> np.ndarray:
+    return _sampler(name).chunk(label, index)
+
+
+def _of_class(name: str, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    return _sampler(name).of_class(label, index)
+
+
+def _likeliest(name: str, label: int, index: int) -> np.ndarray:
+    return _sampler(name).likeliest(index)
+
+
+def _sampler(name: str) -> Sampler:
+    return given(name).open()
+
+
+class _Parcel:
+    """A sampler that can be sent: weights that are computed from others (spectral norm) cannot be pickled with it."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler: Sampler | None = sampler
+
+    def open(self) -> Sampler:
+        assert self.sampler
+        return self.sampler
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        sampler = self.open()
+        method = sampler.method
+        return _unpacked, (type(sampler), type(method), method.cfg, method.data, method.state_dict(), sampler.device)
+
+
+def _unpacked(
+    kind: type[Sampler],
+    of: type[Method],
+    cfg: MethodConfig,
+    data: DataSpec,
+    state: Mapping[str, Any],
+    device: torch.device,
+) -> _Parcel:
+    method = of(cfg)
+    method.setup(data)
+    method.load_state_dict(state)
+    return _Parcel(kind(method, device))

@@ -1,0 +1,156 @@
+"""From seeds to labelled images: the same seed, class and checkpoint give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from balancegan.compute.memory import Fitting, memory_errors
+from balancegan.compute.pixels import to_uint8
+from balancegan.core.errors import CheckpointError
+from balancegan.methods.base import Method
+from balancegan.sampling import langevin
+
+CHUNK = 64
+SEED_STRIDE = 10_000_000  # `augment --seed s` draws its images' seeds from s times this number on
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a class is waited for: given up when the share of samples taken, over the latest chunks, is too low."""
+
+    chunks: int  # over which the share is watched
+    lowest: float  # share
+    tries: int  # per image, and never more samples than this
+
+
+def latents(method: Method, seeds: Sequence[int]) -> Tensor:
+    """One latent per seed (n, latent_dim), each from a generator of its own."""
+    return torch.cat([method.latent(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+class Sampler:
+    """Generates in chunks of fixed size and fixed membership: seed s is always image s mod `CHUNK` of its chunk.
+
+    Floating-point results can depend on a batch's size and on the position in it; so both depend on the seed alone,
+    unless memory does not hold a chunk: then it is made in parts, and a pixel may differ by a level.
+    A method that is not conditional makes the same image of a seed whatever the class; then the class of an image is
+    what the method assigns to it, and the images of a class are found among all (rejection sampling).
+    """
+
+    name = "rejection"
+    first_seed = 0  # in `augment`
+    patience = Patience(chunks=100, lowest=0.005, tries=100)
+
+    def __init__(self, method: Method, device: torch.device) -> None:
+        if not method.ready:
+            raise CheckpointError(
+                f"the training of {method.title} never came to an end", "continue it to its end first"
+            )
+        self.method = method.to(device).to(memory_format=torch.channels_last).eval()
+        self.device = device
+        self.shape = (method.data.channels, method.data.image_size, method.data.image_size)
+        self._fitting = Fitting(CHUNK, device, hint="use --device cpu")
+        self._assigned: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # chunk -> likeliest classes, sure ones
+
+    def chunk(self, label: int, index: int) -> np.ndarray:
+        """Images of seeds index·CHUNK … (index+1)·CHUNK - 1 of one class: uint8 (CHUNK, C, S, S)."""
+        return to_uint8(self._generate(label, index)).contiguous().cpu().numpy()
+
+    def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A chunk, and which of its images are of the class: uint8 (CHUNK, C, S, S) and bool (CHUNK,)."""
+        if self.method.conditional:
+            return self.chunk(label, index), np.ones(CHUNK, bool)
+        if index in self._assigned and not self._members(label, index).any():
+            return np.empty((CHUNK, *self.shape), np.uint8), np.zeros(CHUNK, bool)
+        x = self._look(label, index)
+        return to_uint8(x).contiguous().cpu().numpy(), self._members(label, index)
+
+    def likeliest(self, index: int) -> np.ndarray:
+        """The class that is likeliest for each image of a chunk (CHUNK,), for a method that assigns classes."""
+        if index not in self._assigned:
+            self._look(0, index)
+        return self._assigned[index][0]
+
+    def _look(self, label: int, index: int) -> Tensor:
+        """Generate a chunk and remember the classes of its images."""
+        x = self._generate(label, index)
+        with self._equal_bytes():
+            found = self._fitting.rows(lambda some: torch.stack(self.method.assign(x[some]), dim=1), CHUNK)
+        self._assigned[index] = found[:, 0].cpu().numpy(), found[:, 1].bool().cpu().numpy()
+        return x
+
+    def _members(self, label: int, index: int) -> np.ndarray:
+        likeliest, sure = self._assigned[index]
+        return (likeliest == label) & sure
+
+    def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
+        """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
+        chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
+        return np.stack([chunks[seed // CHUNK][seed % CHUNK] for seed in seeds])
+
+    def of_seeds(self, label: int, seeds: Sequence[int]) -> tuple[list[int], np.ndarray]:
+        """Those of the seeds whose images are of a class, in their order, and the images: uint8 (m, C, S, S)."""
+        chunks = {index: self.of_class(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
+        mine = [seed for seed in seeds if chunks[seed // CHUNK][1][seed % CHUNK]]
+        images = [chunks[seed // CHUNK][0][seed % CHUNK][None] for seed in mine]
+        return mine, np.concatenate([np.empty((0, *self.shape), np.uint8), *images])
+
+    def _generate(self, label: int, index: int) -> Tensor:
+        """The same as floats in [-1, 1] on the device."""
+        c = torch.full((CHUNK,), label, device=self.device)
+        with self._equal_bytes():
+            z = self._latents(c, range(index * CHUNK, (index + 1) * CHUNK))
+            return self._fitting.rows(lambda some: self.method.sample(z[some], c[some]), CHUNK)
+
+    @contextmanager
+    def _equal_bytes(self) -> Iterator[None]:
+        """Without benchmarked kernels and TF32, which could differ from one process to the next."""
+        with (
+            memory_errors(self.device, "use --device cpu"),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
+            yield
+
+    def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Where the images of a chunk come from (CHUNK, latent_dim)."""
+        return latents(self.method, seeds).to(self.device)
+
+
+class LangevinSampler(Sampler):
+    """Walks from every latent towards the class before it is looked at; then as rejection sampling.
+
+    For the classes that hardly ever come by themselves: a sample costs some 80 times as much (Damage GAN, `tiny`, CPU).
+    With every second walk taken that is what an image costs by rejection where one sample in 200 is, which is where
+    `Sampler` gives up.
+    """
+
+    name = "langevin"
+    first_seed = SEED_STRIDE // 2  # so that a seed names one image of a class
+    patience = Patience(chunks=8, lowest=0.05, tries=20)
+
+    def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """As before; what a chunk's images are depends on the class here, so nothing is remembered."""
+        x = self._look(label, index)
+        return to_uint8(x).contiguous().cpu().numpy(), self._members(label, index)
+
+    def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
+        """After the walk. A seed gives the latent that it gives without, and then the noise of the walk."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        z = torch.cat([self.method.latent(1, generator=g) for g in generators])
+        noise = torch.stack([torch.randn(langevin.STEPS, z.shape[1], generator=g) for g in generators], dim=1)
+        z, noise = z.to(self.device), noise.to(self.device)  # (CHUNK, latent_dim), (steps, CHUNK, latent_dim)
+
+        def walked(some: slice) -> Tensor:
+            energy = partial(self.method.energy, c=c[some], weight=langevin.CLASS_WEIGHT)
+            return langevin.walk(z[some], energy, noise[:, some], support=self.method.support)
+
+        with parametrize.cached():  # weights are normalised once, not at every step
+            return self._fitting.rows(walked, CHUNK)

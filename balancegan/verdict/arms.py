@@ -1,0 +1,68 @@
+"""The arms that the verdict compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from balancegan.verdict.material import Material, Pool, TestPlan
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training the classifier."""
+
+    name: str
+    description: str
+    source: str  # real, both, unfiltered or fake
+    balanced: bool = True  # classes drawn equally often, or as often as they have images
+    augmented: bool = True  # flips and crops
+    adjusted: bool = False  # balanced softmax
+
+
+ARMS = (
+    Arm("real only", "Real images as they come: no balancing, no augmentation.", "real", False, False),
+    Arm("oversampling", "Real images, classes drawn equally often, with random flips and crops.", "real"),
+    Arm(
+        "balanced softmax",
+        "Real images as they come, with flips and crops, and a loss corrected for the class sizes (balanced softmax).",
+        "real",
+        balanced=False,
+        adjusted=True,
+    ),
+    Arm(
+        "real + synthetic",
+        "Real and synthetic images together, classes drawn equally often, with the same flips and crops.",
+        "both",
+    ),
+    Arm(
+        "real + synthetic, unfiltered",
+        "The same with the images that would have been delivered without the quality filter.",
+        "unfiltered",
+    ),
+    Arm(
+        "synthetic only",
+        "Synthetic images alone (Classification Accuracy Score); classes that have none keep their real ones.",
+        "fake",
+    ),
+)
+
+
+def train_counts(material: Material, pool: Pool, plan: TestPlan, arm: Arm) -> list[int]:
+    """Training images per class of an arm."""
+    size = len(material.names)
+    real = np.bincount(pool.labels[plan.train], minlength=size)
+    fake = np.bincount(material.fake.labels, minlength=size)
+    counts = {
+        "real": real,
+        "both": real + np.array(material.delivered),
+        "unfiltered": real + np.array(material.delivered_unfiltered or material.delivered),
+        "fake": np.where(fake > 0, fake, real),
+    }
+    return [int(n) for n in counts[arm.source]]
+
+
+BASELINE, CANDIDATE = "oversampling", "real + synthetic"
+PLAIN = "real only"
+REAL_ARMS = (PLAIN, BASELINE, "balanced softmax")

@@ -1,0 +1,243 @@
+"""Do the synthetic images help? Classifiers trained with and without them, tested on real images nobody trained on.
+
+The arms differ in one thing at a time. Every arm gets the same network from the same initialisation, the same number
+of updates of the same batch size and the same learning-rate schedule, which ends near zero, so that each converges as
+far as the others. "Synthetic only" is the Classification Accuracy Score of Ravuri & Vinyals, "Classification Accuracy
+Score for Conditional Generative Models" (2019), https://arxiv.org/abs/1905.10887; the class-balanced loss is the
+balanced softmax of Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition" (2020),
+https://arxiv.org/abs/2007.10740: the logarithm of each class's number of images is added to its logit in training.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from balancegan.compute.device import one_thread
+from balancegan.compute.memory import Fitting, mean_gradients
+from balancegan.core.progress import Progress
+from balancegan.core.rows import rows_by_class
+from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
+from balancegan.nets.augmentation import flipped_and_cropped
+from balancegan.nets.classifier import build_classifier, classifier_loss
+from balancegan.verdict.arms import Arm
+from balancegan.verdict.material import Labels, Material, Pool, TestPlan
+
+BATCH = 64
+
+MOST_SIDE = 64
+_BLOCK = 1024  # images that are moved to the device at once
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """All images that any arm draws from, once, on the device; an arm holds rows of it."""
+
+    images: Tensor  # uint8 (n, C, S, S): real, synthetic, unfiltered synthetic ones
+    labels: Tensor  # (n,)
+    first_fake: dict[str, int]  # where the synthetic ones of a source begin
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Rows of the shelf to draw from, and how often each is drawn (sums to 1)."""
+
+    rows: NDArray[np.int64]
+    often: NDArray[np.float64]
+    log_prior: Tensor | None  # (K,) of balanced softmax
+
+
+def train_all(
+    material: Material,
+    pool: Pool,
+    plans: Sequence[TestPlan],
+    arms: Sequence[Arm],
+    allowed: Sequence[NDArray[np.bool_]],
+    *,
+    updates: int,
+    flips: bool,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, Labels]:
+    """Predicted classes (S, n) of every arm for every image of the pool; -1 where a seed does not test.
+
+    `allowed`: for each seed, which of the synthetic images may be trained on.
+    """
+    shelf = _shelf(material, pool, device)
+    predicted = {arm.name: np.full((len(plans), len(pool)), -1, np.int64) for arm in arms}
+    stop = threading.Event()
+
+    def work(arm: Arm, seed: int, network: nn.Module) -> tuple[str, int, Labels]:
+        if device.type == "cpu":
+            torch.set_num_threads(1)  # of this worker: as many workers as cores
+        draw = _draw(material, pool, plans[seed], arm, shelf, allowed[seed])
+        _train(
+            network,
+            shelf,
+            draw,
+            updates=updates,
+            seed=seed,
+            augment=arm.augmented,
+            flips=flips,
+            keep_on=lambda: not stop.is_set(),
+        )
+        return arm.name, seed, _predict(network, shelf.images, plans[seed].test)
+
+    channels, side = shelf.images.shape[1:3]
+    classes = len(material.names)
+    jobs = [(arm, seed, _network(channels, classes, side, seed, device)) for seed in range(len(plans)) for arm in arms]
+    # One thread here too: the number is of the calling thread, and what runs on it should not compete with the workers.
+    with one_thread(), ThreadPoolExecutor(_workers(device)) as executor:
+        futures = [executor.submit(work, *job) for job in jobs]
+        try:
+            for done, future in enumerate(as_completed(futures)):
+                name, seed, found = future.result()
+                predicted[name][seed, plans[seed].test] = found
+                progress("classifiers", done + 1, len(futures))
+        except BaseException:
+            stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
+    return predicted
+
+
+def _workers(device: torch.device) -> int:
+    """As many as there are cores for this process; one for a GPU."""
+    if device.type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shelf(material: Material, pool: Pool, device: torch.device) -> _Shelf:
+    sources = {"real": pool, "fake": material.fake}
+    if material.unfiltered is not None:
+        sources["unfiltered"] = material.unfiltered
+    starts = np.cumsum([0, *(len(source) for source in sources.values())]).tolist()
+    first = dict(zip(sources, starts, strict=False))
+    first["both"] = first["fake"]
+    images, labels = _shrunk(list(sources.values()), device)
+    return _Shelf(images, labels, first)
+
+
+def allowed_updates(material: Material, pool: Pool, plan: TestPlan) -> NDArray[np.bool_]:
+    """Which synthetic images (n,) may be trained on when these images are tested."""
+    allowed = np.ones(len(material.fake), bool)
+    if not material.may_have_seen:
+        return allowed
+    classes = len(material.names)
+    real_rows, test_rows = rows_by_class(pool.labels, classes), rows_by_class(pool.labels[plan.test], classes)
+    for label, mine in enumerate(rows_by_class(material.fake.labels, classes)):
+        if not len(mine):
+            continue
+        real, tested = real_rows[label], plan.test[test_rows[label]]
+        threshold = copy_threshold(pixel_features(pool.images[real]))
+        away, _ = nearest(pixel_features(material.fake.images[mine]), pixel_features(pool.images[tested]))
+        allowed[mine] = away >= threshold
+    return allowed
+
+
+def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images of at most `MOST_SIDE` pixels as uint8, and their classes, on the device, pool after pool."""
+    channels, *sides = pools[0].images.shape[1:]
+    side = min(MOST_SIDE, max(sides))
+    images = torch.empty((sum(map(len, pools)), channels, side, side), dtype=torch.uint8, device=device)
+    done = 0
+    for pool in pools:
+        for start in range(0, len(pool), _BLOCK):
+            x = torch.from_numpy(np.ascontiguousarray(pool.images[start : start + _BLOCK])).to(device)
+            if x.shape[2:] != (side, side):
+                x = functional.interpolate(
+                    x.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
+                )
+                x = x.round().clamp(0, 255).byte()
+            images[done : done + len(x)] = x
+            done += len(x)
+    labels = np.concatenate([pool.labels for pool in pools]).astype(np.int64)
+    return images, torch.from_numpy(labels).to(device)
+
+
+def _network(channels: int, classes: int, side: int, seed: int, device: torch.device) -> nn.Module:
+    """The classifier of a seed: the same start for every arm."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_classifier(channels, classes, side).to(device)
+
+
+def _draw(material: Material, pool: Pool, plan: TestPlan, arm: Arm, shelf: _Shelf, allowed: NDArray[np.bool_]) -> _Draw:
+    """What an arm draws from.
+
+    Where real and synthetic images are mixed, a class's share of real draws is the share of real images in the
+    delivered folder, however many of the synthetic ones are at hand.
+    """
+    classes = len(material.names)
+    mine = pool.labels[plan.train]
+    n_real = np.bincount(mine, minlength=classes).astype(np.float64)
+    mass = n_real.copy() if not arm.balanced else (n_real > 0).astype(np.float64)  # of each class
+    rows, often = plan.train.astype(np.int64), (mass / np.maximum(n_real, 1))[mine]
+    if arm.source != "real":
+        fakes = material.unfiltered if arm.source == "unfiltered" and material.unfiltered else material.fake
+        chosen = np.arange(len(fakes)) if arm.source == "unfiltered" else np.flatnonzero(allowed)
+        theirs = fakes.labels[chosen]
+        n_fake = np.bincount(theirs, minlength=classes).astype(np.float64)
+        promised = (material.delivered_unfiltered if arm.source == "unfiltered" else ()) or material.delivered
+        delivered = np.where(n_fake > 0, np.array(promised, np.float64), 0.0)
+        share = delivered / np.maximum(n_real + delivered, 1) if arm.source != "fake" else (n_fake > 0).astype(float)
+        mass = np.maximum(mass, (n_fake > 0) * (share > 0))
+        rows = np.concatenate([rows, shelf.first_fake[arm.source] + chosen])
+        often = np.concatenate(
+            [(mass * (1 - share) / np.maximum(n_real, 1))[mine], (mass * share / np.maximum(n_fake, 1))[theirs]]
+        )
+    prior = torch.from_numpy(np.log(np.maximum(n_real, 1e-6))).float().to(shelf.labels.device) if arm.adjusted else None
+    return _Draw(rows, often / often.sum(), prior)
+
+
+def _train(
+    network: nn.Module,
+    shelf: _Shelf,
+    draw: _Draw,
+    *,
+    updates: int,
+    seed: int,
+    augment: bool,
+    flips: bool,
+    keep_on: Callable[[], bool],
+) -> None:
+    """AdamW under a one-cycle schedule that ends near zero, as for the classifier behind the `own` features."""
+    rng = np.random.default_rng([seed, 1])
+    chosen = draw.rows[rng.choice(len(draw.often), size=(updates, BATCH), p=draw.often)]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(2, updates + 1))
+    fitting = Fitting(BATCH, shelf.images.device, hint="use --device cpu, or leave the verdict out with --no-utility")
+    network.train()
+    for rows in torch.from_numpy(chosen):
+        if not keep_on():
+            return
+        rows = rows.to(shelf.images.device)
+        x = shelf.images[rows].float() / 127.5 - 1.0  # (B, C, S, S)
+        x = flipped_and_cropped(x, rng, flips=flips) if augment else x
+        loss = classifier_loss(network, x, shelf.labels[rows], 0.0 if draw.log_prior is None else draw.log_prior)
+        mean_gradients(loss, len(rows), fitting, optimiser.zero_grad)
+        optimiser.step()
+        schedule.step()
+
+
+def _predict(network: nn.Module, images: Tensor, rows: NDArray[np.intp]) -> Labels:
+    """The likeliest class of these rows of the images uint8 (n, C, S, S)."""
+    network.eval()
+    wanted = torch.from_numpy(rows).to(images.device)
+    fitting = Fitting(256, images.device)
+    with torch.inference_mode():
+        found = fitting.rows(lambda some: network(images[wanted[some]].float() / 127.5 - 1.0).argmax(1), len(wanted))
+    return found.cpu().numpy().astype(np.int64)
