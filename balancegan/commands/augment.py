@@ -15,6 +15,7 @@ from balancegan.core.files import disk_errors, sha256, write_atomic
 from balancegan.core.progress import Progress, silent
 from balancegan.core.version import __version__
 from balancegan.data.imbalance import imbalance_rate
+from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.evaluation import assembly as judge
 from balancegan.evaluation.assembly import Judging
@@ -100,7 +101,7 @@ def augment(
     if not restored.trained and any(need.values()):
         raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
     restored.make_ready(data)
-    samplers = make_samplers(restored.method, restored.device, options.sampler)
+    samplers = make_samplers(restored.method, restored.device, options.sampler, SourceImages.of(data))
     real, notes = plan_real(data, options.real)
     if (
         not options.counts

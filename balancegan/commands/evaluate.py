@@ -16,6 +16,7 @@ from balancegan.core.rows import rows_by_class
 from balancegan.core.version import __version__
 from balancegan.data.imbalance import imbalance_rate
 from balancegan.data.scan import ImageFolder
+from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.evaluation import assembly as judge
 from balancegan.evaluation.assembly import Judging
@@ -102,7 +103,7 @@ def evaluate_run(
 
 def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Progress) -> list[ClassImages]:
     """The first images of every class: as many as it lacks, and enough to measure."""
-    samplers = make_samplers(restored.method, restored.device)
+    samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))
     counts = data.split_counts()
     goal = max(counts.values())
     train, unseen = (

@@ -11,6 +11,8 @@ import torch
 from balancegan.core.errors import UsageError
 from balancegan.core.files import disk_errors, refuse_source, write_atomic
 from balancegan.core.grid import png_bytes, save_grid, to_pil
+from balancegan.data.sources import SourceImages
+from balancegan.data.training_set import reopen_training_set
 from balancegan.folder.destination import is_free
 from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import restore
@@ -56,7 +58,10 @@ def look(
             raise UsageError(f"{out} exists already", "choose a new file or folder with --out")
     names = restored.class_names
     chosen = [name for name in names if not classes or name in classes]
-    samplers = make_samplers(restored.method, device, sampler)
+    sources = None
+    if restored.method.uses_sources:
+        sources = SourceImages.of(reopen_training_set(run.read_json("dataset.json"), restored.method.cfg))
+    samplers = make_samplers(restored.method, device, sampler, sources)
     found = {
         name: first_images(samplers, label, n) if seeds is None else samplers[0].of_seeds(label, seeds)
         for label, name in enumerate(names)

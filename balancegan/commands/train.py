@@ -186,7 +186,7 @@ def _train_beside(
 def _bytes_to_come(method: Method, run: RunDir | None = None) -> int:
     """What a training's checkpoints will take at most, beside those that there are."""
     steps = [step_of(path) for path in run.checkpoint_dirs()] if run else []
-    if steps and steps[0] >= method.cfg.pretrain_steps + method.cfg.steps:
+    if steps and steps[0] >= method.schedule.total:
         return 0  # it is finished
     there = len(steps)
     return max(1, method.cfg.keep_checkpoints + BESIDE - there) * checkpoint_bytes(method)
@@ -295,7 +295,7 @@ def _describe(run: RunDir, plan: Plan, data: TrainingSet, continued: bool) -> No
             write_json(run.path / "env.json", environment)
             save_grid(_real_rows(data, plan.cfg.seed), run.samples / "real.png", data.class_names)
         newest = next((step_of(p) for p in run.checkpoint_dirs()), 0)
-        if newest <= plan.cfg.pretrain_steps + plan.cfg.steps:
+        if newest <= plan.method.schedule.total:
             write_atomic(
                 run.path / "config.yaml", dump_yaml(plan.cfg, method=plan.name, preset=plan.preset), durable=True
             )

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor
@@ -27,6 +27,7 @@ class Part:
     start: int
     stop: int
     total: int
+    piece: bool = False  # of what this process has of the batch, and not all of it
 
     @property
     def size(self) -> int:
@@ -50,9 +51,16 @@ def part(this: Part | None) -> Iterator[None]:
 def inside(this: Part) -> Part | None:
     """A part of the batch at hand, which may be a part itself, as a part of the whole; None where it is the whole."""
     outer = _current.get()
+    piece = this.size != this.total
     if outer is None:
-        return None if this.size == this.total else this
-    return Part(outer.start + this.start, outer.start + this.stop, outer.total)
+        return replace(this, piece=True) if piece else None
+    return Part(outer.start + this.start, outer.start + this.stop, outer.total, piece or outer.piece)
+
+
+def in_parts() -> bool:
+    """Whether memory is too short for all of the batch that this process has, so that it is at hand in parts."""
+    this = _current.get()
+    return this is not None and this.piece
 
 
 def rows(draw: Callable[[int], Tensor], n: int) -> Tensor:

@@ -43,8 +43,8 @@ def class_weights(counts: Sequence[int], sampling: str) -> list[float]:
 class MethodConfig:
     """What every method needs to be trained; a method's own `Config` adds its fields.
 
-    Fields are grouped as they are read: data, budget, optimisers, records. Steps count optimiser updates of the
-    generator; images are counted as the discriminator (or the autoencoder) sees them.
+    Fields are grouped as they are read: data, budget, averaging and memory, records. `steps` counts those of a
+    method's last stage, `pretrain_steps` those of the first of several.
     """
 
     RESUMABLE: ClassVar[frozenset[str]] = frozenset(
@@ -66,17 +66,8 @@ class MethodConfig:
     steps: int = 10_000
     pretrain_steps: int = 0
     batch_size: int = 128
-    n_critic: int = 1
 
-    lr_g: float = 2e-4
-    lr_d: float = 2e-4
-    lr_pretrain: float = 2e-4
-    warmup_steps: int = 0  # adversarial steps over which the learning rates rise linearly from 0
-    beta1: float = 0.5
-    beta2: float = 0.999
-    pretrain_beta1: float = 0.5
     ema_halflife: float = 0.0  # thousands of images; 0 switches the average off
-    shared_fakes: bool = False  # the generator learns from what the last discriminator update judged
     amp: bool = True  # bf16 autocast on CUDA
     micro_batch: int = 0  # images worked on at once, gradients accumulated; 0: as many as memory holds
 
@@ -86,23 +77,17 @@ class MethodConfig:
     keep_checkpoints: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "n_critic", "log_every", "sample_every", "save_every", "keep_checkpoints"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "warmup_steps", "micro_batch"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(self.seed < 2**63, "seed", self.seed, "below 2**63")
-        for name in ("lr_g", "lr_d", "lr_pretrain"):
-            _require(0 < getattr(self, name) < 1, name, getattr(self, name), "between 0 and 1")
-        for name in ("beta1", "beta2", "pretrain_beta1"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
-        _require(self.train_ir == 0 or self.train_ir >= 1, "train_ir", self.train_ir, "1 or more, or 0 for all images")
-        _require(0 <= self.holdout < 1, "holdout", self.holdout, "at least 0 and below 1")
-        _require(self.channels in (0, 1, 3), "channels", self.channels, "0 (auto), 1 or 3")
-        _require(self.sampling in SAMPLING, "sampling", self.sampling, " or ".join(SAMPLING))
-        _require(self.fit in FITS, "fit", self.fit, " or ".join(FITS))
-        _require(
-            re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb"
-        )
+        for name in ("batch_size", "log_every", "sample_every", "save_every", "keep_checkpoints"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "micro_batch"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(self.seed < 2**63, "seed", self.seed, "below 2**63")
+        require(self.train_ir == 0 or self.train_ir >= 1, "train_ir", self.train_ir, "1 or more, or 0 for all images")
+        require(0 <= self.holdout < 1, "holdout", self.holdout, "at least 0 and below 1")
+        require(self.channels in (0, 1, 3), "channels", self.channels, "0 (auto), 1 or 3")
+        require(self.sampling in SAMPLING, "sampling", self.sampling, " or ".join(SAMPLING))
+        require(self.fit in FITS, "fit", self.fit, " or ".join(FITS))
+        require(re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb")
         try:
             re.compile(self.group_by)
         except (re.error, RecursionError, OverflowError) as error:
@@ -123,7 +108,8 @@ class MethodConfig:
 C = TypeVar("C", bound=MethodConfig)
 
 
-def _require(ok: bool, name: str, value: object, expected: str) -> None:
+def require(ok: bool, name: str, value: object, expected: str) -> None:
+    """Raise `UsageError` for a field's value unless it is `ok`; `expected` completes "give <name> …"."""
     if not ok:
         raise UsageError(f"{name} = {brief(value)} cannot work", f"give {name} {expected}")
 

@@ -17,6 +17,7 @@ from balancegan.compute.microbatch import at_hand, rows
 from balancegan.compute.pixels import to_float
 from balancegan.compute.ranks import here
 from balancegan.core.config import MethodConfig, class_weights
+from balancegan.data.sources import SourceImages
 
 if TYPE_CHECKING:
     from balancegan.data.training_set import TrainingSet
@@ -46,6 +47,7 @@ class Batches:
         counts = np.bincount(labels)
         self.num_images, self.batch_size, self.device = len(rows), batch_size, device
         self.once_size = batch_size
+        self.sources = SourceImages(images, rows, labels)
         self._rows, self._read = rows, RowReader(images)
         self._resident: Tensor | None = None
         if len(rows) * images[:1].nbytes <= _budget(device):
@@ -93,11 +95,6 @@ class Batches:
         first, count = int(self._starts[label]), int(self._counts[label])
         chosen = self._rows[first + np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))]
         return self._read(chosen)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless batches."""
-        while True:
-            yield self.draw()
 
 
 class RowReader:

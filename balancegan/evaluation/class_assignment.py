@@ -16,14 +16,14 @@ from balancegan.core.progress import Progress, silent
 from balancegan.data.training_set import TrainingSet
 from balancegan.runs.restore import Restored
 from balancegan.sampling.accepted import Tally
-from balancegan.sampling.samplers import CHUNK, Sampler
+from balancegan.sampling.samplers import CHUNK, RejectionSampler, Sampler
 
 SAMPLES = 5120  # for the shares of the classes: one of 0.3% comes out to about a quarter
 POOR = 0.5  # recognised, or rightly assigned; a reader is warned below
 _BATCH = 256
 
 
-def class_shares(sampler: Sampler, samples: int = SAMPLES, progress: Progress = silent) -> list[float]:
+def class_shares(sampler: RejectionSampler, samples: int = SAMPLES, progress: Progress = silent) -> list[float]:
     """Of the first samples the share for which each class is the likeliest.
 
     For a method that assigns classes. Every sample counts, also where no class is likely enough for it to be taken.
@@ -141,8 +141,9 @@ def distribution_json(
     any are left out. Where it is far from the share in training, it is the drawing or the evaluator that is. Samples
     that one of the `samplers` has looked at are not made again.
     """
-    used = next((sampler for sampler in samplers if sampler.name == Sampler.name), None)
-    shares = class_shares(used or Sampler(restored.method, restored.device), progress=progress)
+    known_ones = (s for s in samplers if isinstance(s, RejectionSampler) and s.name == RejectionSampler.name)
+    used = next(known_ones, None) or RejectionSampler(restored.method, restored.device)
+    shares = class_shares(used, progress=progress)
     known = [n if held else 0 for n, held in zip(data.class_counts, confused.held, strict=True)]
     return {
         "samples": SAMPLES,

@@ -11,10 +11,10 @@ from balancegan.compute.pixels import to_float
 from balancegan.core.documents import Json
 from balancegan.core.progress import Progress, silent
 from balancegan.data.training_set import TrainingSet
+from balancegan.methods.base import Method
 from balancegan.metrics.embedding import CAVEAT, MIN_POINTS, embedding_json, equal_shares, tsne
-from balancegan.nets.vae import VariationalEncoder
 from balancegan.runs.restore import Restored
-from balancegan.training.autoencoder import PLAIN_STEPS, plain_encoder
+from balancegan.training.autoencoder import PLAIN_STEPS, plain_autoencoder
 
 _CHUNK = 64
 
@@ -46,23 +46,22 @@ def latent_embeddings(
         `latents`, then `labelled_latents` where a label embedding is multiplied with them, then `plain_latents`; empty
         for a method without an encoder, with one that was never trained, and with fewer than `MIN_POINTS` images.
     """
-    method, cfg = restored.method, restored.method.cfg
-    steps = min(restored.checkpoint.step, cfg.pretrain_steps)
-    encoder = getattr(method, "E", None)
+    method = restored.method
+    steps = min(restored.checkpoint.step, method.schedule.before_last)
     rows = _chosen_rows(data, limit, seed)
-    if encoder is None or not steps or len(rows) < MIN_POINTS:
+    if not method.encoder_kind or not steps or len(rows) < MIN_POINTS:
         return []
-    labels, variational = data.labels[rows].tolist(), isinstance(encoder, VariationalEncoder)
+    labels, variational = data.labels[rows].tolist(), method.encoder_kind == "variational"
     with memory_errors(restored.device, "use --device cpu"):
-        codes = _encode(encoder, data, rows, restored.device)
+        codes = _encode(method, data, rows, restored.device)
         plots = [("latents", f"Latents of {method.title}'s encoder", _latents_caption(steps, variational), codes)]
         embedding = _label_embedding(restored)
         if embedding is not None:
             labelled = codes * embedding(torch.tensor(labels, device=restored.device)).detach().cpu()
             plots.append(("labelled_latents", "Latents times the label embedding", _labelled_caption(), labelled))
         if plain and variational:
-            encoder, count = plain_encoder(restored, data, min(steps, plain_steps), seed, progress)
-            codes = _encode(encoder, data, rows, restored.device)
+            plain_method, count = plain_autoencoder(restored, data, min(steps, plain_steps), seed, progress)
+            codes = _encode(plain_method, data, rows, restored.device)
             plots.append(("plain_latents", "Latents of a plain encoder", _plain_caption(count, steps), codes))
     about = f"t-SNE of {len(rows):,} real training images, coloured by class."
     return [
@@ -81,14 +80,13 @@ def _chosen_rows(data: TrainingSet, limit: int, seed: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _encode(encoder: nn.Module, data: TrainingSet, rows: np.ndarray, device: torch.device) -> Tensor:
+def _encode(method: Method, data: TrainingSet, rows: np.ndarray, device: torch.device) -> Tensor:
     """Latents of the images (n, latent_dim) on the CPU; of a variational encoder the means."""
-    encoder.eval()
+    method.eval()
 
     def encoded(some: slice) -> Tensor:
         images = torch.from_numpy(np.ascontiguousarray(data.store.images[rows[some]]))
-        out = encoder(to_float(images.to(device)))
-        return (out[0] if isinstance(out, tuple) else out).float().cpu()
+        return method.encode(to_float(images.to(device))).float().cpu()
 
     return Fitting(_CHUNK, device).rows(encoded, len(rows))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from balancegan.core.documents import Json
 from balancegan.core.progress import Progress
+from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet
 from balancegan.evaluation.latents import latent_embeddings
 from balancegan.runs.directory import frames
@@ -21,7 +22,7 @@ def run_pictures(restored: Restored, data: TrainingSet, *, plain: bool, progress
     """The fields of `ReportInput` that show the run itself; `plain` trains an autoencoder to compare with."""
     return {
         "embeddings": latent_embeddings(restored, data, plain=plain, progress=progress),
-        "extras": run_extras(restored),
+        "extras": run_extras(restored, SourceImages.of(data)),
         "history": restored.run.read_metrics(),
         "settings": restored.run.read_yaml(),
     }
@@ -30,10 +31,10 @@ def run_pictures(restored: Restored, data: TrainingSet, *, plain: bool, progress
 # Extras --------------------------------------------------------------------------------------------------------------
 
 
-def run_extras(restored: Restored, *, columns: int = 9, seed: int = 0) -> Extras:
+def run_extras(restored: Restored, sources: SourceImages | None = None, *, columns: int = 9, seed: int = 0) -> Extras:
     """Everything of `Extras`; no interpolation where the adversarial training never began or never came to an end."""
     able = restored.trained and restored.method.ready
-    strip = interpolation(restored.method, restored.device, columns, seed) if able else None
+    strip = interpolation(restored.method, restored.device, columns, seed, sources) if able else None
     return Extras(strip, frames(restored.run, last=restored.checkpoint.step))
 
 

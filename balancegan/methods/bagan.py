@@ -23,16 +23,16 @@ autoencoder alone were not.
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from balancegan.compute import microbatch as parts
+from balancegan.compute.batch_random import companions
 from balancegan.core.errors import UsageError
-from balancegan.methods.base import Batches, DataSpec, Terms
+from balancegan.methods.base import DataSpec
 from balancegan.methods.conditional import Autoencoded, AutoencodedConfig, presets
+from balancegan.methods.stages import Batches, Terms
 from balancegan.nets import losses
 from balancegan.nets.dcgan import Classifier, GaussianGenerator
 
@@ -77,23 +77,19 @@ class BAGAN(Autoencoded):
         return {"mse": losses.mean_squared_error(self.G.decoder(self.E(x)), x)}
 
     @torch.no_grad()
-    def end_pretrain(self, batches: Batches) -> None:
+    def begin_adversarial(self, batches: Batches) -> None:
         """Copy the trunk, and fit the Gaussians to the encoded training images, each taken once."""
-        super().end_pretrain(batches)
+        super().begin_adversarial(batches)
         codes, labels = zip(*((self.E(x).double().cpu(), c.cpu()) for x, c in batches.once()), strict=True)
         self.G.set_prior(*class_gaussians(torch.cat(codes), torch.cat(labels), self.data.num_classes))
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Cross-entropy over K + 1 classes, a mean over the whole batch, in its real and its generated part."""
-        total = parts.whole(len(x))
-        all_fakes = math.ceil(total / self.data.num_classes)
-        with torch.no_grad(), parts.along(all_fakes) as fakes:
+        with torch.no_grad(), companions(len(x), per=self.data.num_classes) as (fakes, weight):
             x_fake = self.generate(self.random_labels(fakes, x.device)).to(x.dtype) if fakes else x[:0]
         targets = torch.cat([c, c.new_full((fakes,), self.data.num_classes)])
         entropies = losses.cross_entropies(self.D(torch.cat([x, x_fake])), targets)
-        # The loop weights a part by its share of the real images.
-        scale = total / len(x) / (total + all_fakes)
-        return {"real": entropies[: len(x)].sum() * scale, "fake": entropies[len(x) :].sum() * scale}
+        return {"real": entropies[: len(x)].sum() * weight, "fake": entropies[len(x) :].sum() * weight}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Generated images should be classified as what was asked for."""

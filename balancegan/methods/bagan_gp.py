@@ -29,9 +29,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from balancegan.methods.base import Terms
 from balancegan.methods.conditional import Autoencoded, AutoencodedConfig, presets
-from balancegan.methods.cwgan_gp import CWGANGP, PenaltyConfig
+from balancegan.methods.gradient_penalty import PenaltyConfig, gradient_penalty
+from balancegan.methods.stages import Terms
 from balancegan.nets import losses
 from balancegan.nets.dcgan import Decoder, Discriminator, Generator
 
@@ -50,7 +50,7 @@ class BAGANGPConfig(AutoencodedConfig, PenaltyConfig):
         self.require_weight("w_wrong")
 
 
-class BAGANGP(Autoencoded, CWGANGP):
+class BAGANGP(Autoencoded):
     """The method; see the module's docstring."""
 
     Config = BAGANGPConfig
@@ -72,7 +72,7 @@ class BAGANGP(Autoencoded, CWGANGP):
         without batch norm in `D` this equals three separate passes.
         """
         c_fake, c_wrong = self.random_labels(len(x), x.device), self.wrong_labels(c)
-        x_fake, _ = self.judged_fakes(lambda: c_fake, x)
+        x_fake, _ = self.fakes_for_d(lambda: c_fake, x)
         feats_real, feats_fake = self.D.features(torch.cat([x, x_fake])).split(len(x))
         logits_real, logits_fake, logits_wrong = self.D.head(
             torch.cat([feats_real, feats_fake, feats_real]), torch.cat([c, c_fake, c_wrong])
@@ -81,10 +81,10 @@ class BAGANGP(Autoencoded, CWGANGP):
             "real": losses.bce_as_real(logits_real),
             "fake": losses.bce_as_fake(logits_fake),
             "wrong": self.cfg.w_wrong * losses.bce_as_fake(logits_wrong),
-            "gp": self.penalty(x, x_fake, c),
+            "gp": gradient_penalty(self.D, self.cfg, x, x_fake, c),
         }
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating: generated images should be taken for real ones of their class."""
-        x_fake, c_fake = self.improved_fakes(lambda: self.random_labels(len(x), x.device))
+        x_fake, c_fake = self.fakes_for_g(lambda: self.random_labels(len(x), x.device))
         return {"fake": losses.bce_as_real(self.D(x_fake, c_fake))}

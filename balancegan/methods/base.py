@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from functools import cached_property
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from balancegan.compute import microbatch as parts
+from balancegan.compute import batch_random
 from balancegan.core.config import MethodConfig
 from balancegan.core.errors import UsageError
-
-Terms = dict[str, Tensor]
-"""Name -> weighted scalar. The training loop sums, back-propagates and logs them."""
-
-
-class Batches(Protocol):
-    """Real training images: batches of x (N, C, S, S) in [-1, 1] and labels c (N,) int64."""
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless random batches, as training draws them."""
-
-    def once(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every training image once, class by class."""
-
+from balancegan.methods.stages import Batches, Schedule, Stage
 
 PRESETS = ("default", "paper", "tiny")
 
@@ -42,45 +32,44 @@ class DataSpec:
 
 
 class Method(nn.Module):
-    """Base class. Sub-classes set the class variables, `build` their networks and define the losses.
+    """Base class. Sub-classes set the class variables, `build` their networks and say in `stages` how they are trained.
 
-    Life of an instance: `build` once; while `pretrain_steps` last, `pretrain_loss`, then `end_pretrain`; then for each
-    step `n_critic` times `d_loss` and once `g_loss`; `on_epoch` after every pass over the data's size; `end_training`
-    whenever it ends, and `on_resume` when it goes on. Random numbers are drawn from torch's global generators, which
-    the loop seeds from (seed, step), and through `parts.rows`: where memory is short, losses get a batch in parts of
-    at least `least_part` images.
+    Life of an instance: `setup` once; then the loop runs the stages; `on_epoch` after every pass over the data's size;
+    `on_resume` when a training goes on. Losses draw their random numbers from `compute.batch_random`: the loop seeds
+    torch's generators from (seed, step), and where memory is short, losses get a batch in parts of at least
+    `least_part` images and draw for a part what the whole batch would draw.
     """
 
     Config: ClassVar[type[MethodConfig]]
     title: ClassVar[str]
     paper: ClassVar[str]
-    conditional: ClassVar[bool]
     image_sizes: ClassVar[tuple[int, ...]]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    conditional: ClassVar[bool] = True  # whether the generator makes the class that it is asked for
+    samplers: ClassVar[tuple[str, ...]] = ("direct",)  # names in `sampling.choice`, each where those before give up
+    encoder_kind: ClassVar[str] = ""  # "plain" or "variational" where `encode` gives latents
+    least_part: ClassVar[int] = 1  # images that the losses need at once
 
     G: nn.Module
-    D: nn.Module
+    G_ema: nn.Module | None
     latent_dim: int
-    least_part: ClassVar[int] = 1  # images that the losses need at once
     support: tuple[float, float] = (-float("inf"), float("inf"))  # of the prior, in every coordinate
 
     def __init__(self, cfg: MethodConfig) -> None:
         super().__init__()
         self.cfg = cfg
-        self.keep_fakes = False  # whether the generator's update follows, on the same batch in one piece
-        self._kept: tuple[Tensor, Tensor] | None = None
         if cfg.image_size not in self.image_sizes:
             sizes = ", ".join(map(str, self.image_sizes))
             raise UsageError(f"image_size = {cfg.image_size} is not a size of {self.title}", f"choose one of {sizes}")
-        if cfg.pretrain_steps and not self.pretrains():
+        if cfg.pretrain_steps and len(self.stages()) == 1:
             raise UsageError(
                 f"pretrain_steps = {cfg.pretrain_steps}, but {self.title} has no pre-training", "leave it out"
             )
 
     @classmethod
     def pretrains(cls) -> bool:
-        """Whether the method has a stage before adversarial training."""
-        return cls.pretrain_loss is not Method.pretrain_loss
+        """Whether there is a stage before the last one."""
+        return len(cls(cls.Config(image_size=cls.image_sizes[0])).stages()) > 1
 
     def setup(self, data: DataSpec) -> None:
         """Build the networks and, where the configuration asks for it, the generator's moving average `G_ema`."""
@@ -89,72 +78,78 @@ class Method(nn.Module):
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False).eval() if self.cfg.ema_halflife > 0 else None
 
     def build(self, data: DataSpec) -> None:
-        """Create `G`, `D` (and `E` where there is pre-training), and set `latent_dim`."""
+        """Create `G`, which makes images, and every other network, and set `latent_dim`."""
         raise NotImplementedError
 
-    def pretrain_parameters(self) -> Iterator[nn.Parameter]:
-        """What the pre-training stage optimises."""
-        return iter(())
+    def stages(self) -> tuple[Stage, ...]:
+        """What the loop runs, in order; also called before `setup`.
 
-    def d_parameters(self) -> Iterator[nn.Parameter]:
-        """What `d_loss` optimises."""
-        return self.D.parameters()
-
-    def g_parameters(self) -> Iterator[nn.Parameter]:
-        """What `g_loss` optimises."""
-        return self.G.parameters()
-
-    def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Loss of the optional stage before adversarial training."""
-        raise NotImplementedError
-
-    def end_pretrain(self, batches: Batches) -> None:
-        """Called once between the stages (also when `pretrain_steps` is 0): transfer weights, fit priors."""
-
-    def d_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Discriminator loss on a batch of real images."""
-        raise NotImplementedError
-
-    def g_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Generator loss; real images are passed for methods that need them."""
-        raise NotImplementedError
-
-    def judged_fakes(self, labels: Callable[[], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-        """Generated images for the discriminator, as many as labels and of x's type, without gradients; and the labels.
-
-        While `keep_fakes`, they are kept for `improved_fakes`, with what their gradients need.
+        The last stage has `cfg.steps` steps, the first of several `cfg.pretrain_steps`, any other as many as a field
+        of its own says.
         """
-        self._kept = None  # before others are made: their memory
-        with torch.set_grad_enabled(self.keep_fakes):
-            c = labels()
-            made = self.generate(c)
-        self._kept = (made, c) if self.keep_fakes else None
-        return made.detach().to(x.dtype), c
+        raise NotImplementedError
 
-    def improved_fakes(self, labels: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-        """Generated images for the generator's loss, and their labels: those kept, once, or new ones."""
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            return kept
-        c = labels()
-        return self.generate(c), c
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The stages that have steps."""
+        return Schedule.of(self.stages())
 
-    def forget_fakes(self) -> None:
-        """Let `improved_fakes` make new ones."""
-        self.keep_fakes, self._kept = False, None
+    # Sampling --------------------------------------------------------------------------------------------------------
 
-    def generate(self, c: Tensor) -> Tensor:
-        """As many images as labels (N,), from fresh latents; a generator that knows classes makes theirs."""
-        return self.G(self.latent(len(c), device=c.device), c)
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one latent."""
+        return (self.latent_dim,)
 
-    def on_epoch(self) -> None:
-        """Called whenever as many images were drawn as the training set has."""
+    def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:
+        """Draw z (n, *latent_shape) from the generator's prior, by default a standard normal.
 
-    def end_training(self, batches: Batches) -> None:
-        """Called after the last step, and whenever a training is cut short in its adversarial stage."""
+        Without a `generator`, in a part of a batch, the part's rows.
+        """
 
-    def on_resume(self) -> None:
-        """Called when training goes on from a checkpoint, which may have been saved after `end_training`."""
+        def draw(count: int) -> Tensor:
+            return self.prior(count, device, generator)
+
+        return draw(n) if generator else batch_random.rows(draw, n)
+
+    def prior(self, n: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
+        """n draws from the prior (n, *latent_shape)."""
+        return torch.randn(n, *self.latent_shape, device=device, generator=generator)
+
+    def source_classes(self, label: int) -> tuple[int, ...]:
+        """Classes whose training images `sample` starts from to make images of a class; none by default."""
+        return ()
+
+    @property
+    def uses_sources(self) -> bool:
+        """Whether images of any class start from real ones."""
+        return any(self.source_classes(label) for label in range(self.data.num_classes))
+
+    @torch.no_grad()
+    def sample(self, z: Tensor, c: Tensor, source: Tensor | None = None) -> Tensor:
+        """Images (n, C, S, S) in [-1, 1].
+
+        Args:
+            z: latents (n, *latent_shape).
+            c: classes (n,).
+            source: real images (n, C, S, S) of `source_classes`, for methods that start from them.
+
+        By the averaged generator where there is one, in evaluation mode, so that an image does not depend on its
+        neighbours in the batch.
+        """
+        with self.sampling_network() as network:
+            return network(z, c)
+
+    @contextmanager
+    def sampling_network(self) -> Iterator[nn.Module]:
+        """The network that samples: averaged where there is an average, in evaluation mode while inside."""
+        network = self.G if self.G_ema is None else self.G_ema
+        was_training = network.training
+        network.eval()
+        try:
+            yield network
+        finally:
+            network.train(was_training)
 
     @property
     def ready(self) -> bool:
@@ -175,43 +170,27 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:
-        """Draw z (n, latent_dim) from the generator's prior, by default a standard normal.
+    def encode(self, x: Tensor) -> Tensor:
+        """Latents (N, latent_dim) of images, for methods with an `encoder_kind`; means where it is variational."""
+        raise NotImplementedError
 
-        Without a `generator`, in a part of a batch, the part's rows (`parts.rows`).
-        """
+    # What can be asked for -------------------------------------------------------------------------------------------
 
-        def draw(count: int) -> Tensor:
-            return self.prior(count, device, generator)
+    def condition_names(self, class_names: Sequence[str]) -> tuple[str, ...]:
+        """What the generator can be asked for: the classes, or one name that stands for all of them."""
+        return tuple(class_names)
 
-        return draw(n) if generator else parts.rows(draw, n)
+    def references(self, batches: Batches, most: int) -> Iterator[np.ndarray]:
+        """Real images that generated ones should vary like: uint8 (n, C, S, S) for each of `condition_names`."""
+        return (batches.of_class(label, most) for label in range(self.data.num_classes))
 
-    def prior(self, n: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
-        """n draws from the prior (n, latent_dim)."""
-        return torch.randn(n, self.latent_dim, device=device, generator=generator)
+    # Training --------------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def sample(self, z: Tensor, c: Tensor) -> Tensor:
-        """Images in [-1, 1] of classes c from latents z, by the averaged generator where there is one.
+    def on_epoch(self) -> None:
+        """Called whenever as many images were drawn as the training set has."""
 
-        In evaluation mode, so that an image does not depend on its neighbours in the batch.
-        """
-        network = self.G if self.G_ema is None else self.G_ema
-        was_training = network.training
-        network.eval()
-        try:
-            return network(z, c)
-        finally:
-            network.train(was_training)
-
-    def random_labels(self, n: int, device: torch.device) -> Tensor:
-        """Labels drawn uniformly over the classes, (n,) int64."""
-        return parts.rows(lambda count: torch.randint(self.data.num_classes, (count,), device=device), n)
-
-    def wrong_labels(self, c: Tensor) -> Tensor:
-        """For every label another one, uniform over the other classes."""
-        shift = parts.rows(lambda n: torch.randint(1, self.data.num_classes, (n,), device=c.device), len(c))
-        return (c + shift) % self.data.num_classes
+    def on_resume(self) -> None:
+        """Called when training goes on from a checkpoint, which may have been saved after the last stage's `end`."""
 
     @torch.no_grad()
     def update_ema(self, beta: float) -> None:

@@ -28,11 +28,12 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from balancegan.core.config import MethodConfig
 from balancegan.core.errors import UsageError
-from balancegan.methods.base import Batches, DataSpec, Method
+from balancegan.methods.base import DataSpec
+from balancegan.methods.gan import GAN, GANConfig
+from balancegan.methods.stages import Batches, Stage, Terms, Update
 from balancegan.nets.dcgan import Decoder, Discriminator, Encoder, Generator, ProjectedDiscriminator, conv_trunk
 from balancegan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d
 from balancegan.nets.upsampling import UPSAMPLING, Norm
@@ -86,7 +87,7 @@ HEADS = {"product": Discriminator, "projection": ProjectedDiscriminator}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionalConfig(MethodConfig):
+class ConditionalConfig(GANConfig):
     """The networks' fields."""
 
     latent_dim: int = 128
@@ -117,10 +118,9 @@ class ConditionalConfig(MethodConfig):
                 raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {name} 0 or more")
 
 
-class ConditionalGAN(Method):
+class ConditionalGAN(GAN):
     """A generator of z and c and a discriminator on a trunk; sub-classes choose the parts and the losses."""
 
-    conditional = True
     image_sizes = (16, 32, 64, 128, 256)
     cfg: ConditionalConfig
 
@@ -165,8 +165,16 @@ class AutoencodedConfig(ConditionalConfig):
 class Autoencoded(ConditionalGAN):
     """An autoencoder is trained first: its decoder is the generator's, its encoder's trunk the discriminator's."""
 
+    encoder_kind = "plain"
     cfg: AutoencodedConfig
     E: nn.Module
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The autoencoder's stage, then the adversarial one."""
+        cfg = self.cfg
+        betas = (cfg.pretrain_beta1, cfg.beta2)
+        update = Update("pretrain", self.pretrain_loss, self.pretrain_parameters, cfg.lr_pretrain, betas)
+        return (Stage("pretrain", cfg.pretrain_steps, (update,)), *super().stages())
 
     def build(self, data: DataSpec) -> None:
         """Encoder `E`, generator `G`, whose decoder the autoencoder trains, and discriminator `D`."""
@@ -181,7 +189,15 @@ class Autoencoded(ConditionalGAN):
         """Encoder, decoder, and the label embedding where there is one."""
         return chain(self.E.parameters(), self.G.parameters())
 
-    def end_pretrain(self, batches: Batches) -> None:
+    def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """The autoencoder's loss on a batch of real images."""
+        raise NotImplementedError
+
+    def encode(self, x: Tensor) -> Tensor:
+        """E(x), (N, latent_dim)."""
+        return self.E(x)
+
+    def begin_adversarial(self, batches: Batches) -> None:
         """Copy the encoder's trunk into the discriminator; the generator holds the decoder already."""
         if self.cfg.trunk_from_encoder:
             self.D.get_submodule("trunk").load_state_dict(self.E.get_submodule("trunk").state_dict())

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from balancegan.core.errors import UsageError
-from balancegan.methods.base import Terms
+from balancegan.methods.stages import Terms
 from balancegan.methods.unconditional import UnconditionalConfig, UnconditionalGAN
 from balancegan.nets import losses
 from balancegan.nets.augmentation import SimCLRAugment
@@ -105,7 +105,7 @@ class ContraD(UnconditionalGAN):
         head as many as it looks at; inside it every weight is normalised once.
         """
         n = len(x)
-        x_fake, c_fake = self.judged_fakes(lambda: self.fake_labels(c), x)
+        x_fake, c_fake = self.fakes_for_d(lambda: self.fake_labels(c), x)
         views = self.augment(torch.cat([x, x, x_fake]))
         with parametrize.cached():
             features = self.D.features(views)
@@ -138,5 +138,5 @@ class ContraD(UnconditionalGAN):
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating, through the augmentation."""
-        x_fake, c_fake = self.improved_fakes(lambda: self.fake_labels(c))
+        x_fake, c_fake = self.fakes_for_g(lambda: self.fake_labels(c))
         return {"fake": losses.bce_as_real(self.D(self.augment(x_fake), c_fake))}

@@ -36,8 +36,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from balancegan.core.errors import UsageError
-from balancegan.methods.base import Batches, DataSpec
+from balancegan.methods.base import DataSpec
 from balancegan.methods.contrad import ContraD, ContraDConfig
+from balancegan.methods.stages import Batches
 from balancegan.nets.sndcgan import Convolution, PrunableConv2d, pruned, set_masks
 
 # Not in `paper`.
@@ -73,7 +74,7 @@ class DamageGAN(ContraD):
         """With convolutions that can be masked."""
         return super().trunk(data, convolution)
 
-    def end_pretrain(self, batches: Batches) -> None:
+    def begin_adversarial(self, batches: Batches) -> None:
         """The first masks."""
         self.on_epoch()
 

@@ -20,8 +20,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from balancegan.methods.base import Batches, DataSpec
+from balancegan.methods.base import DataSpec, Method
 from balancegan.methods.damage_gan import DamageGAN
+from balancegan.methods.stages import Batches
 from balancegan.nets.layers import ConditionalBatchNorm2d
 from balancegan.nets.sndcgan import ProjectionDiscriminator
 
@@ -36,8 +37,11 @@ class DamageGANC(DamageGAN):
         for name, preset in DamageGAN.presets.items()
     }
     conditional = True
+    samplers = ("direct",)
+    condition_names = Method.condition_names
+    references = Method.references
 
-    def end_training(self, batches: Batches) -> None:
+    def end_adversarial(self, batches: Batches) -> None:
         """Nothing: no class is assigned afterwards."""
 
     @property

@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from balancegan.methods.base import DataSpec, Terms
+from balancegan.methods.base import DataSpec
 from balancegan.methods.conditional import ConditionalConfig, ConditionalGAN, presets
+from balancegan.methods.stages import Terms
 from balancegan.nets import losses
 from balancegan.nets.dcgan import Decoder, conv_trunk, init_normal
 
@@ -52,9 +53,9 @@ class DCGAN(ConditionalGAN):
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Real images of their classes against generated ones of the same classes."""
-        x_fake, _ = self.judged_fakes(lambda: c, x)
+        x_fake, _ = self.fakes_for_d(lambda: c, x)
         return {"real": losses.bce_as_real(self.D(x, c)), "fake": losses.bce_as_fake(self.D(x_fake, c))}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating."""
-        return {"fake": losses.bce_as_real(self.D(*self.improved_fakes(lambda: c)))}
+        return {"fake": losses.bce_as_real(self.D(*self.fakes_for_g(lambda: c)))}

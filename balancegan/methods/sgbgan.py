@@ -36,15 +36,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from balancegan.compute import microbatch as parts
+from balancegan.compute import batch_random
 from balancegan.core.errors import UsageError
 from balancegan.methods.bagan_gp import BAGANGP, BAGANGPConfig
-from balancegan.methods.base import DataSpec, Terms
+from balancegan.methods.base import DataSpec
+from balancegan.methods.stages import Terms
 from balancegan.nets import losses
 from balancegan.nets.dcgan import Decoder, attention_side
 from balancegan.nets.vae import VariationalEncoder, gated_trunk
 
 ATTENTION = (0, 8, 16, 32)
+NOISES = {"normal": batch_random.randn, "uniform": batch_random.rand}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class SGBGANConfig(BAGANGPConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_choice("latent_noise", ("normal", "uniform"))
+        self.require_choice("latent_noise", tuple(NOISES))
         self.require_weight("w_kl", "w_ce", "w_mse")
         if self.attention not in ATTENTION:
             raise UsageError(f"attention = {self.attention} cannot work", f"give {' or '.join(map(str, ATTENTION))}")
@@ -75,7 +77,12 @@ class SGBGAN(BAGANGP):
     presets: ClassVar = {
         name: {**preset, **({"attention": 8} if name != "paper" else {})} for name, preset in BAGANGP.presets.items()
     }
+    encoder_kind = "variational"
     cfg: SGBGANConfig
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The mean of E(x), (N, latent_dim)."""
+        return self.E(x)[0]
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """Gated convolutions with self-attention."""
@@ -102,6 +109,6 @@ class SGBGAN(BAGANGP):
 
     def reparameterise(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """Eq. 6: z = μ + exp(0.5·log σ²)·α; shapes (N, latent_dim)."""
-        draw = torch.randn if self.cfg.latent_noise == "normal" else torch.rand
-        alpha = parts.rows(lambda n: draw(n, mu.shape[1], device=mu.device, dtype=mu.dtype), len(mu))
+        draw = NOISES[self.cfg.latent_noise]
+        alpha = draw(*mu.shape, device=mu.device, dtype=mu.dtype)
         return mu + torch.exp(0.5 * logvar) * alpha

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from balancegan.methods.base import Terms
+from balancegan.methods.stages import Terms
 from balancegan.methods.unconditional import UnconditionalConfig, UnconditionalGAN
 from balancegan.nets import losses
 
@@ -43,11 +43,11 @@ class SNDCGAN(UnconditionalGAN):
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Real against generated images."""
-        x_fake, _ = self.judged_fakes(lambda: c, x)
+        x_fake, _ = self.fakes_for_d(lambda: c, x)
         logits_real, logits_fake = self.D(torch.cat([x, x_fake])).split(len(x))
         return {"real": losses.bce_as_real(logits_real), "fake": losses.bce_as_fake(logits_fake)}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Non-saturating."""
-        x_fake, _ = self.improved_fakes(lambda: c)
+        x_fake, _ = self.fakes_for_g(lambda: c)
         return {"fake": losses.bce_as_real(self.D(x_fake))}

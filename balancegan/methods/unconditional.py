@@ -11,17 +11,21 @@ This module holds no method.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from balancegan.core.config import MethodConfig, class_weights
+from balancegan.compute.pixels import to_uint8
+from balancegan.core.config import class_weights
 from balancegan.core.errors import UsageError
-from balancegan.methods.base import Batches, DataSpec, Method
+from balancegan.methods.base import DataSpec
+from balancegan.methods.gan import GAN, GANConfig
+from balancegan.methods.stages import Batches
 from balancegan.nets.dcgan import Decoder
 from balancegan.nets.layers import BatchNorm2d
 from balancegan.nets.sndcgan import Convolution, SNDCGANGenerator, SNDCGANTrunk, TrunkDiscriminator
@@ -34,7 +38,7 @@ MOST_FEATURES = 8192  # that it looks at: a trunk without pooling has up to 131,
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnconditionalConfig(MethodConfig):
+class UnconditionalConfig(GANConfig):
     """The networks' fields."""
 
     latent_dim: int = 128
@@ -106,10 +110,11 @@ class LinearEvaluator(nn.Module):
         self.fitted.fill_(True)
 
 
-class UnconditionalGAN(Method):
+class UnconditionalGAN(GAN):
     """SNDCGAN's generator, a discriminator on a chosen trunk, and the linear evaluator."""
 
     conditional = False
+    samplers: ClassVar[tuple[str, ...]] = ("rejection", "langevin")
     image_sizes = (16, 32, 64, 128)
     support = (-1.0, 1.0)
     cfg: UnconditionalConfig
@@ -153,7 +158,7 @@ class UnconditionalGAN(Method):
         return torch.rand(n, self.latent_dim, device=device, generator=generator) * (high - low) + low
 
     @torch.no_grad()
-    def end_training(self, batches: Batches) -> None:
+    def end_adversarial(self, batches: Batches) -> None:
         """Fit the linear evaluator to the training images, at most `PER_CLASS` random ones of each class."""
         was_training = self.D.training
         self.D.eval()
@@ -183,6 +188,14 @@ class UnconditionalGAN(Method):
     def evaluated(self, x: Tensor) -> Tensor:
         """What the evaluator sees of images: the trunk's features (N, F)."""
         return _reduced(self.D.features(x))
+
+    def condition_names(self, class_names: Sequence[str]) -> tuple[str, ...]:
+        """One: the generator knows no classes."""
+        return ("all classes",)
+
+    def references(self, batches: Batches, most: int) -> Iterator[np.ndarray]:
+        """Images as the training draws them."""
+        yield to_uint8(batches.draw()[0]).cpu().numpy()
 
     def on_resume(self) -> None:
         """The evaluator knows features that will be others after a step."""

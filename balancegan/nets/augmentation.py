@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import functional
 
-from balancegan.compute import microbatch as parts
+from balancegan.compute import batch_random
 
 _LUMA = (0.299, 0.587, 0.114)
 _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
@@ -95,8 +95,7 @@ class SimCLRAugment:
 def _uniform(n: int, bounds: tuple[float, float], like: Tensor) -> Tensor:
     """(n,) numbers between the bounds, on the device and in the type of `like`."""
     low, high = bounds
-    drawn = parts.rows(lambda count: torch.rand(count, device=like.device, dtype=like.dtype), n)
-    return low + (high - low) * drawn
+    return low + (high - low) * batch_random.rand(n, device=like.device, dtype=like.dtype)
 
 
 def _luma(x: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Restored:
     @property
     def finished(self) -> bool:
         """Whether all steps of the configuration were made."""
-        return self.last_step >= self.method.cfg.pretrain_steps + self.method.cfg.steps
+        return self.last_step >= self.method.schedule.total
 
     @property
     def warnings(self) -> list[str]:
@@ -55,21 +55,22 @@ class Restored:
 
     def make_ready(self, data: TrainingSet) -> None:
         """Let a checkpoint from amid a training do what only the end of one does, on the data it was trained on."""
-        if self.trained and not self.method.ready:
+        end = self.method.schedule.last.end
+        if self.trained and not self.method.ready and end:
             with memory_errors(self.device):
-                self.method.end_training(Batches.of(data, self.method.cfg, self.device))
+                end(Batches.of(data, self.method.cfg, self.device))
 
     @property
     def progress(self) -> str:
         """Which run this is and how far it got, in a few words."""
-        cfg = self.method.cfg
-        made = max(0, self.checkpoint.step - cfg.pretrain_steps)
-        return f"{self.run.name}, {made:,} of {cfg.steps:,} steps"
+        schedule = self.method.schedule
+        made = max(0, self.checkpoint.step - schedule.before_last)
+        return f"{self.run.name}, {made:,} of {schedule.last.steps:,} steps"
 
     @property
     def trained(self) -> bool:
-        """Whether any adversarial step was made."""
-        return self.checkpoint.step > self.method.cfg.pretrain_steps
+        """Whether the last stage made any step: before that the generator is not meant to sample."""
+        return self.checkpoint.step > self.method.schedule.before_last
 
 
 def recorded_settings(run: RunDir) -> dict[str, Any]:

@@ -5,27 +5,26 @@ from __future__ import annotations
 import torch
 
 from balancegan.core.errors import UsageError
+from balancegan.data.sources import SourceImages
 from balancegan.methods.base import Method
-from balancegan.sampling.samplers import LangevinSampler, Sampler
+from balancegan.sampling.over_ranks import spread
+from balancegan.sampling.samplers import LangevinSampler, RejectionSampler, Sampler
 
-SAMPLERS: dict[str, tuple[type[Sampler], ...]] = {
-    "auto": (Sampler, LangevinSampler),
-    "rejection": (Sampler,),
-    "langevin": (LangevinSampler,),
-}
+KINDS: dict[str, type[Sampler]] = {kind.name: kind for kind in (Sampler, RejectionSampler, LangevinSampler)}
+SAMPLERS = ("auto", "rejection", "langevin")
+"""What a user can choose."""
 
 
-def make_samplers(method: Method, device: torch.device, choice: str = "auto") -> tuple[Sampler, ...]:
-    """What images of a class are taken from, each where those before gave it up.
+def make_samplers(
+    method: Method, device: torch.device, choice: str = "auto", sources: SourceImages | None = None
+) -> tuple[Sampler, ...]:
+    """What images of a class are taken from, each sampler where those before it give up.
 
-    A method that makes the class that it is asked for needs one alone. Raises `UsageError` for another choice than
-    `auto` there, or one that does not exist.
+    Raises `UsageError` for a choice that does not exist or does not apply to the method.
     """
     if choice not in SAMPLERS:
         raise UsageError(f"--sampler {choice} is not known", f"choose one of {', '.join(SAMPLERS)}")
-    if method.conditional and choice != "auto":
-        raise UsageError(f"{method.title} makes the class that it is asked for: --sampler has no use", "leave it out")
-    from balancegan.sampling.over_ranks import spread
-
-    kinds = SAMPLERS[choice] if not method.conditional else (Sampler,)
-    return tuple(spread(kind(method, device)) for kind in kinds)
+    names = method.samplers if choice == "auto" else (choice,)
+    if not set(names) <= set(method.samplers):
+        raise UsageError(f"{method.title} is conditional; --sampler does not apply", "leave it out")
+    return tuple(spread(KINDS[name](method, device, sources)) for name in names)

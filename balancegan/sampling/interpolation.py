@@ -8,15 +8,22 @@ from torch import Tensor
 
 from balancegan.compute.memory import Fitting, memory_errors
 from balancegan.compute.pixels import to_uint8
+from balancegan.data.sources import SourceImages
 from balancegan.methods.base import Method
-from balancegan.sampling.samplers import latents
+from balancegan.sampling.samplers import latents, source_images
 
 MAX_ROWS = 12
 """Classes that an interpolation shows."""
 
 
 @torch.no_grad()
-def interpolation(method: Method, device: torch.device, columns: int = 9, seed: int = 0) -> np.ndarray:
+def interpolation(
+    method: Method,
+    device: torch.device,
+    columns: int = 9,
+    seed: int = 0,
+    sources: SourceImages | None = None,
+) -> np.ndarray:
     """Images on the way from one latent to another, the same way for every class.
 
     Args:
@@ -24,18 +31,22 @@ def interpolation(method: Method, device: torch.device, columns: int = 9, seed: 
         device: where to sample.
         columns: images per row, at least 2; the first and the last are those of the seeds themselves.
         seed: the two ends are seeds 2·seed and 2·seed + 1.
+        sources: where real images come from, for a method that starts from them; a row starts from one.
 
     Returns:
         uint8 (K, columns, C, S, S) with K classes, `MAX_ROWS` at most, or one row for an unconditional method.
     """
     first, last = latents(method, (2 * seed, 2 * seed + 1))
     path = between(first, last, columns, method.support).to(device)
-    rows = min(method.data.num_classes, MAX_ROWS) if method.conditional else 1
+    rows = min(len(method.condition_names([str(k) for k in range(method.data.num_classes)])), MAX_ROWS)
     fitting = Fitting(columns, device)
 
     def row(k: int) -> Tensor:
         c = torch.full((columns,), k, device=device)
-        return fitting.rows(lambda some: method.sample(path[some], c[some]), columns)
+        source = source_images(method, sources, k, [2 * seed] * columns, device)
+        return fitting.rows(
+            lambda some: method.sample(path[some], c[some], None if source is None else source[some]), columns
+        )
 
     with memory_errors(device, "use --device cpu"):
         images = [to_uint8(row(k)) for k in range(rows)]
@@ -43,7 +54,7 @@ def interpolation(method: Method, device: torch.device, columns: int = 9, seed: 
 
 
 def between(first: Tensor, last: Tensor, columns: int, support: tuple[float, float]) -> Tensor:
-    """Latents (columns, d) from one (d,) to another along a great circle.
+    """Latents (columns, …) from one (…) to another along a great circle.
 
     Spherical interpolation (White 2016, arXiv 1609.04468): halfway on a straight line, normal latents would be shorter
     than any that the generator was trained on. Latents uniform over a finite `support` are made normal for the way
@@ -51,7 +62,7 @@ def between(first: Tensor, last: Tensor, columns: int, support: tuple[float, flo
     """
     low, high = support
     bounded = np.isfinite(high - low)
-    ends = torch.stack([first, last]).double()
+    ends = torch.stack([first, last]).double().flatten(1)
     if bounded:
         ends = torch.special.ndtri(((ends - low) / (high - low)).clamp(1e-6, 1 - 1e-6))
     a, b = ends
@@ -61,4 +72,5 @@ def between(first: Tensor, last: Tensor, columns: int, support: tuple[float, flo
         way = (1 - t) * a + t * b
     else:
         way = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / angle.sin()
-    return (torch.special.ndtr(way) * (high - low) + low if bounded else way).float()
+    path = torch.special.ndtr(way) * (high - low) + low if bounded else way
+    return path.float().view(columns, *first.shape)

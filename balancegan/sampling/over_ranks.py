@@ -10,8 +10,9 @@ import torch
 
 from balancegan.compute.ranks import given, here
 from balancegan.core.config import MethodConfig
+from balancegan.data.sources import SourceImages
 from balancegan.methods.base import DataSpec, Method
-from balancegan.sampling.samplers import Sampler
+from balancegan.sampling.samplers import RejectionSampler, Sampler
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ def spread(sampler: Sampler) -> Sampler:
     return _SpreadSampler(sampler) if here().size > 1 else sampler
 
 
-class _SpreadSampler(Sampler):
+class _SpreadSampler(RejectionSampler):
     """Asks all ranks for consecutive chunks at once, and keeps those that were not asked for yet.
 
     A chunk is always made by the same rank, so each remembers what it found in its own.
@@ -30,7 +31,8 @@ class _SpreadSampler(Sampler):
     def __init__(self, sampler: Sampler) -> None:
         self.own = sampler
         self.name, self.first_seed, self.patience = sampler.name, sampler.first_seed, sampler.patience
-        self.method, self.device, self.shape = sampler.method, sampler.device, sampler.shape
+        self.method, self.device, self.sources = sampler.method, sampler.device, sampler.sources
+        self.shape = sampler.shape
         self._name = here().give(_Parcel(sampler))
         self._found: dict[tuple[Any, ...], Any] = {}
 
@@ -64,7 +66,9 @@ def _of_class(name: str, label: int, index: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _likeliest(name: str, label: int, index: int) -> np.ndarray:
-    return _sampler(name).likeliest(index)
+    sampler = _sampler(name)
+    assert isinstance(sampler, RejectionSampler)
+    return sampler.likeliest(index)
 
 
 def _sampler(name: str) -> Sampler:
@@ -84,7 +88,8 @@ class _Parcel:
     def __reduce__(self) -> tuple[Any, ...]:
         sampler = self.open()
         method = sampler.method
-        return _unpacked, (type(sampler), type(method), method.cfg, method.data, method.state_dict(), sampler.device)
+        made = (type(method), method.cfg, method.data, method.state_dict())
+        return _unpacked, (type(sampler), *made, sampler.device, sampler.sources)
 
 
 def _unpacked(
@@ -94,8 +99,9 @@ def _unpacked(
     data: DataSpec,
     state: Mapping[str, Any],
     device: torch.device,
+    sources: SourceImages | None,
 ) -> _Parcel:
     method = of(cfg)
     method.setup(data)
     method.load_state_dict(state)
-    return _Parcel(kind(method, device))
+    return _Parcel(kind(method, device, sources))

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from balancegan.compute.memory import Fitting, memory_errors
-from balancegan.compute.pixels import to_uint8
-from balancegan.core.errors import CheckpointError
+from balancegan.compute.pixels import to_float, to_uint8
+from balancegan.core.errors import CheckpointError, UsageError
+from balancegan.data.sources import SourceImages
 from balancegan.methods.base import Method
 from balancegan.sampling import langevin
 
@@ -32,33 +33,45 @@ class Patience:
 
 
 def latents(method: Method, seeds: Sequence[int]) -> Tensor:
-    """One latent per seed (n, latent_dim), each from a generator of its own."""
+    """One latent per seed (n, *latent_shape), each from a generator of its own."""
     return torch.cat([method.latent(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
-class Sampler:
-    """Generates in chunks of fixed size and fixed membership: seed s is always image s mod `CHUNK` of its chunk.
+def source_images(
+    method: Method, sources: SourceImages | None, label: int, seeds: Sequence[int], device: torch.device
+) -> Tensor | None:
+    """The real image that each seed starts from (n, C, S, S), in [-1, 1]; None for methods that start from noise alone.
 
-    Floating-point results can depend on a batch's size and on the position in it; so both depend on the seed alone,
-    unless memory does not hold a chunk: then it is made in parts, and a pixel may differ by a level.
-    A method that is not conditional makes the same image of a seed whatever the class; then the class of an image is
-    what the method assigns to it, and the images of a class are found among all (rejection sampling).
+    Raises `UsageError` where there are no `sources` for a method that needs them.
+    """
+    if not (classes := method.source_classes(label)):
+        return None
+    if sources is None:
+        raise UsageError(f"{method.title} starts from real images", "say where the data is with --data")
+    return to_float(torch.from_numpy(sources.draw(classes, seeds)).to(device))
+
+
+class Sampler:
+    """Asks a conditional method for the images of a class, in chunks of fixed size and fixed membership.
+
+    Seed s is always image s mod `CHUNK` of its chunk: floating-point results can depend on a batch's size and on the
+    position in it, so both depend on the seed alone, unless memory does not hold a chunk: then it is made in parts, and
+    a pixel may differ by a level.
     """
 
-    name = "rejection"
+    name = "direct"
     first_seed = 0  # in `augment`
     patience = Patience(chunks=100, lowest=0.005, tries=100)
 
-    def __init__(self, method: Method, device: torch.device) -> None:
+    def __init__(self, method: Method, device: torch.device, sources: SourceImages | None = None) -> None:
         if not method.ready:
             raise CheckpointError(
                 f"the training of {method.title} never came to an end", "continue it to its end first"
             )
         self.method = method.to(device).to(memory_format=torch.channels_last).eval()
-        self.device = device
+        self.device, self.sources = device, sources
         self.shape = (method.data.channels, method.data.image_size, method.data.image_size)
         self._fitting = Fitting(CHUNK, device, hint="use --device cpu")
-        self._assigned: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # chunk -> likeliest classes, sure ones
 
     def chunk(self, label: int, index: int) -> np.ndarray:
         """Images of seeds index·CHUNK … (index+1)·CHUNK - 1 of one class: uint8 (CHUNK, C, S, S)."""
@@ -66,8 +79,60 @@ class Sampler:
 
     def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """A chunk, and which of its images are of the class: uint8 (CHUNK, C, S, S) and bool (CHUNK,)."""
-        if self.method.conditional:
-            return self.chunk(label, index), np.ones(CHUNK, bool)
+        return self.chunk(label, index), np.ones(CHUNK, bool)
+
+    def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
+        """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
+        chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
+        return np.stack([chunks[seed // CHUNK][seed % CHUNK] for seed in seeds])
+
+    def of_seeds(self, label: int, seeds: Sequence[int]) -> tuple[list[int], np.ndarray]:
+        """Those of the seeds whose images are of a class, in their order, and the images: uint8 (m, C, S, S)."""
+        chunks = {index: self.of_class(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
+        mine = [seed for seed in seeds if chunks[seed // CHUNK][1][seed % CHUNK]]
+        images = [chunks[seed // CHUNK][0][seed % CHUNK][None] for seed in mine]
+        return mine, np.concatenate([np.empty((0, *self.shape), np.uint8), *images])
+
+    def _generate(self, label: int, index: int) -> Tensor:
+        """The same as floats in [-1, 1] on the device."""
+        c = torch.full((CHUNK,), label, device=self.device)
+        with self._equal_bytes():
+            seeds = range(index * CHUNK, (index + 1) * CHUNK)
+            z, source = self._latents(c, seeds), source_images(self.method, self.sources, label, seeds, self.device)
+
+            def sampled(some: slice) -> Tensor:
+                return self.method.sample(z[some], c[some], None if source is None else source[some])
+
+            return self._fitting.rows(sampled, CHUNK)
+
+    @contextmanager
+    def _equal_bytes(self) -> Iterator[None]:
+        """Without benchmarked kernels and TF32, which could differ from one process to the next."""
+        with (
+            memory_errors(self.device, "use --device cpu"),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
+            yield
+
+    def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Where the images of a chunk come from (CHUNK, *latent_shape)."""
+        return latents(self.method, seeds).to(self.device)
+
+
+class RejectionSampler(Sampler):
+    """Finds the images of a class among all, for a method that makes the same image of a seed whatever the class.
+
+    The class of an image is what the method assigns to it.
+    """
+
+    name = "rejection"
+
+    def __init__(self, method: Method, device: torch.device, sources: SourceImages | None = None) -> None:
+        super().__init__(method, device, sources)
+        self._assigned: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # chunk -> likeliest classes, sure ones
+
+    def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A chunk, and which of its images are of the class; no images where it is known that none is."""
         if index in self._assigned and not self._members(label, index).any():
             return np.empty((CHUNK, *self.shape), np.uint8), np.zeros(CHUNK, bool)
         x = self._look(label, index)
@@ -91,45 +156,13 @@ class Sampler:
         likeliest, sure = self._assigned[index]
         return (likeliest == label) & sure
 
-    def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
-        """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
-        chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
-        return np.stack([chunks[seed // CHUNK][seed % CHUNK] for seed in seeds])
 
-    def of_seeds(self, label: int, seeds: Sequence[int]) -> tuple[list[int], np.ndarray]:
-        """Those of the seeds whose images are of a class, in their order, and the images: uint8 (m, C, S, S)."""
-        chunks = {index: self.of_class(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
-        mine = [seed for seed in seeds if chunks[seed // CHUNK][1][seed % CHUNK]]
-        images = [chunks[seed // CHUNK][0][seed % CHUNK][None] for seed in mine]
-        return mine, np.concatenate([np.empty((0, *self.shape), np.uint8), *images])
-
-    def _generate(self, label: int, index: int) -> Tensor:
-        """The same as floats in [-1, 1] on the device."""
-        c = torch.full((CHUNK,), label, device=self.device)
-        with self._equal_bytes():
-            z = self._latents(c, range(index * CHUNK, (index + 1) * CHUNK))
-            return self._fitting.rows(lambda some: self.method.sample(z[some], c[some]), CHUNK)
-
-    @contextmanager
-    def _equal_bytes(self) -> Iterator[None]:
-        """Without benchmarked kernels and TF32, which could differ from one process to the next."""
-        with (
-            memory_errors(self.device, "use --device cpu"),
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-        ):
-            yield
-
-    def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Where the images of a chunk come from (CHUNK, latent_dim)."""
-        return latents(self.method, seeds).to(self.device)
-
-
-class LangevinSampler(Sampler):
+class LangevinSampler(RejectionSampler):
     """Walks from every latent towards the class before it is looked at; then as rejection sampling.
 
     For the classes that hardly ever come by themselves: a sample costs some 80 times as much (Damage GAN, `tiny`, CPU).
     With every second walk taken that is what an image costs by rejection where one sample in 200 is, which is where
-    `Sampler` gives up.
+    `RejectionSampler` gives up.
     """
 
     name = "langevin"

@@ -11,7 +11,8 @@ from balancegan.compute import ranks
 from balancegan.compute.device import random_state, set_random_state
 from balancegan.compute.memory import Fitting, memory_errors
 from balancegan.compute.microbatch import Part, cut, inside, part
-from balancegan.methods.base import Method, Terms
+from balancegan.methods.base import Method
+from balancegan.methods.stages import Terms
 
 HINT = "lower --batch-size or --image-size, or use --preset tiny"
 

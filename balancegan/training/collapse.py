@@ -77,13 +77,15 @@ class DiversityWatch:
         return min(self.shares.values(), default=None)
 
 
-def by_name(names: Sequence[str], rows: Sequence[NDArray[np.uint8]], conditional: bool) -> dict[str, NDArray[np.uint8]]:
-    """Rows of generated images by class; all in one where the rows are not classes."""
-    if conditional:
-        return dict(zip(names, rows, strict=True))
-    each = max(1, -(-MOST_TOGETHER // len(rows)))  # of every row: all distances are compared
-    return {ALL: np.concatenate([row[:each] for row in rows])[:MOST_TOGETHER]}
+def by_name(names: Sequence[str], rows: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+    """Rows of generated images, equally many for each of the names, by name."""
+    rows_each = len(rows) // len(names)
+    most = max(1, -(-MOST_TOGETHER // rows_each))  # of every row: all distances are compared
+    grouped = (rows[i * rows_each : (i + 1) * rows_each] for i in range(len(names)))
+    return {
+        name: np.concatenate([row[:most] for row in own])[:MOST_TOGETHER]
+        for name, own in zip(names, grouped, strict=True)
+    }
 
 
-ALL = "all classes"
-MOST_TOGETHER = 256  # images of a generator without classes that are looked at
+MOST_TOGETHER = 256  # images that are looked at under one name

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from balancegan.methods.base import Method, Terms
+from balancegan.methods.base import Method
+from balancegan.methods.stages import Terms
 
 PROBE = 8  # images in the measured batch
 
@@ -16,7 +17,7 @@ PROBE = 8  # images in the measured batch
 def estimate(method: Method, device: torch.device, num_images: int) -> dict[str, Any]:
     """Parameter counts, memory and time for `method` (already set up): measured at a batch of 8, scaled linearly.
 
-    Time: the second of two steps of each kind. Memory: weights, gradients and Adam's two moments, plus the
+    Time: the second of two passes of each update's loss. Memory: weights, gradients and Adam's two moments, plus the
     activations kept for the backward pass of the largest loss. Both are estimates; a larger batch is
     usually faster per image than the probe, so the time is an upper bound.
     """
@@ -27,17 +28,13 @@ def estimate(method: Method, device: torch.device, num_images: int) -> dict[str,
     x = x.contiguous(memory_format=torch.channels_last)
     c = torch.randint(method.data.num_classes, (batch,), device=device)
     scale = cfg.batch_size / batch
-    kinds = {"d": (method.d_loss, cfg.n_critic * cfg.steps), "g": (method.g_loss, cfg.steps)}
-    if cfg.pretrain_steps:
-        kinds["pretrain"] = (method.pretrain_loss, cfg.pretrain_steps)
     seconds, activations = 0.0, 0
-    for name, (loss, times) in kinds.items():
-        method.keep_fakes = name == "d" and cfg.shared_fakes
-        _measure(loss, x, c, device)
-        took, kept = _measure(loss, x, c, device)
-        seconds += took * scale * times
-        activations = max(activations, int(kept * scale))
-    method.forget_fakes()
+    for stage in method.schedule.stages:
+        for update in stage.updates:
+            _measure(update.loss, x, c, device)
+            took, kept = _measure(update.loss, x, c, device)
+            seconds += took * scale * stage.steps * update.repeats
+            activations = max(activations, int(kept * scale))
     parameters = {name: count_parameters(module) for name, module in method.named_children()}
     weights = 4 * sum(parameters.values())
     return {

@@ -61,10 +61,10 @@ def row(preset: str, cost: dict[str, Any] | None, reason: str | None = None) -> 
     speed: dict[str, float | None] = dict.fromkeys(("images_per_second", "seconds_per_step", "hours", "memory_gib"))
     if cost is not None:
         seconds = max(cost["seconds_estimated"], 1e-3)
-        images = cfg.batch_size * (cfg.pretrain_steps + cfg.n_critic * cfg.steps)
+        schedule = load_method(METHOD)(cfg).schedule
         speed = {
-            "images_per_second": round(images / seconds, 2),
-            "seconds_per_step": round(seconds / (cfg.pretrain_steps + cfg.steps), 4),
+            "images_per_second": round(schedule.images(cfg.batch_size) / seconds, 2),
+            "seconds_per_step": round(seconds / schedule.total, 4),
             "hours": round(seconds / 3600, 2),
             "memory_gib": cost["memory_gib"],
         }

@@ -28,6 +28,7 @@ from balancegan.core.errors import (
     UsageError,
 )
 from balancegan.core.files import disk_errors, refuse_source, require_space, write_atomic
+from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet, open_training_set
 from balancegan.evaluation.class_assignment import confusion, distribution_json
 from balancegan.report.comparison import write_comparison
@@ -123,9 +124,9 @@ class _Watch:
 
     def step(self, stage: str, step: int, total: int) -> None:
         assert self.cell and self.plan
-        cfg = self.plan.cfg
-        done = step + (cfg.pretrain_steps if stage == "adversarial" else 0)
-        self.matrix.advance(self.cell, done / max(1, cfg.pretrain_steps + cfg.steps))
+        schedule = self.plan.method.schedule
+        before = next(start for s, start in zip(schedule.stages, schedule.starts, strict=True) if s.name == stage)
+        self.matrix.advance(self.cell, (before + step) / max(1, schedule.total))
         self.board.matrix(self.matrix)
         self.board.step(stage, step, total)
 
@@ -229,7 +230,8 @@ class _Worker:
         if run.read_json("dataset.json")["fingerprint"] != self.data.store.fingerprint:
             raise DatasetError(f"{self.data.folder.root} changed during the comparison", "call it again")
         restored = restore(run, self.plans[cell].device)
-        samplers, data = make_samplers(restored.method, restored.device), self.thinned[cell.ir]
+        data = self.thinned[cell.ir]
+        samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))
         rows, shown = self.ruler.measure(samplers, data.train_rows)
         write_images(self.folder, cell, shown)
         distribution = None

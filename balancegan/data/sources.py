@@ -1,0 +1,34 @@
+"""Real images that a generated one starts from, drawn by its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from balancegan.data.training_set import TrainingSet
+
+
+class SourceImages:
+    """Draws training images, equally likely, from chosen classes; what is held out is never drawn.
+
+    `images`: (N, C, S, S) uint8, array or memory map; `rows`: the training rows; `labels`: their classes (len(rows),).
+    """
+
+    def __init__(self, images: Any, rows: np.ndarray, labels: np.ndarray) -> None:
+        self._images, self._rows, self._labels = images, np.asarray(rows), np.asarray(labels)
+
+    @classmethod
+    def of(cls, data: TrainingSet) -> SourceImages:
+        """Of the training part of a data set."""
+        return cls(data.store.images, data.train_rows, data.labels[data.train_rows])
+
+    def rows(self, classes: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
+        """For every seed one of the training rows of the classes, (len(seeds),); a seed's row is always the same."""
+        members = self._rows[np.isin(self._labels, classes)]
+        return members[[np.random.default_rng((seed, len(members))).integers(len(members)) for seed in seeds]]
+
+    def draw(self, classes: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
+        """The images of `rows`: uint8 (len(seeds), C, S, S)."""
+        return np.stack([self._images[row] for row in self.rows(classes, seeds)])

@@ -1,0 +1,116 @@
+"""What all GANs here share: their settings, and a step of `n_critic` discriminator updates and one of the generator.
+
+This module holds no method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from balancegan.compute import batch_random
+from balancegan.core.config import MethodConfig, require
+from balancegan.methods.base import Method
+from balancegan.methods.stages import Batches, Stage, Terms, Update
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANConfig(MethodConfig):
+    """Fields of all GANs. Images are counted as the discriminator (or the autoencoder before it) sees them."""
+
+    n_critic: int = 1  # discriminator updates per generator update
+    lr_g: float = 2e-4
+    lr_d: float = 2e-4
+    lr_pretrain: float = 2e-4
+    warmup_steps: int = 0  # adversarial steps over which the learning rates rise linearly from 0
+    beta1: float = 0.5
+    beta2: float = 0.999
+    pretrain_beta1: float = 0.5
+    shared_fakes: bool = False  # the generator learns from what the last discriminator update judged
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.n_critic >= 1, "n_critic", self.n_critic, "at least 1")
+        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
+        for name in ("lr_g", "lr_d", "lr_pretrain"):
+            require(0 < getattr(self, name) < 1, name, getattr(self, name), "between 0 and 1")
+        for name in ("beta1", "beta2", "pretrain_beta1"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+
+
+class GAN(Method):
+    """Sub-classes build `G` and `D` and define the two losses."""
+
+    cfg: GANConfig
+    D: nn.Module
+
+    def __init__(self, cfg: GANConfig) -> None:
+        super().__init__(cfg)
+        self._kept: tuple[Tensor, Tensor] | None = None  # generated images and their labels, for the next g_loss
+        self._g_in_parts = False
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The adversarial stage."""
+        cfg, betas = self.cfg, (self.cfg.beta1, self.cfg.beta2)
+        d = Update("d", self.d_loss, self.d_parameters, cfg.lr_d, betas, cfg.n_critic, cfg.warmup_steps)
+        g = Update("g", self.g_loss, self.g_parameters, cfg.lr_g, betas, 1, cfg.warmup_steps)
+        return (Stage("adversarial", cfg.steps, (d, g), begin=self.begin_adversarial, end=self.end_adversarial),)
+
+    def d_parameters(self) -> Iterator[nn.Parameter]:
+        """What `d_loss` trains."""
+        return self.D.parameters()
+
+    def g_parameters(self) -> Iterator[nn.Parameter]:
+        """What `g_loss` trains."""
+        return self.G.parameters()
+
+    def d_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Discriminator loss on a batch of real images."""
+        raise NotImplementedError
+
+    def g_loss(self, x: Tensor, c: Tensor) -> Terms:
+        """Generator loss; real images are passed for methods that need them."""
+        raise NotImplementedError
+
+    def begin_adversarial(self, batches: Batches) -> None:
+        """Before the first adversarial step, with or without pre-training: transfer weights, fit priors."""
+
+    def end_adversarial(self, batches: Batches) -> None:
+        """After the last adversarial step, and whenever a training is cut short between them."""
+
+    def fakes_for_d(self, labels: Callable[[], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        """Generated images for the discriminator, as many as labels and of x's type, without gradients; and the labels.
+
+        With `shared_fakes` they are kept for `fakes_for_g`, with what their gradients need, unless memory is short.
+        """
+        self._kept = None  # before others are made: their memory
+        keep = self.cfg.shared_fakes and not self._g_in_parts and not batch_random.in_parts()
+        with torch.set_grad_enabled(keep):
+            c = labels()
+            x_fake = self.generate(c)
+        self._kept = (x_fake, c) if keep else None
+        return x_fake.detach().to(x.dtype), c
+
+    def fakes_for_g(self, labels: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+        """Generated images for the generator's loss, and their labels: those kept, once, or new ones."""
+        self._g_in_parts = batch_random.in_parts()
+        kept, self._kept = self._kept, None
+        if kept is not None and not self._g_in_parts:
+            return kept
+        c = labels()
+        return self.generate(c), c
+
+    def generate(self, c: Tensor) -> Tensor:
+        """As many images as labels (N,), from fresh latents; a generator that knows classes makes theirs."""
+        return self.G(self.latent(len(c), device=c.device), c)
+
+    def random_labels(self, n: int, device: torch.device) -> Tensor:
+        """Labels drawn uniformly over the classes, (n,) int64."""
+        return batch_random.randint(0, self.data.num_classes, n, device)
+
+    def wrong_labels(self, c: Tensor) -> Tensor:
+        """For every label another one, uniform over the other classes."""
+        return (c + batch_random.randint(1, self.data.num_classes, len(c), c.device)) % self.data.num_classes
