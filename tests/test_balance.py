@@ -73,7 +73,7 @@ def test_balanced_counts_and_untouched_source(discs, run, tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_fills_a_folder_and_reports(discs, tmp_path, method, monkeypatch):
-    monkeypatch.setattr("balancegan.langevin.STEPS", 5)
+    monkeypatch.setattr("balancegan.sampling.langevin.STEPS", 5)
     narrow = {"d_width": 16} if "d_width" in load_method(method).Config.__dataclass_fields__ else {}
     run = RunDir(train_tiny(discs, tmp_path / "runs", method=method, **narrow)["run"])
     document = go(run, tmp_path / "out", report=True)
@@ -207,23 +207,23 @@ def test_targets():
     counts = {"a": 100, "b": 10, "c": 60}
 
     def need(**options):
-        return targets(counts, AugmentOptions(**options))
+        return targets(counts, **options)
 
     assert need() == {"a": 0, "b": 30, "c": 40}  # three for each real one at most
     assert need(target_ir=1) == {"a": 0, "b": 90, "c": 40}
     assert need(target_ir=3) == {"a": 0, "b": 24, "c": 0}  # ceil(100 / 3) = 34
     assert need(classes=("b",)) == {"a": 0, "b": 30, "c": 0}
     assert need(classes=("b",), target_ir=1) == {"a": 0, "b": 90, "c": 0}
-    assert need(counts={"b": 25}) == {"a": 0, "b": 15, "c": 0}
+    assert need(totals={"b": 25}) == {"a": 0, "b": 15, "c": 0}
     for bad, word in (
         ({"target_ir": 0.5}, "2"),
         ({"target_ir": 0}, "cannot be 0"),
         ({"target_ir": float("nan")}, "target-ir"),
         ({"target_ir": float("inf")}, "inf"),
-        ({"counts": {"b": 25}, "classes": ("b",)}, "--classes"),
-        ({"counts": {"b": 25}, "target_ir": 2.0}, "--target-ir"),
+        ({"totals": {"b": 25}, "classes": ("b",)}, "--classes"),
+        ({"totals": {"b": 25}, "target_ir": 2.0}, "--target-ir"),
         ({"classes": ("z",)}, "z"),
-        ({"counts": {"b": 5}}, "10"),
+        ({"totals": {"b": 5}}, "10"),
     ):
         with pytest.raises(UsageError, match=word):
             need(**bad)
@@ -383,7 +383,7 @@ def test_a_card_that_the_user_edited_survives_a_call_that_was_killed(run, tmp_pa
     go(run, tmp_path / "out")
     card.write_text(edited := card.read_text().replace("unknown", "cc-by-4.0"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("balancegan.balance._report", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("balancegan.commands.augment._report", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         go(run, tmp_path / "out", report=True)
     go(run, tmp_path / "out", report=True)
     assert card.read_text() == edited

@@ -272,9 +272,7 @@ def test_a_narrow_encoding_does_not_break_the_output(discs):
 
 def test_sigterm_in_augment_is_a_line_and_143(discs, monkeypatch):
     call("train", discs, *SMALL)
-    import balancegan.balance
-
-    monkeypatch.setattr(balancegan.balance, "restore", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("balancegan.commands.augment.restore", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM))
     result = call("augment", "--no-report", code=143)
     assert "goes on" in result.stderr
 

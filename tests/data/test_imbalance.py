@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from balancegan.commands import imbalance
 from balancegan.commands.imbalance import make_imbalanced
 from balancegan.core.errors import DiskError, UsageError
-from balancegan.data import imbalance
 from balancegan.data.imbalance import plan_counts, thin
 from balancegan.data.scan import scan
 
