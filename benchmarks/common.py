@@ -30,7 +30,7 @@ from balancegan.core.files import write_json
 from balancegan.data.batches import Batches
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec
-from balancegan.training.loop import frozen
+from balancegan.training.steps import frozen
 
 HERE = Path(__file__).resolve().parent
 EVERY = 20  # seconds between two lines of progress
@@ -261,39 +261,40 @@ class Updates:
     def __init__(self, method, device, amp, **adam):
         self.method, self.device, self.amp, self.losses = method, device, amp, {}
         self.x_c = batch(method.cfg.batch_size, method.cfg.image_size, device)
-        parameters = {"d": method.d_parameters(), "g": method.g_parameters()}
-        if method.pretrains():
-            parameters["pretrain"] = method.pretrain_parameters()
-        cfg = method.cfg
-        rates = {"d": (cfg.lr_d, cfg.beta1), "g": (cfg.lr_g, cfg.beta1)}
-        rates["pretrain"] = (cfg.lr_pretrain, cfg.pretrain_beta1)
+        self.stages = {stage.name: stage for stage in method.stages()}
         self.optimisers = {
-            name: torch.optim.Adam(list(p), lr=rates[name][0], betas=(rates[name][1], cfg.beta2), fused=True, **adam)
-            for name, p in parameters.items()
+            u.name: torch.optim.Adam(list(u.parameters()), lr=u.lr, betas=u.betas, fused=True, **adam)
+            for stage in self.stages.values()
+            for u in stage.updates
         }
 
-    def update(self, name, loss):
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            total = torch.stack([t.float() for t in loss(*self.x_c).values()]).sum()
-        self.optimisers[name].zero_grad(set_to_none=True)
-        total.backward()
-        self.optimisers[name].step()
-        self.losses[name] = total.detach()
+    def update(self, update):
+        """All repetitions of one update."""
+        for _ in range(update.repeats):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                total = torch.stack([t.float() for t in update.loss(*self.x_c).values()]).sum()
+            self.optimisers[update.name].zero_grad(set_to_none=True)
+            total.backward()
+            self.optimisers[update.name].step()
+            self.losses[update.name] = total.detach()
 
-    def pretrain(self):
-        self.update("pretrain", self.method.pretrain_loss)
+    def step(self, stage=None):
+        """A step of a stage, by default of the last."""
+        stage = self.stages[stage] if stage else self.method.schedule.last
+        for i, update in enumerate(stage.updates):
+            with frozen(p for before in stage.updates[:i] for p in before.parameters()):
+                self.update(update)
 
-    def discriminator(self):
-        for _ in range(self.method.cfg.n_critic):
-            self.update("d", self.method.d_loss)
+    def alone(self, name):
+        """One update of a step of the last stage, by itself, as a function."""
+        updates = self.method.schedule.last.updates
+        (i,) = (i for i, update in enumerate(updates) if update.name == name)
 
-    def generator(self):
-        with frozen(self.method.d_parameters()):
-            self.update("g", self.method.g_loss)
+        def call():
+            with frozen(p for before in updates[:i] for p in before.parameters()):
+                self.update(updates[i])
 
-    def adversarial(self):
-        self.discriminator()
-        self.generator()
+        return call
 
 
 def seconds_of(step, times, device):

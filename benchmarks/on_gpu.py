@@ -39,6 +39,7 @@ import sys
 import tempfile
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 import floors
@@ -129,18 +130,19 @@ def rate(step, images, steps, warm_up=5):
 
 def time_steps(method, amp, steps=20):
     """Images per second of discriminator and generator updates."""
-    return rate(Updates(method, CUDA, amp).adversarial, method.cfg.batch_size * method.cfg.n_critic, steps)
+    return rate(Updates(method, CUDA, amp).step, method.cfg.batch_size * method.schedule.last.batches, steps)
 
 
 def try_method(name, steps, flags):
     """One method from its first to its last stage: finite losses, finite images, and its speed."""
     method = build("paper", CUDA, name, **flags)
     updates, size = Updates(method, CUDA, amp=True), method.cfg.batch_size
-    row = {"batch_size": size, "n_critic": method.cfg.n_critic, "image_size": method.cfg.image_size}
-    if method.pretrains():
-        row["pretrain_images_per_second"] = round(rate(updates.pretrain, size, steps), 1)
-    method.end_pretrain(random_images(method, CUDA))
-    row["images_per_second"] = round(rate(updates.adversarial, size * method.cfg.n_critic, steps), 1)
+    row = {"batch_size": size, "image_size": method.cfg.image_size, "images_per_second": {}}
+    for stage in method.stages():
+        if stage.begin:
+            stage.begin(random_images(method, CUDA))
+        speed = rate(partial(updates.step, stage.name), size * stage.batches, steps)
+        row["images_per_second"][stage.name] = round(speed, 1)
     row["losses"] = {stage: float(loss) for stage, loss in updates.losses.items()}
     assert all(map(math.isfinite, row["losses"].values())), row
     c = torch.arange(len(COUNTS), device=CUDA)
@@ -278,11 +280,11 @@ class Captured:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # allocations of the first steps must not be recorded
             for _ in range(warm_up):
-                updates.adversarial()
+                updates.step()
         torch.cuda.current_stream().wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            updates.adversarial()
+            updates.step()
 
     def __call__(self):
         self.graph.replay()
@@ -291,16 +293,16 @@ class Captured:
 def compiled(updates):
     """A step with the generator compiled; the discriminator is not, since its penalty is differentiated twice."""
     updates.method.G.forward = torch.compile(updates.method.G.forward, mode="reduce-overhead")
-    return updates.adversarial
+    return updates.step
 
 
-WAYS = {"eager": lambda updates: updates.adversarial, "graph": Captured, "compiled generator": compiled}
+WAYS = {"eager": lambda updates: updates.step, "graph": Captured, "compiled generator": compiled}
 
 
 def after_three(name, preset, make):
     """The weights after three more steps of fixed seeds, made in one of `WAYS`, and the step itself."""
     method = build(preset, CUDA, name)
-    method.end_pretrain(random_images(method, CUDA))
+    method.schedule.last.begin(random_images(method, CUDA))
     updates = Updates(method, CUDA, amp=CUDA.type == "cuda", capturable=CUDA.type == "cuda")
     start = {key: value.clone() for key, value in method.state_dict().items()}
     step = make(updates)
@@ -337,7 +339,7 @@ def step(args, preset="paper", methods=("sgbgan", "damage-gan"), ways=tuple(WAYS
             row = {"weights_relative_error": float((weights - reference).norm() / reference.norm())}
             row["images_per_second"] = round(rate(run, images, times), 1)
             if way == "eager":
-                flops = floors.flops(updates.adversarial)
+                flops = floors.flops(updates.step)
                 row["gflop_per_step"] = round(flops / 1e9, 1)
             row["share_of_matrix_rate"] = round(
                 flops * row["images_per_second"] / images / rates[str(torch.bfloat16)], 4

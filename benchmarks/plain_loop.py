@@ -22,7 +22,7 @@ from balancegan.methods.damage_gan import DamageGAN
 from balancegan.nets import losses
 from balancegan.nets.layers import SelfAttention2d
 from balancegan.nets.sndcgan import pruned
-from balancegan.training.loop import frozen
+from balancegan.training.steps import frozen
 
 
 class Files(Dataset):
@@ -73,24 +73,25 @@ class PlainLoop:
     def __init__(self, name, method, images, device):
         self.method, self.cfg, self.device, self.images = method, method.cfg, device, iter(images)
         write_out(method)
-        self.d_update, self.freezes = UPDATES[name]
-        adam = partial(torch.optim.Adam, betas=(self.cfg.beta1, self.cfg.beta2))
-        self.optimiser_d = adam(list(method.d_parameters()), lr=self.cfg.lr_d)
-        self.optimiser_g = adam(list(method.g_parameters()), lr=self.cfg.lr_g)
+        d_update, self.freezes = UPDATES.get(name, (None, False))
+        self.losses_of = {"d": partial(d_update, method)} if d_update else {}
+        self.updates = method.schedule.last.updates
+        self.optimisers = [torch.optim.Adam(list(u.parameters()), lr=u.lr, betas=u.betas) for u in self.updates]
 
     def step(self):
-        """`n_critic` updates of the discriminator and one of the generator."""
-        method = self.method
-        for _ in range(self.cfg.n_critic):
-            x, c = (t.to(self.device, non_blocking=True) for t in next(self.images))
-            self.optimiser_d.zero_grad()
-            with self.bf16():
-                terms = self.d_update(method, x, c)
-            self.finish(terms, self.optimiser_d)
-        self.optimiser_g.zero_grad()
-        with frozen(method.d_parameters() if self.freezes else ()), self.bf16():
-            terms = method.g_loss(x, c)  # one pass already
-            self.finish(terms, self.optimiser_g)
+        """The updates of a step of the last stage."""
+        method, updated = self.method, []
+        for update, optimiser in zip(self.updates, self.optimisers, strict=True):
+            loss = self.losses_of.get(update.name, update.loss)  # most are one pass already
+            for repeat in range(update.repeats):
+                if not updated or repeat:
+                    x, c = (t.to(self.device, non_blocking=True) for t in next(self.images))
+                optimiser.zero_grad()
+                with frozen(updated if self.freezes else ()):
+                    with self.bf16():
+                        terms = loss(x, c)
+                    self.finish(terms, optimiser)
+            updated += update.parameters()
         if method.G_ema is not None:
             self.average(0.999)
 
@@ -214,4 +215,5 @@ UPDATES = {
     "damage-gan": (contrast, True),
     "damage-gan-c": (contrast, True),
 }
-"""Of each method, and whether the discriminator takes no gradients in the generator's update."""
+"""Discriminator updates of methods whose own share passes, and whether the discriminator takes no gradients in the
+generator's update; the others' losses are what they are in the product."""

@@ -36,9 +36,9 @@ class Timed:
     def __init__(self, name, preset, device, flags):
         self.name, self.device = name, device
         self.method = build(preset, device, name, **flags)
-        self.method.end_pretrain(random_images(self.method, device))
+        self.method.schedule.last.begin(random_images(self.method, device))
         updates = Updates(self.method, device, amp=device.type == "cuda")
-        self.calls = {"step": updates.adversarial, "d": updates.discriminator, "g": updates.generator}
+        self.calls = {"step": updates.step, "d": updates.alone("d"), "g": updates.alone("g")}
         self.seconds = {part: [] for part in PARTS}
 
     def measure(self, steps):

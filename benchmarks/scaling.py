@@ -227,7 +227,7 @@ def networks(k, side):
 
 def updating(k, side):
     def work():
-        Updates(networks(k, side), CPU, amp=False).adversarial()
+        Updates(networks(k, side), CPU, amp=False).step()
 
     return ready(work)
 
@@ -257,8 +257,8 @@ def by_pixels(quick):
 
 def stepping(side):
     updates = Updates(networks(10, side), CPU, amp=False)
-    updates.adversarial()
-    return ready(updates.adversarial)
+    updates.step()
+    return ready(updates.step)
 
 
 def generating(side):

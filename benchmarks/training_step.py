@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,9 @@ from balancegan.data.batches import Batches
 from balancegan.data.training_set import open_training_set
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.base import PRESETS
-from balancegan.training.loop import ADVERSARIAL, _Loop
-from balancegan.training.monitor import SilentMonitor
+from balancegan.training.loop import one_step
+from balancegan.training.state import State
+from balancegan.training.steps import Steps
 
 NOISE_SIDE = 128
 
@@ -73,9 +75,12 @@ class Pair:
         method.setup(data_spec(found))
         other = copy.deepcopy(method).to(device)
         batches = Batches.of(found, cfg, device)
-        self.loop = _Loop(method, batches, None, device, SilentMonitor(), None)
-        self.loop._enter(ADVERSARIAL)
-        other.end_pretrain(batches)
+        steps = Steps(method.to(device).to(memory_format=torch.channels_last), batches, device)
+        for one in (method, other):
+            if one.schedule.last.begin:
+                one.schedule.last.begin(batches)
+        steps.enter(method.schedule.last)
+        self.method, self.step = method, partial(one_step, method, batches, State(cfg.seed), steps)
         paths = [found.folder.root / found.store.files[row].rel for row in found.train_rows]
         channels = found.store.images.shape[1]
         images = loader(paths, found.labels[found.train_rows], cfg, channels, workers, pinned=device.type == "cuda")
@@ -83,11 +88,11 @@ class Pair:
 
     def operations(self):
         """Floating-point operations of a step of the product."""
-        with written_out(self.loop.method):
-            return flops(self.loop._one_step)
+        with written_out(self.method):
+            return flops(self.step)
 
     def measure(self, steps):
-        for kind, step in (("plain", self.plain.step), ("product", self.loop._one_step)):
+        for kind, step in (("plain", self.plain.step), ("product", self.step)):
             wait(self.device)
             start = time.perf_counter()
             for _ in range(steps):
@@ -102,12 +107,12 @@ class Pair:
         return {
             "batch_size": self.cfg.batch_size,
             "image_size": self.cfg.image_size,
-            "n_critic": self.cfg.n_critic,
+            "batches": self.method.schedule.last.batches,
             "plain_ms": 1000 * statistics.median(plain),
             "product_ms": 1000 * step,
             "ratio": statistics.median(ratios),
             "range": [min(ratios), max(ratios)],
-            "images_per_second": self.cfg.batch_size * self.cfg.n_critic / step,
+            "images_per_second": self.cfg.batch_size * self.method.schedule.last.batches / step,
             "gflop": self.operations() / 1e9,
         }
 
@@ -148,7 +153,7 @@ def show(result):
     head = ("method", "px", "batch", "D per G", "plain ms", "product ms", "plain / product", "images/s", "GFLOP")
     lines = grid_head(*head, "floor ms", "share of the floor's rate")
     for name, row in result["methods"].items():
-        sizes = (str(row[key]) for key in ("image_size", "batch_size", "n_critic"))
+        sizes = (str(row[key]) for key in ("image_size", "batch_size", "batches"))
         low, high = row["range"]
         times = (f"{row['plain_ms']:.4g}", f"{row['product_ms']:.4g}", f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})")
         rest = (f"{row['images_per_second']:.0f}", f"{row['gflop']:.3g}", f"{row['floor_ms']:.3g}")

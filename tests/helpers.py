@@ -12,9 +12,12 @@ from typer.testing import CliRunner
 from balancegan.cli.app import app
 from balancegan.commands.train import TrainRequest, launch
 from balancegan.core.config import resolve
-from balancegan.methods import load_method
+from balancegan.methods import METHODS, load_method
 from balancegan.methods.base import DataSpec
+from balancegan.methods.gan import GAN
 from balancegan.verdict.material import Pool
+
+GANS = [name for name in METHODS if issubclass(load_method(name), GAN)]
 
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 TINY = {

@@ -530,7 +530,7 @@ def test_running_times_are_medians_over_rounds(scripts, monkeypatch):
 class FixedMethod:
     cfg = types.SimpleNamespace(batch_size=10, n_critic=1, image_size=32)
 
-    def end_pretrain(self, batches):
+    def begin_adversarial(self, batches):
         pass
 
     def on_epoch(self):

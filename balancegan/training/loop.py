@@ -42,63 +42,46 @@ def train(
     CheckpointError.
     """
     method = method.to(device).to(memory_format=torch.channels_last)
-    state = State(method.cfg.seed)
+    cfg, schedule, ranks, state = method.cfg, method.schedule, here(), State(method.cfg.seed)
     records = Records(method, batches, run, state, device, monitor, class_names)
     steps = Steps(method, batches, device, note=records.say)
     checkpointer = Checkpointer(method, run, state, steps, records)
     with StopOnSignal() as stop:
-        return _run_until_done(method, batches, run, state, steps, records, checkpointer, stop, max_seconds)
-
-
-def _run_until_done(
-    method: Method,
-    batches: Batches,
-    run: RunDir,
-    state: State,
-    steps: Steps,
-    records: Records,
-    checkpointer: Checkpointer,
-    stop: StopOnSignal,
-    max_seconds: float | None,
-) -> TrainResult:
-    """Resume or start, step until told to stop, save, report."""
-    cfg, schedule, ranks = method.cfg, method.schedule, here()
-    resumed = checkpointer.resume_or_start()
-    started, seen_before = time.monotonic(), state.images_seen
-    records.start_clock()
-    if state.step >= schedule.total:
-        records.monitor.note(f"{run.name} has made its {cfg.steps} steps already; nothing to do")
-    while state.step < schedule.total:
-        _one_step(method, batches, state, steps)
-        stage = steps.stage
-        done, length = schedule.within(state.step)
-        records.monitor.step(stage.name, done, length)
-        late = max_seconds is not None and time.monotonic() - started >= max_seconds
-        # Read once: a signal that comes while saving counts at the next step.
-        signum, out_of_time = ranks.most(stop.signum or 0, int(late))
-        ending = bool(signum or out_of_time) or state.step == schedule.total
-        whole = done == length  # the stage is over
-        sampling = whole or ending or state.step % cfg.sample_every == 0
-        saving = sampling or state.step % cfg.save_every == 0
-        if saving or state.step % cfg.log_every == 0:
-            if not checkpointer.all_finite(saving):
-                continue  # rolled back
-            records.tick(stage, steps, looking=saving and stage is schedule.last)
-            if (whole or ending) and stage.end:
-                checkpointer.over_all_images("end", stage.end)
-            if stage is not schedule.last:
-                method.update_ema(0.0)  # the average begins with the last stage; until then it follows
-                if whole:
-                    checkpointer.enter(schedule.index(state.step))
-            if sampling:
-                ranks.from_main(records.save_samples)
-            if saving:
-                ranks.from_main(checkpointer.save)
-        if signum and state.step < schedule.total:
-            ranks.from_main(lambda: checkpointer.stop(signum))  # noqa: B023
-        if out_of_time:
-            records.log(f"time is over at step {state.step}")
-            break
+        resumed = checkpointer.resume_or_start()
+        started, seen_before = time.monotonic(), state.images_seen
+        records.start_clock()
+        if state.step >= schedule.total:
+            monitor.note(f"{run.name} has already made its {cfg.steps} steps; nothing to do")
+        while state.step < schedule.total:
+            one_step(method, batches, state, steps)
+            stage, (done, length) = steps.stage, schedule.within(state.step)
+            monitor.step(stage.name, done, length)
+            late = max_seconds is not None and time.monotonic() - started >= max_seconds
+            # Read once: a signal that comes while saving counts at the next step.
+            signum, out_of_time = ranks.most(stop.signum or 0, int(late))
+            ending = bool(signum or out_of_time) or state.step == schedule.total
+            stage_over = done == length
+            sampling = stage_over or ending or state.step % cfg.sample_every == 0
+            saving = sampling or state.step % cfg.save_every == 0
+            if saving or state.step % cfg.log_every == 0:
+                if not checkpointer.all_finite(saving):
+                    continue  # rolled back
+                records.tick(stage, steps, looking=saving and stage is schedule.last)
+                if (stage_over or ending) and stage.end:
+                    checkpointer.over_all_images("end", stage.end)
+                if stage is not schedule.last:
+                    method.update_ema(0.0)  # the average begins with the last stage; until then it follows
+                    if stage_over:
+                        checkpointer.enter(schedule.index(state.step))
+                if sampling:
+                    ranks.from_main(records.save_samples)
+                if saving:
+                    ranks.from_main(checkpointer.save)
+            if signum and state.step < schedule.total:
+                ranks.from_main(lambda: checkpointer.stop(signum))  # noqa: B023
+            if out_of_time:
+                records.log(f"time is over at step {state.step}")
+                break
     images, seconds = state.images_seen - seen_before, time.monotonic() - started
     if not images:  # nothing was left to do: the speed it had
         images, seconds = state.images_seen, state.seconds
@@ -114,14 +97,14 @@ def _run_until_done(
     )
 
 
-def _one_step(method: Method, batches: Batches, state: State, steps: Steps) -> None:
+def one_step(method: Method, batches: Batches, state: State, steps: Steps) -> None:
     """One step of the stage at hand, the average of the weights, and what a method does after an epoch."""
-    cfg, done = method.cfg, method.schedule.index(state.step)
-    done = state.step - method.schedule.starts[done]
+    cfg, schedule = method.cfg, method.schedule
+    done = state.step - schedule.starts[schedule.index(state.step)]
     state.seed("step", state.step)
     with here().together(cfg.batch_size):
         drawn = steps.step(done)
-    if steps.stage is method.schedule.last and cfg.ema_halflife > 0:
+    if steps.stage is schedule.last and cfg.ema_halflife > 0:
         # The average may not look back further than a twentieth of the way, or it would keep the beginning.
         lookback = min(1000 * cfg.ema_halflife, 0.05 * (done + 1) * cfg.batch_size)
         method.update_ema(0.5 ** (cfg.batch_size / lookback))

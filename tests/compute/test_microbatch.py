@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 from balancegan.compute import microbatch as parts
 from balancegan.compute.memory import Fitting
 from balancegan.core.errors import OutOfMemoryError
-from balancegan.methods import METHODS, load_method
+from balancegan.methods import METHODS
 from balancegan.methods.contrad import ContraD
 from balancegan.training.accumulation import Accumulator
 
@@ -69,17 +69,13 @@ def gradients(method, name, size):
     c = torch.tensor([0, 1, 2, 0, 0, 1, 0, 2])
     torch.manual_seed(2)
     accumulate = Accumulator(method, CPU, size)
-    terms = accumulate(name, getattr(method, f"{name}_loss"), x, c, method.zero_grad)
+    loss = next(u.loss for stage in method.stages() for u in stage.updates if u.name == name)
+    terms = accumulate(name, loss, x, c, method.zero_grad)
     found = [p.grad.flatten() for p in method.parameters() if p.grad is not None]
     return terms, torch.cat(found)
 
 
-LOSSES = [
-    (method, name)
-    for method in METHODS
-    for name in ("pretrain", "d", "g")
-    if name != "pretrain" or load_method(method).pretrains()
-]
+LOSSES = [(method, u.name) for method in METHODS for stage in make_method(method).stages() for u in stage.updates]
 
 
 @pytest.mark.parametrize("method, name", LOSSES)

@@ -23,7 +23,7 @@ from balancegan.evaluation.class_assignment import (
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import Tally
-from balancegan.sampling.samplers import CHUNK, Patience, Sampler
+from balancegan.sampling.samplers import CHUNK, Patience, RejectionSampler
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -66,7 +66,7 @@ def test_shares_count_every_sample(monkeypatch):
     monkeypatch.setattr(
         method, "assign", lambda x: (torch.arange(len(x)) % 2, torch.zeros(len(x), dtype=torch.bool))
     )  # never sure
-    sampler = Sampler(method, CPU)
+    sampler = RejectionSampler(method, CPU)
     assert class_shares(sampler, CHUNK) == [0.5, 0.5, 0.0]
     half = CHUNK / 2
     assert class_shares(sampler, CHUNK + 1) == [(half + 1) / (CHUNK + 1), half / (CHUNK + 1), 0.0]
@@ -96,7 +96,8 @@ def test_the_document(trained):
     assert list(document["expected_precision"].values()) == found.precision(roots)
     assert document["acceptance"]["bee"]["langevin"] == {"samples": 128, "assigned": 40, "accepted": 30}
     shares = distribution_json(restored, data, found)
-    assert shares["shares"] == class_shares(Sampler(restored.method, CPU)) and sum(shares["shares"]) == pytest.approx(1)
+    assert shares["shares"] == class_shares(RejectionSampler(restored.method, CPU))
+    assert sum(shares["shares"]) == pytest.approx(1)
     assert shares["train_counts"] == list(data.class_counts) and shares["sampling"] == "sqrt"
     assert shares["synthetic"] == over_training(shares["shares"], data.class_counts)
     assert shares["perfect"] == over_training(found.shares(roots), data.class_counts)
@@ -136,7 +137,7 @@ def test_a_class_that_never_comes_is_left_short_after_both_samplers(trained, tmp
     from balancegan.sampling.samplers import LangevinSampler
 
     monkeypatch.setattr(UnconditionalGAN, "assign", only(1))
-    monkeypatch.setattr(Sampler, "patience", Patience(2, 0.005, 100))
+    monkeypatch.setattr(RejectionSampler, "patience", Patience(2, 0.005, 100))
     monkeypatch.setattr(LangevinSampler, "patience", Patience(1, 0.05, 20))
     monkeypatch.setattr("balancegan.sampling.langevin.STEPS", 2)
     notes = []

@@ -16,7 +16,7 @@ from balancegan.runs.directory import RunDir, frames
 from balancegan.runs.restore import restore
 from balancegan.sampling.interpolation import MAX_ROWS, between, interpolation
 from balancegan.sampling.samplers import latents
-from balancegan.training.autoencoder import plain_encoder
+from balancegan.training.autoencoder import plain_autoencoder
 
 CPU = torch.device("cpu")
 
@@ -178,11 +178,11 @@ def test_limit(trained):
 
 def test_the_plain_encoder_learns(trained):
     restored, data = opened(trained["sgbgan"])
-    encoder, count = plain_encoder(restored, data, 3, 0, lambda *_: None)
-    untrained, _ = plain_encoder(restored, data, 0, 0, lambda *_: None)
+    trained_one, count = plain_autoencoder(restored, data, 3, 0, lambda *_: None)
+    untrained, _ = plain_autoencoder(restored, data, 0, 0, lambda *_: None)
     assert count == 3
-    assert isinstance(encoder, Encoder)
-    pairs = zip(encoder.parameters(), untrained.parameters(), strict=True)
+    assert isinstance(trained_one.E, Encoder)
+    pairs = zip(trained_one.E.parameters(), untrained.E.parameters(), strict=True)
     assert all(not torch.equal(a, b) for a, b in pairs)
 
 

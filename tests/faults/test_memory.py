@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import Quiet, train_tiny, write_images
+from helpers import Quiet, make_method, train_tiny, write_images
 
 from balancegan.commands.augment import AugmentOptions, augment
 from balancegan.core.errors import OutOfMemoryError
@@ -32,8 +32,9 @@ def memory_for(monkeypatch):
     """Make the losses, samples and features of more than so many images at once run out of memory, late."""
 
     def limit(most, *names):
+        losses = {u.loss.__name__ for m in METHODS for stage in make_method(m).stages() for u in stage.updates}
         for kind in {k for m in METHODS for k in load_method(m).__mro__ if issubclass(k, Method)}:
-            for name in names or ("pretrain_loss", "d_loss", "g_loss"):
+            for name in names or losses:
                 if name in vars(kind):
                     monkeypatch.setattr(kind, name, limited(vars(kind)[name], most))
 
@@ -56,7 +57,7 @@ def test_training_goes_on_in_smaller_parts(discs, tmp_path, memory_for, method):
     document = train_tiny(discs, tmp_path, monitor, method=method)
     assert document["finished"] and document["images_seen"] == RunDir(document["run"]).read_metrics()[-1]["images_seen"]
     checkpoint = RunDir(document["run"]).load_checkpoint()
-    losses = {"d", "g"} | ({"pretrain"} if load_method(method).pretrains() else set())
+    losses = {u.name for stage in make_method(method).stages() for u in stage.updates}
     assert {checkpoint.state["parts"][name] for name in losses} == {2}
     assert all(t.isfinite().all() for t in checkpoint.weights.values() if t.is_floating_point())
     assert sum("out of memory" in note for note in monitor.notes) == 2 * len(losses)  # 8, 4, 2
@@ -104,7 +105,7 @@ def test_sampling_goes_on_in_smaller_parts(discs, tmp_path, monkeypatch, method)
     original = Method.sample
     sizes = []
 
-    def sample(self, z, c):
+    def sample(self, z, c, source=None):
         sizes.append(len(z))
         if len(z) > 5:
             raise shortage(len(z))
@@ -122,7 +123,7 @@ def test_augment_with_its_report_goes_on(discs, tmp_path, monkeypatch, quick_rep
     run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
     sample, forward, failures = Method.sample, torch.nn.Sequential.forward, []
 
-    def few_samples(self, z, c):
+    def few_samples(self, z, c, source=None):
         if len(z) > 33:
             failures.append("sample")
             raise shortage(len(z))

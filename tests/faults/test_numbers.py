@@ -17,7 +17,7 @@ from balancegan.methods.base import Method
 from balancegan.methods.sgbgan import SGBGAN
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
-from balancegan.training.collapse import ALL, COLLAPSED, DiversityWatch, by_name, spread
+from balancegan.training.collapse import COLLAPSED, DiversityWatch, by_name, spread
 
 CPU = torch.device("cpu")
 STAGES = {"pretrain": "pretrain_loss", "d": "d_loss", "g": "g_loss"}
@@ -141,9 +141,10 @@ def test_a_class_collapses_once_it_was_diverse():
 
 def test_a_generator_without_classes_is_judged_by_a_part_of_many_images():
     rows = [images(np.random.default_rng(k), 8) for k in range(1000)]
-    together = by_name([], rows, conditional=False)[ALL]
+    together = by_name(["all"], rows)["all"]
     assert len(together) == 256 and (together[:1] == rows[0][:1]).all() and (together[255] == rows[255][0]).all()
-    assert len(by_name([], rows[:3], conditional=False)[ALL]) == 24
+    assert len(by_name(["all"], rows[:3])["all"]) == 24
+    assert [len(of) for of in by_name(["a", "b", "c"], rows[:3]).values()] == [8, 8, 8]
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def collapsing(monkeypatch):
         state["step"] += 1
         return original(method, x, c)
 
-    def sample(method, z, c):
+    def sample(method, z, c, source=None):
         rng = np.random.default_rng(0)
         pattern = torch.from_numpy(rng.normal(size=(z.shape[1], 3 * 16 * 16))).float()
         alike = (c == method.data.num_classes - 1) & (state["step"] >= state["from"])
@@ -214,7 +215,7 @@ def test_a_generator_without_classes_is_watched_as_a_whole(discs, tmp_path, monk
     original = DiversityWatch.look
     monkeypatch.setattr(DiversityWatch, "look", lambda self, fake: looked.append(set(fake)) or original(self, fake))
     document = train_tiny(discs, tmp_path, method="sndcgan")
-    assert looked and all(names == {ALL} for names in looked)
+    assert looked and all(names == {"all classes"} for names in looked)
     assert all(row["diversity"] >= 0 for row in RunDir(document["run"]).read_metrics() if "diversity" in row)
 
 
@@ -225,13 +226,13 @@ def test_a_collapsed_generator_without_classes_is_taken_from_before_too(discs, t
     steps, original = [], SNDCGAN.g_loss
     monkeypatch.setattr(SNDCGAN, "g_loss", lambda self, x, c: steps.append(1) or original(self, x, c))
 
-    def sample(self, z, c):
+    def sample(self, z, c, source=None):
         pattern = torch.from_numpy(np.random.default_rng(0).normal(size=(z.shape[1], 3 * 16 * 16))).float()
         return torch.tanh((z if len(steps) < 6 else 0 * z) @ pattern).view(-1, 3, 16, 16)
 
     monkeypatch.setattr(Method, "sample", sample)
     document = train_tiny(discs, tmp_path / "runs", method="sndcgan", steps=12, save_every=2, accept_above=0.0)
-    assert document["collapsed"] == [ALL]
+    assert document["collapsed"] == ["all classes"]
     run, notes = RunDir(document["run"]), []
     restored = restore(run, CPU, checkpoint="auto")
     assert restored.checkpoint.step == 4 and not restored.method.ready

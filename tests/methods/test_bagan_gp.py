@@ -7,6 +7,7 @@ from helpers import make_method
 from balancegan.compute import microbatch as parts
 from balancegan.core.config import resolve
 from balancegan.methods import load_method
+from balancegan.methods.gradient_penalty import gradient_penalty
 from balancegan.nets import losses
 
 NAMES = ("bagan-gp", "sgbgan")
@@ -51,7 +52,7 @@ class TestWeightTransfer:
         decoder = self.pretrain(method)
         trunk, before = method.E.trunk.state_dict(), method.D.trunk.state_dict()
         assert any(not torch.equal(trunk[k], before[k]) for k in trunk)
-        method.end_pretrain(None)
+        method.begin_adversarial(None)
         after = method.D.trunk.state_dict()
         assert trunk.keys() == after.keys() and all(torch.equal(trunk[k], after[k]) for k in trunk)
         assert all(torch.equal(decoder[k], v) for k, v in method.G.state_dict().items())
@@ -62,7 +63,7 @@ class TestWeightTransfer:
         method = make_method(name, trunk_from_encoder=False)
         before = {k: v.clone() for k, v in method.D.state_dict().items()}
         self.pretrain(method)
-        method.end_pretrain(None)
+        method.begin_adversarial(None)
         assert all(torch.equal(before[k], v) for k, v in method.D.state_dict().items())
 
 
@@ -119,8 +120,8 @@ class TestLosses:
         x, c = images(10)
         torch.manual_seed(5)
         alpha, x_fake = torch.rand(10), method.generate(c).detach()
-        gp = losses.gradient_penalty
-        expected = 5 * gp(lambda y: method.D(y, c[::4]), x[::4], x_fake[::4], alpha[::4])
+        plain = losses.gradient_penalty
+        expected = 5 * plain(lambda y: method.D(y, c[::4]), x[::4], x_fake[::4], alpha[::4])
         sums = []
         for size in (10, 5, 3, 1):
             values = []
@@ -128,7 +129,8 @@ class TestLosses:
                 torch.manual_seed(5)
                 rows = slice(this.start, this.stop)
                 with parts.part(this):
-                    values.append(method.penalty(x[rows], x_fake[rows], c[rows]) * this.size / 10)
+                    gp = gradient_penalty(method.D, method.cfg, x[rows], x_fake[rows], c[rows])
+                    values.append(gp * this.size / 10)
             sums.append(torch.stack(values).sum())
         torch.testing.assert_close(torch.stack(sums), expected.expand(4))
 

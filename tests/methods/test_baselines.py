@@ -142,7 +142,7 @@ class TestBAGAN:
                 yield x[:7], c[:7]
                 yield x[7:], c[7:]
 
-        method.end_pretrain(Two())
+        method.begin_adversarial(Two())
         with torch.no_grad():
             codes = method.E(x)
         for label in (0, 1):

@@ -13,7 +13,7 @@ from balancegan.nets.sndcgan import prunable
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import accepted_images, first_images
-from balancegan.sampling.samplers import CHUNK, Patience, Sampler
+from balancegan.sampling.samplers import CHUNK, Patience, RejectionSampler
 
 CONTRASTIVE = ("contrad", "damage-gan")  # and their conditional sibling: test_damage_gan_c.py
 NARROW = {"width": 8, "d_width": 8}
@@ -82,7 +82,7 @@ def test_damage_gan_differs_from_contrad_in_the_first_view_alone():
         method.load_state_dict(
             {**method.state_dict(), **make_method("contrad", **NARROW).state_dict()}
         )  # the same weights, the masks apart
-        method.end_pretrain(None)
+        method.begin_adversarial(None)
         torch.manual_seed(0)
         values[name] = {k: v.item() for k, v in method.d_loss(*images()).items()}
     for term, value in values["contrad"].items():
@@ -95,7 +95,7 @@ def test_damage_gan_differs_from_contrad_in_the_first_view_alone():
 def test_masks_are_made_at_the_start_and_every_epoch():
     method = make_method("damage-gan", **NARROW, prune_frac=0.9)
     assert all((layer.mask == 1).all() for layer in prunable(method.D))
-    method.end_pretrain(None)
+    method.begin_adversarial(None)
     first = [layer.mask.clone() for layer in prunable(method.D)]
     total = sum(m.numel() for m in first)
     assert sum(int((m == 0).sum()) for m in first) == int(0.9 * total)
@@ -166,7 +166,7 @@ def everything(label, x):
 
 
 def test_images_of_a_class_are_those_that_the_evaluator_assigns_to_it(trained):
-    sampler = Sampler(trained.method, trained.device)
+    sampler = RejectionSampler(trained.method, trained.device)
     label = int(trained.method.assign(_floats(sampler.chunk(0, 0)))[0].mode().values)
     images, mine = sampler.of_class(label, 0)
     assert (sampler.chunk(0, 0) == sampler.chunk(1, 0)).all()  # whatever the class, a seed is one image
@@ -179,9 +179,9 @@ def test_images_of_a_class_are_those_that_the_evaluator_assigns_to_it(trained):
 
 
 def test_a_class_that_is_never_produced_is_given_up(trained, monkeypatch):
-    sampler = Sampler(trained.method, trained.device)
+    sampler = RejectionSampler(trained.method, trained.device)
     monkeypatch.setattr(trained.method, "assign", lambda x: everything(0, x))
-    monkeypatch.setattr(Sampler, "patience", Patience(3, 0.005, 100))
+    monkeypatch.setattr(RejectionSampler, "patience", Patience(3, 0.005, 100))
     seeds, images = first_images([sampler], 2, 4)
     assert seeds == [] and images.shape == (0, 3, 16, 16)
     seeds, images = first_images([sampler], 0, 4)
@@ -189,10 +189,10 @@ def test_a_class_that_is_never_produced_is_given_up(trained, monkeypatch):
 
 
 def test_every_chunk_is_generated_once_for_classes_that_are_not_in_it(trained, monkeypatch):
-    sampler = Sampler(trained.method, trained.device)
+    sampler = RejectionSampler(trained.method, trained.device)
     made = []
     sample = trained.method.sample
-    monkeypatch.setattr(trained.method, "sample", lambda z, c: made.append(1) or sample(z, c))
+    monkeypatch.setattr(trained.method, "sample", lambda z, c, source=None: made.append(1) or sample(z, c))
     monkeypatch.setattr(trained.method, "assign", lambda x: everything(0, x))
     sampler.of_class(1, 0)
     sampler.of_class(2, 0)
@@ -200,10 +200,10 @@ def test_every_chunk_is_generated_once_for_classes_that_are_not_in_it(trained, m
 
 
 def test_given_seeds_are_made_a_chunk_at_a_time_and_those_of_the_class_kept(trained, monkeypatch):
-    sampler = Sampler(trained.method, trained.device)
+    sampler = RejectionSampler(trained.method, trained.device)
     made = []
     sample = trained.method.sample
-    monkeypatch.setattr(trained.method, "sample", lambda z, c: made.append(1) or sample(z, c))
+    monkeypatch.setattr(trained.method, "sample", lambda z, c, source=None: made.append(1) or sample(z, c))
     monkeypatch.setattr(trained.method, "assign", lambda x: (torch.arange(len(x)) % 3, x.new_ones(len(x)) > 0))
     seeds, images = sampler.of_seeds(1, [4, 5, 7, CHUNK + 1, 3])
     assert seeds == [4, 7, CHUNK + 1] and len(made) == 2

@@ -2,62 +2,90 @@
 
 import pytest
 import torch
-from helpers import make_method
+from helpers import GANS, make_method
 
+from balancegan.compute.microbatch import Part, part
 from balancegan.core.errors import UsageError
-from balancegan.methods import METHODS
 
 X = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
 C = torch.tensor([0, 1, 2, 0])
-SHARING = [name for name in METHODS if name != "bagan"]
 
 
-def generator_gradients(method):
-    """Of the generator's loss, with the discriminator frozen, on what `made` gives."""
-    method.zero_grad()
+def shares(name):
+    try:
+        make_method(name, shared_fakes=True)
+    except UsageError:
+        return False
+    return True
+
+
+SHARING = [name for name in GANS if shares(name)]
+
+
+def watched(method):
+    """The method, and the labels of everything that it generates."""
+    labels, generate = [], method.generate
+
+    def generated(c):
+        labels.append(c)
+        return generate(c)
+
+    method.generate = generated
+    return method, labels
+
+
+def judged(name):
+    """A method after its discriminator's loss, the images that it kept, and the labels of all that it generated."""
+    method, labels = watched(make_method(name, shared_fakes=True))
+    torch.manual_seed(0)
+    sum(method.d_loss(X, C).values()).backward()
+    assert all(p.grad is None or not p.grad.any() for p in method.g_parameters())  # the discriminator's update
+    return method, method._kept, labels
+
+
+def g_loss(method):
     torch.manual_seed(7)  # the augmentation's numbers
-    sum(method.g_loss(X, C).values()).backward()
-    return torch.cat([p.grad.flatten() for p in method.g_parameters()])
+    return sum(method.g_loss(X, C).values())
 
 
 @pytest.mark.parametrize("name", SHARING)
-def test_gradients_are_those_of_the_same_images_made_again(name, monkeypatch):
-    method = make_method(name, shared_fakes=True)
-    made = []
-    generate = type(method).generate
-    monkeypatch.setattr(type(method), "generate", lambda self, c: made.append(generate(self, c)) or made[-1])
-    method.keep_fakes = True
-    torch.manual_seed(0)
-    terms = method.d_loss(X, C)
-    sum(terms.values()).backward()
-    assert all(p.grad is None or not p.grad.any() for p in method.g_parameters())  # the discriminator's update
-    method.keep_fakes = False
-    shared = generator_gradients(method)
-    assert len(made) == 1
-
-    other = make_method(name, shared_fakes=True)
-    if name.startswith(("contrad", "damage-gan", "sndcgan")):  # as many power iterations before
-        torch.manual_seed(0)
-        other.d_loss(X, C)
-    torch.manual_seed(0)
-    labels = other.fake_labels(C) if hasattr(other, "fake_labels") else C
-    if name in ("sgbgan", "bagan-gp"):
-        labels, _ = other.random_labels(4, C.device), other.wrong_labels(C)
-    again = generate(other, labels)
-    monkeypatch.setattr(type(other), "improved_fakes", lambda self, _: (again, labels))
-    torch.testing.assert_close(generator_gradients(other), shared, rtol=1e-4, atol=1e-6)
+def test_gradients_are_those_of_the_judged_images(name):
+    """The chain rule in two steps: the loss by the images, given as leaves, and the images by the weights."""
+    method, _, labels = judged(name)
+    parameters = list(method.g_parameters())
+    shared = torch.autograd.grad(g_loss(method), parameters)
+    assert len(labels) == 1  # the generator made none
+    other, (images, of), _ = judged(name)
+    assert torch.equal(of, labels[0])
+    leaf = images.detach().requires_grad_()
+    other.fakes_for_g = lambda _: (leaf, of)
+    (by_images,) = torch.autograd.grad(g_loss(other), leaf)
+    expected = torch.autograd.grad(images, list(other.g_parameters()), by_images)
+    for a, b in zip(shared, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SHARING)
 def test_without_it_the_generator_draws_for_itself(name):
-    method = make_method(name)
+    method, labels = watched(make_method(name, shared_fakes=False))
     method.d_loss(X, C)
     assert method._kept is None
-    method.keep_fakes = True
+    method.g_loss(X, C)
+    assert len(labels) == 2
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_in_parts_nothing_is_shared(name):
+    method, _, labels = judged(name)
+    with part(Part(0, 2, 4, piece=True)):
+        method.g_loss(X[:2], C[:2])  # memory ran out here: what was kept is for the whole batch
+    assert len(labels[-1]) == 2 and method._kept is None
     method.d_loss(X, C)
-    assert method._kept is not None
-    method.forget_fakes()
-    assert method._kept is None and not method.keep_fakes
+    assert method._kept is None  # the generator could not use it
+    method, _, _ = judged(name)
+    with part(Part(0, 2, 4, piece=True)):
+        method.d_loss(X[:2], C[:2])
+    assert method._kept is None
 
 
 def test_bagan_refuses_it():

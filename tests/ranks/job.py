@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import first_images
 from balancegan.sampling.choice import make_samplers
 from balancegan.training.accumulation import Accumulator
-from balancegan.training.loop import _Loop
+from balancegan.training.steps import Steps
 
 FOLDER = Path(sys.argv[2])
 DATA = FOLDER / "discs"
@@ -145,20 +146,20 @@ def rolled_back():
     return monitor.notes
 
 
-_update = _Loop._update
+_update = Steps._update
 
 
 def spoil(on):
-    def spoilt(self, name, loss, x, c):
-        bad = ranks.here().rank == 1 and self.step == 4 and not self.rollbacks
+    def spoilt(self, update, x, c, done):
+        bad = ranks.here().rank == 1 and done == 4 and self.rate == 1
 
         def worse(x, c):
-            terms = loss(x, c)
+            terms = update.loss(x, c)
             return {key: value * torch.nan for key, value in terms.items()} if bad else terms
 
-        _update(self, name, worse, x, c)
+        _update(self, replace(update, loss=worse), x, c, done)
 
-    _Loop._update = spoilt if on else _update
+    Steps._update = spoilt if on else _update
 
 
 def sampled():
@@ -208,11 +209,12 @@ def broken(error, rank):
 
 
 def fail_at(rank, error):
-    def failing(self, name, loss, x, c):
+    def failing(self, update, x, c, done):
         def failed(x, c):
             raise error
 
-        _update(self, name, failed if ranks.here().rank == rank and self.step == 3 else loss, x, c)
+        fails = ranks.here().rank == rank and done == 3
+        _update(self, replace(update, loss=failed) if fails else update, x, c, done)
 
     def full(*arguments, **options):
         raise error
@@ -220,7 +222,7 @@ def fail_at(rank, error):
     if isinstance(error, DiskError):
         RunDir.append_metrics = full
     else:
-        _Loop._update = failing
+        Steps._update = failing
 
 
 PIECES = {"pieces": pieces, "uneven": uneven, "in parts": in_parts}

@@ -9,7 +9,7 @@ from balancegan.core.errors import UsageError
 from balancegan.sampling import langevin
 from balancegan.sampling.accepted import first_images
 from balancegan.sampling.choice import make_samplers
-from balancegan.sampling.samplers import CHUNK, LangevinSampler, Patience, Sampler, latents
+from balancegan.sampling.samplers import CHUNK, LangevinSampler, Patience, RejectionSampler, latents
 
 CPU = torch.device("cpu")
 
@@ -66,7 +66,7 @@ def test_the_energy_is_that_of_the_paper(method):
 
 
 def test_the_walk_makes_more_images_of_the_class(method):
-    sampler, walks = Sampler(method, CPU), LangevinSampler(method, CPU)
+    sampler, walks = RejectionSampler(method, CPU), LangevinSampler(method, CPU)
     shares = np.bincount(sampler.likeliest(0), minlength=3)
     rare = int(shares.argmin())
     _, mine = walks.of_class(rare, 0)
@@ -91,9 +91,9 @@ def test_a_walk_starts_where_the_seeds_sample_is(method, monkeypatch):
 
 
 def test_images_found_in_two_ways_have_different_seeds(method, monkeypatch):
-    monkeypatch.setattr(Sampler, "patience", Patience(1, 1.0, 100))  # never content
+    monkeypatch.setattr(RejectionSampler, "patience", Patience(1, 1.0, 100))  # never content
     monkeypatch.setattr(langevin, "STEPS", 1)
-    label = int(Sampler(method, CPU).likeliest(0)[0])
+    label = int(RejectionSampler(method, CPU).likeliest(0)[0])
     seeds, images = first_images(make_samplers(method, CPU), label, CHUNK)
     assert len(set(seeds)) == len(seeds) == len(images) and max(seeds) >= 5_000_000 and min(seeds) < CHUNK
 
