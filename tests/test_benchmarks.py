@@ -651,6 +651,17 @@ def test_levels_of_compression_are_compared(scripts, folder, capsys):
     assert len(out) == 18 and out[0].startswith("32 px, level 6:")
 
 
+def test_a_profile_of_a_step_adds_up_and_names_the_penalty(scripts):
+    script = load("step_profile")
+    flags = {"image_size": 16, "batch_size": 2, "width": 16}
+    row = script.measure("sgbgan", "tiny", torch.device("cpu"), steps=1, times=1, **flags)
+    assert {script.PENALTY, script.FIRST, script.SECOND, "d backward", "g optimiser"} <= set(row["phases_ms"])
+    assert {"convolution", "attention", "optimiser"} <= set(row["kinds_ms"])
+    for part in ("phases_ms", "kinds_ms", "phases_and_kinds_ms"):
+        assert sum(row[part].values()) == pytest.approx(row["busy_ms"], abs=0.1)
+    assert f"| {script.SECOND} |" in script.show({"methods": {"sgbgan": row}})
+
+
 # Ablation and amounts -------------------------------------------------------------------------------------------------
 
 
