@@ -299,7 +299,7 @@ def train_cell(args, method, option, seed):
     option = option.split("@")[0]
     preset, flags = flags_of(method, option, full=args.full)
     flags = {**flags, "seed": seed, "holdout": args.holdout, "train_ir": args.train_ir, "steps": 1_000_000}
-    flags |= {"save_every": 150, "sample_every": 1_000_000, "keep_checkpoints": 100}
+    flags |= {"save_every": args.save_every, "sample_every": 1_000_000, "keep_checkpoints": 100}
     out = args.work / "runs" / cell_name(args, method, option, seed)
     document = out / "trained.json"
     if document.is_file():  # by another option that differs in what is done with its images
@@ -342,6 +342,8 @@ def main(argv=None):
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--work", type=Path, default=Path("ablation-work"))
     parser.add_argument("--results", type=Path, default=common.HERE / "results")
+    parser.add_argument("--save-every", type=int, default=150, help="steps; what `@best` chooses from")
+    parser.add_argument("--commit", help="what to record where this is no git checkout")
     parser.add_argument("--print", action="store_true", dest="only_print")
     args = parser.parse_args(argv)
     file = args.results / "ablation.json"
@@ -359,7 +361,7 @@ def main(argv=None):
                 parser.error(f"there is no option {error.args[0]!r}")
     args.work.mkdir(parents=True, exist_ok=True)
     rulers = {}  # of each method: their images may differ in size
-    commit = common.commit_here("ablation.py")
+    commit = args.commit or common.commit_here("ablation.py")
     for seed in args.seeds:
         for method in args.methods:
             for option in args.options:

@@ -271,12 +271,16 @@ class Updates:
     def update(self, update):
         """All repetitions of one update."""
         for _ in range(update.repeats):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                total = torch.stack([t.float() for t in update.loss(*self.x_c).values()]).sum()
-            self.optimisers[update.name].zero_grad(set_to_none=True)
-            total.backward()
-            self.optimisers[update.name].step()
-            self.losses[update.name] = total.detach()
+            self.once(update)
+
+    def once(self, update):
+        """One update."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            total = torch.stack([t.float() for t in update.loss(*self.x_c).values()]).sum()
+        self.optimisers[update.name].zero_grad(set_to_none=True)
+        total.backward()
+        self.optimisers[update.name].step()
+        self.losses[update.name] = total.detach()
 
     def step(self, stage=None):
         """A step of a stage, by default of the last."""

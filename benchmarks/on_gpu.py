@@ -436,6 +436,7 @@ def ablation(args):
     if not args.data:
         raise SystemExit("ablation needs --data")
     words = ["--methods", "sgbgan,damage-gan", "--options", "paper,default", "--full", "--device", str(CUDA)]
+    words += ["--save-every", "1000000", *(["--commit", args.commit] if args.commit else [])]
     words += ["--seconds", str(15 * args.minutes), "--work", str(args.work or args.out / "ablation-work")]
     words += ["--results", str(args.out / "results"), *(["--weights", str(args.weights)] if args.weights else [])]
     script.main([str(args.data), *words])

@@ -513,9 +513,7 @@ def test_running_times_are_medians_over_rounds(scripts, monkeypatch):
     times = load("running_time")
     monkeypatch.setattr(times, "build", lambda *args, **flags: FixedMethod())
     monkeypatch.setattr(times, "random_images", lambda *args: None)
-    monkeypatch.setattr(
-        times, "Updates", lambda *args, amp: types.SimpleNamespace(adversarial=0, discriminator=1, generator=2)
-    )
+    monkeypatch.setattr(times, "Updates", lambda *args, amp: types.SimpleNamespace(step=0, alone={"d": 1, "g": 2}.get))
     warm_up = [1.0] * 8
     a, b = ([[3.0, 2.0, 1.0, 8.0], [30.0, 2.0, 2.0, 8.0], [3.2, 2.0, 1.0, 8.0]], [[2.0, 1.0, 1.0, 0.0]] * 3)
     calls = iter([*warm_up, *(value for pair in zip(a, b, strict=True) for one in pair for value in one)])
@@ -530,8 +528,7 @@ def test_running_times_are_medians_over_rounds(scripts, monkeypatch):
 class FixedMethod:
     cfg = types.SimpleNamespace(batch_size=10, n_critic=1, image_size=32)
 
-    def begin_adversarial(self, batches):
-        pass
+    schedule = types.SimpleNamespace(last=types.SimpleNamespace(begin=lambda batches: None))
 
     def on_epoch(self):
         pass
@@ -578,7 +575,7 @@ def test_a_step_of_the_gpu_script_comes_to_the_same_in_every_way(scripts, monkey
     monkeypatch.setattr(script, "build", partial(script.build, image_size=16, batch_size=4))
     monkeypatch.setattr(script.floors, "matrix_rate", lambda device, dtype: 1e9)
     monkeypatch.setattr(script.floors, "copy_rate", lambda device: 1e9)
-    monkeypatch.setitem(script.WAYS, "graph", lambda updates: updates.adversarial)
+    monkeypatch.setitem(script.WAYS, "graph", lambda updates: updates.step)
     result = script.step(None, "tiny", methods=("damage-gan",), ways=("eager", "graph"), times=1)
     rows = result["damage-gan"]
     assert rows["graph"]["weights_relative_error"] == rows["eager"]["weights_relative_error"] == 0
@@ -649,6 +646,17 @@ def test_levels_of_compression_are_compared(scripts, folder, capsys):
     load("sampling").levels(folder, most=3)
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 18 and out[0].startswith("32 px, level 6:")
+
+
+def test_a_profile_of_a_step_adds_up_and_names_the_penalty(scripts):
+    script = load("step_profile")
+    flags = {"image_size": 16, "batch_size": 2, "width": 16}
+    row = script.measure("sgbgan", "tiny", torch.device("cpu"), steps=1, times=1, **flags)
+    assert {script.PENALTY, script.FIRST, script.SECOND, "d backward", "g optimiser"} <= set(row["phases_ms"])
+    assert {"convolution", "attention", "optimiser"} <= set(row["kinds_ms"])
+    for part in ("phases_ms", "kinds_ms", "phases_and_kinds_ms"):
+        assert sum(row[part].values()) == pytest.approx(row["busy_ms"], abs=0.1)
+    assert f"| {script.SECOND} |" in script.show({"methods": {"sgbgan": row}})
 
 
 # Ablation and amounts -------------------------------------------------------------------------------------------------
