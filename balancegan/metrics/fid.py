@@ -78,16 +78,6 @@ def random_halves(feats_real: Features, seed: int) -> tuple[Features, Features]:
     return feats_real[order[:half]], feats_real[order[half : 2 * half]]
 
 
-def fid_floor(feats_real: Features, seed: int) -> tuple[float, int]:
-    """The Fréchet distance between two random halves of real images, and the images in a half.
-
-    Raises:
-        ValueError: fewer than four rows.
-    """
-    first, second = random_halves(feats_real, seed)
-    return frechet_distance(feats_real=first, feats_fake=second), len(first)
-
-
 def _root(features: Features, mean: Rows) -> Rows:
     """A matrix A of at most d rows with AᵀA = the covariance of these (N, d) features.
 
