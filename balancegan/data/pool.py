@@ -17,6 +17,8 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
+from balancegan.compute.machine import usable_cores
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -27,8 +29,7 @@ _IN_FLIGHT = 4
 
 def default_workers() -> int:
     """Cores this process may use, 16 at most: past that the disk is the limit."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, usable))
+    return min(16, usable_cores())
 
 
 def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:

@@ -19,14 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from balancegan.core.files import (
-    copy_regular,
-    disk_errors,
-    drop_lock,
-    write_atomic,
-    write_json,
-)
+from balancegan.compute.machine import usable_cores
+from balancegan.core.files import copy_regular, disk_errors, write_atomic, write_json
 from balancegan.core.grid import PNG_OPTIONS, png_bytes, to_pil
+from balancegan.core.locks import drop_lock
 from balancegan.core.text import printable
 from balancegan.data.decode import DecodeSettings, decode_image
 from balancegan.data.decode import to_uint8 as scale_to_uint8
@@ -80,7 +76,7 @@ class BalancedFolder:
         self._made: set[Path] = set()  # folders that are there and lie in `out`
         self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
         self.forms = [class_form(data, label) for label in range(len(data.class_names))]
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(usable_cores())
         self._pending: deque[Future[None]] = deque()
 
     def __enter__(self) -> BalancedFolder:

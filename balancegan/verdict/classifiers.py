@@ -10,7 +10,6 @@ https://arxiv.org/abs/2007.10740: the logarithm of each class's number of images
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from balancegan.compute.device import one_thread
+from balancegan.compute.machine import usable_cores
 from balancegan.compute.memory import Fitting
 from balancegan.core.progress import Progress
 from balancegan.core.rows import rows_by_class
@@ -103,7 +103,7 @@ def train_all(
         for arm in arms
     ]
     # One thread here too: the number is of the calling thread, and what runs on it should not compete with the workers.
-    with one_thread(), ThreadPoolExecutor(_workers(device)) as executor:
+    with one_thread(), ThreadPoolExecutor(usable_cores() if device.type == "cpu" else 1) as executor:
         futures = [executor.submit(work, *job) for job in jobs]
         try:
             for done, future in enumerate(as_completed(futures)):
@@ -115,13 +115,6 @@ def train_all(
             executor.shutdown(wait=True, cancel_futures=True)
             raise
     return predicted
-
-
-def _workers(device: torch.device) -> int:
-    """As many as there are cores for this process; one for a GPU."""
-    if device.type != "cpu":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shelf(material: Material, pool: Pool, device: torch.device) -> _Shelf:

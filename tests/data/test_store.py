@@ -225,7 +225,7 @@ def test_a_damaged_store_is_rebuilt(data, harm):
 
 
 def test_a_failed_build_leaves_nothing(data, monkeypatch):
-    monkeypatch.setattr(store, "_write", no_decoding)
+    monkeypatch.setattr(store, "write_tables", no_decoding)
     with pytest.raises(AssertionError):
         open_store(scan(data), SMALL)
     assert list(stores_dir().iterdir()) == []

@@ -277,7 +277,7 @@ def test_a_mistake_in_one_training_ends_all(monkeypatch):
             threading.Event().wait(0.001)
 
     monkeypatch.setattr(classifiers, "_train", fails)
-    monkeypatch.setattr(classifiers, "_workers", lambda device: 4)
+    monkeypatch.setattr(classifiers, "usable_cores", lambda: 4)
     with pytest.raises(RuntimeError, match="no luck"):
         measure(starved(pool((patterns(1, 9), 1))))
     assert len(steps) < 10_000 and threading.active_count() < 20
