@@ -4,10 +4,10 @@
                                        [--image-size S] [--batch-size N] [--width W] [--rounds 5] [--steps 3]
 
 A step is one update of the generator with its updates of the discriminator, after any pre-training. The product's is
-`balancegan.train`'s own: batches from the cached store, random numbers seeded anew, gradients in parts if need be, the
-fused optimiser, sums for the log, the averaged generator. The plain loop (`plain_loop.py`) has the same networks and
-losses. They take turns, so that what else the machine does hits both; printed are medians over the rounds, and the
-ratio is the median of the rounds' ratios.
+the package's own: batches from the cached store, random numbers seeded anew, gradients in parts if need be, the fused
+optimiser, sums for the log, the averaged generator. The plain loop (`plain_loop.py`) has the same networks and losses.
+They take turns, so that what else the machine does hits both; printed are medians over the rounds, and the ratio is the
+median of the rounds' ratios.
 
 The floor is the time of the floating-point operations of the product's step at the rate of one large matrix product in
 float32 (TF32 or bf16 on CUDA), measured in the same run; work that is done again to save memory traffic is not counted.
