@@ -12,7 +12,7 @@ from balancegan.core.progress import Progress, silent
 from balancegan.data.decode import ImageError, decode_image, read_header
 from balancegan.data.duplicates import equal_groups, near_groups, pixel_digest, thumbnail
 from balancegan.data.imbalance import imbalance_rate, normalised_entropy, to_add
-from balancegan.data.pool import chunked, map_chunks
+from balancegan.data.pool import chunk_size, chunked, map_chunks
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder, no_collection
 from balancegan.inspection.findings import ClassCount, Group, ImageSizes, Inspection, SizeCount
 
@@ -96,8 +96,7 @@ def _findings(
 def _look_at_all(folder: ImageFolder, duplicates: str, workers: int | None, progress: Progress) -> list[_Look]:
     rels = [f.rel for f in folder.files]
     looks: list[_Look] = []
-    mean = sum(f.size for f in folder.files) / max(1, len(rels))
-    size = 256 if mean < 16_000 else 32 if mean < 250_000 else 4
+    size = chunk_size(folder.mean_bytes)
     progress("inspect", 0, len(rels))
     for part in map_chunks(partial(_look_at, str(folder.root), duplicates), chunked(rels, size), workers=workers):
         looks += part

@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.core.rows import blocks
+
 Features = NDArray[np.floating]
 Rows = NDArray[np.float64]
 
@@ -89,8 +91,8 @@ def _root(features: Features, mean: Rows) -> Rows:
     if d <= _FEW:
         return _triangle(features, mean)
     covariance = np.zeros((d, d))
-    for start in range(0, n, _BLOCK):  # so that there is no copy of all features in double precision
-        block = features[start : start + _BLOCK] - mean
+    for some in blocks(n, _BLOCK):  # so that there is no copy of all features in double precision
+        block = features[some] - mean
         covariance += block.T @ block
     try:
         return np.asarray(np.linalg.cholesky(covariance / (n - 1))).T

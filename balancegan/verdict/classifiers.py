@@ -25,7 +25,7 @@ from balancegan.compute.device import one_thread
 from balancegan.compute.machine import usable_cores
 from balancegan.compute.memory import Fitting
 from balancegan.core.progress import Progress
-from balancegan.core.rows import rows_by_class
+from balancegan.core.rows import blocks, rows_by_class
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.nets.augmentation import flipped_and_cropped
 from balancegan.nets.classifier import seeded_classifier, train_classifier
@@ -152,8 +152,8 @@ def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor
     images = torch.empty((sum(map(len, pools)), channels, side, side), dtype=torch.uint8, device=device)
     done = 0
     for pool in pools:
-        for start in range(0, len(pool), _BLOCK):
-            x = torch.from_numpy(np.ascontiguousarray(pool.images[start : start + _BLOCK])).to(device)
+        for some in blocks(len(pool), _BLOCK):
+            x = torch.from_numpy(np.ascontiguousarray(pool.images[some])).to(device)
             if x.shape[2:] != (side, side):
                 x = functional.interpolate(
                     x.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import tree
 from PIL import Image
 
 from balancegan.core.errors import DatasetError, DiskError
@@ -21,24 +21,14 @@ from balancegan.data.store import open_store, stores_dir
 SMALL = DecodeSettings(image_size=16)
 
 
-def tree_hash(root: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*")):
-        info = path.lstat()
-        digest.update(f"{path.relative_to(root)}|{info.st_mode}|{info.st_mtime_ns}|{info.st_size}".encode())
-        if path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def no_decoding(*_: object, **__: object) -> None:
     raise AssertionError("decoded again")
 
 
 def test_rows(data):
-    before = tree_hash(data)
+    before = tree(data)
     s = open_store(scan(data), SMALL)
-    assert tree_hash(data) == before
+    assert tree(data) == before
     assert isinstance(s.images, np.memmap) and not s.images.flags.writeable
     assert s.images.shape == (8, 3, 16, 16) and s.images.dtype == np.uint8
     assert s.labels.tolist() == [0] * 6 + [1] * 2 and s.labels.dtype == np.int64
