@@ -48,7 +48,7 @@ from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.inception import InceptionExtractor
 from balancegan.metrics.inception_score import SPLITS, inception_score
-from balancegan.metrics.weights import find_inception_weights
+from balancegan.metrics.weights import find_weights
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import first_images
@@ -173,7 +173,7 @@ def weights_for(args):
     """The file of Inception's weights, or None for `--quick`, which can do without; else `WeightsMissingError`."""
     if args.quick and not args.weights:
         return None
-    if found := find_inception_weights(args.weights):
+    if found := find_weights("inception", args.weights):
         return found
     raise WeightsMissingError("there are no Inception weights here", "name a file with --weights, or try --quick")
 

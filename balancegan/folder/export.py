@@ -29,7 +29,6 @@ from balancegan.data.decode import to_uint8 as scale_to_uint8
 from balancegan.data.training_set import TrainingSet
 from balancegan.folder import metadata
 from balancegan.folder.destination import MARKER, is_free, lock_folder, require_marker
-from balancegan.folder.metadata import COLUMNS
 from balancegan.folder.real_files import READABLE, SUFFIXES, RealFile, folded_name, folders_above
 
 IN_FLIGHT = 512
@@ -42,7 +41,6 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": PNG_OPTIONS,
 }
 NONE = "-"  # readers guess a column's type per file: an empty text column would become numbers in a split without fakes
-METADATA = COLUMNS
 
 
 @dataclass(frozen=True)
