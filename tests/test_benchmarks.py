@@ -40,7 +40,8 @@ def load(name):
 def scripts(monkeypatch):
     """The scripts find what they share."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.delitem(sys.modules, "common", raising=False)
+    for name in ("common", "paper_tables"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     import common
 
     return common
@@ -274,7 +275,7 @@ def make(damage, cifar, tmp_path):
         weights = [] if "--quick" in words else ["--weights", str(tmp_path / "weights.pth")]
         status = damage.main([str(cifar), *where, *weights, "--images", "64", "--class-images", "20", *words])
         path = tmp_path / "results" / f"damage-gan-cifar-10{'-quick' * ('--quick' in words)}.json"
-        return status, damage.read(path)
+        return status, damage.common.read(path)
 
     return called
 
@@ -490,7 +491,7 @@ def test_damage_gans_results_of_another_machine_are_merged(damage, tmp_path, cap
     damage.merge(here / name, [of_damage(commit="old"), of_damage("full", commit="old")])
     damage.merge(there / name, [of_damage(commit="new"), of_damage(steps=1000, commit="new")])
     assert damage.main(["--merge", str(there), "--results", str(here)]) == 0
-    merged = [(i["steps"], i["set"], i["commit"]) for i in damage.read(here / name)]
+    merged = [(i["steps"], i["set"], i["commit"]) for i in damage.common.read(here / name)]
     assert merged == [(200_000, "full", "old"), (200_000, "imbalanced", "new"), (1000, "imbalanced", "new")]
     assert "### After 1,000 steps" in capsys.readouterr().out and not (here / name.replace("10", "10-quick")).exists()
 
