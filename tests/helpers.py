@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ from typer.testing import CliRunner
 from balancegan.cli.app import app
 from balancegan.commands.train import TrainRequest, launch
 from balancegan.core.config import resolve
+from balancegan.data.decode import DecodeSettings
+from balancegan.data.scan import scan
+from balancegan.data.store import open_store
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec
 from balancegan.verdict.material import Pool
@@ -66,6 +71,19 @@ def hashes(folder: Path) -> dict[str, str]:
         for p in sorted(folder.rglob("*"))
         if p.is_file()
     }
+
+
+def open_in_process(root: str, cache: str, out) -> None:
+    """Open the store of a folder and put what it holds into a queue; here, where a process of its own finds it."""
+    store = open_store(scan(root), DecodeSettings(image_size=16), cache_dir=Path(cache))
+    out.put((store.fingerprint, int(store.images.sum())))
+
+
+def fall_over(chunk):
+    """What a worker does that dies at the 5, and what is right in the process that started it."""
+    if multiprocessing.parent_process() is not None and 5 in chunk:
+        os._exit(1)
+    return [x * 2 for x in chunk]
 
 
 def call(*args, code=0):

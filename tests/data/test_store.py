@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import tree
+from helpers import fall_over, open_in_process, tree
 from PIL import Image
 
 from balancegan.core.errors import DatasetError, DiskError
@@ -269,16 +269,11 @@ def test_unusable_cache_folder(data, tmp_path):
         open_store(scan(data), SMALL, cache_dir=tmp_path / "file" / "below")
 
 
-def _open_in_process(root: str, cache: str, out) -> None:
-    s = open_store(scan(root), SMALL, cache_dir=Path(cache))
-    out.put((s.fingerprint, int(s.images.sum())))
-
-
 def test_two_processes_at_once(data, tmp_path):
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     args = (str(data), str(tmp_path / "cache"), out)
-    processes = [context.Process(target=_open_in_process, args=args) for _ in range(3)]
+    processes = [context.Process(target=open_in_process, args=args) for _ in range(3)]
     for p in processes:
         p.start()
     results = {out.get(timeout=60) for _ in processes}
@@ -316,16 +311,10 @@ def test_worker_processes_give_the_same(data, monkeypatch, tmp_path):
     assert calls[0] == ("decode", 0, 8) and calls[-1] == ("decode", 8, 8)
 
 
-def _fall_over(chunk):
-    if multiprocessing.parent_process() is not None and 5 in chunk:
-        os._exit(1)
-    return [x * 2 for x in chunk]
-
-
 def test_a_killed_worker_is_replaced_by_threads(monkeypatch):
     monkeypatch.setattr(pool, "PROCESSES_FROM", 1)
     chunks = pool.chunked(list(range(50)), 3)
-    results = pool.map_chunks(_fall_over, chunks, workers=2)
+    results = pool.map_chunks(fall_over, chunks, workers=2)
     assert [x for part in results for x in part] == [x * 2 for x in range(50)]
 
 
