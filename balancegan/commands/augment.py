@@ -123,8 +123,8 @@ def augment(
         make = Filling(
             folder,
             samplers,
-            restored,
             data,
+            run=(run.name, run.number, restored.checkpoint.sha256),
             first_seed=options.seed * SEED_STRIDE,
             filter=options.filter,
             note=note,

@@ -15,7 +15,6 @@ from balancegan.data.training_set import TrainingSet
 from balancegan.folder.copy_filter import CopyFilter
 from balancegan.folder.export import BalancedFolder
 from balancegan.folder.quality_filter import QualityFilter, QualityKeep
-from balancegan.runs.restore import Restored
 from balancegan.sampling.accepted import Tally, accepted_images
 from balancegan.sampling.samplers import Sampler
 from balancegan.verdict.material import ClassImages
@@ -36,8 +35,8 @@ class Filling:
     Args:
         folder: where they go.
         samplers: of the run's method.
-        restored: the run.
         data: what it was trained on.
+        run: the run's name, its number, and the SHA-256 of the checkpoint in use.
         first_seed: where the images' seeds begin.
         filter: `copies` refuses near-copies, `quality` also what does not look like its class, `none` nothing.
         quality: judges for that.
@@ -48,15 +47,15 @@ class Filling:
         self,
         folder: BalancedFolder,
         samplers: Sequence[Sampler],
-        restored: Restored,
         data: TrainingSet,
         *,
+        run: tuple[str, str, str],
         first_seed: int,
         filter: str,
         note: Callable[[str], None],
         quality: QualityFilter | None = None,
     ) -> None:
-        self.folder, self.samplers, self.restored, self.data = folder, samplers, restored, data
+        self.folder, self.samplers, self.data, self.run = folder, samplers, data, run
         self.first_seed, self.filter, self.note, self.quality = first_seed, filter, note, quality
         classes = len(data.class_names)
         self._train, self._unseen = (
@@ -116,8 +115,8 @@ class Filling:
             yield from accepted_images(sampler, label, left, keep, self.first_seed + sampler.first_seed, tally)
 
     def _write(self, image: np.ndarray, label: int, seed: int) -> str:
-        run, checkpoint = self.restored.run, self.restored.checkpoint.sha256
-        return self.folder.add_synthetic(image, label, seed, run=run.name, number=run.number, checkpoint=checkpoint)
+        name, number, checkpoint = self.run
+        return self.folder.add_synthetic(image, label, seed, run=name, number=number, checkpoint=checkpoint)
 
     def _class_images(
         self, label: int, fake: list[np.ndarray], synthetic: int, requested: int, *, keep_real: bool
