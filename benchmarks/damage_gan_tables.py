@@ -200,11 +200,9 @@ class Ruler:
 
     def _own(self):
         """The small classifier of the full set."""
-        path, rows = self.folder / f"own-{self.data.store.fingerprint[:12]}.safetensors", self.data.train_rows
+        path = self.folder / f"own-{self.data.store.fingerprint[:12]}.safetensors"
         if not path.is_file():
-            images, labels = self.data.store.images[rows], self.data.labels[rows]
-            extractor = OwnExtractor.fit(images, labels, len(CLASSES), device=str(self.device), progress=self.watch)
-            extractor.save(path)
+            OwnExtractor.of(self.data, device=str(self.device), progress=self.watch).save(path)
         return OwnExtractor.load(path, device=str(self.device)), sha256(path)
 
     def features(self, images):

@@ -680,7 +680,11 @@ def test_an_option_is_trained_measured_and_shown(ablation, capsys):
     row = rows[0]
     assert row["settings"]["penalty_every"] == 4 and "penalty_every" not in rows[1]["settings"]
     assert set(row["fid_by_class"]) == {"a", "b", "c"} and len(row["made"]) == 3 and row["steps"] >= 0
-    assert row["few_shot_kid"] is not None and 0 <= row["copy_rate"] <= 1 and row["nearer_to_training"] > 0
+    assert (
+        row["few_shot_kid"] is not None
+        and 0 <= row["copy_rate"] <= row["near_rate"] <= 1
+        and row["nearer_to_training"] > 0
+    )
     assert (ablation.work / "discs-sgbgan-paper-0.png").is_file()
     shown = capsys.readouterr().out
     assert f"| paper | 1 | {1000 * rows[1]['few_shot_kid']:.0f} |" in shown
@@ -703,7 +707,7 @@ def test_a_rare_class_that_is_not_made_has_no_kid(ablation, monkeypatch):
     first = ablation.module.first_images
     monkeypatch.setattr(ablation.module, "first_images", lambda s, c, n: first(s, c, n if c else 0))
     (row,) = ablation("--options", "default", "--methods", "sgbgan")
-    assert row["made"] == {"a": 0, "b": 12, "c": 12} and row["few_shot_kid"] is row["copy_rate"] is None
+    assert row["made"] == {"a": 0, "b": 12, "c": 12} and row["few_shot_kid"] is row["near_rate"] is None
     assert set(row["kid_by_class"]) == {"b", "c"}
 
 
@@ -717,7 +721,7 @@ def test_what_is_done_with_the_images_of_a_training_is_measured_without_another_
     found = {row["option"]: row for row in rows}
     assert len(counted) == 1 and set(found) == set(options)
     assert found["default@latents-x-0.8"]["few_shot_kid"] != found["default"]["few_shot_kid"]
-    assert found["default@uncopied"]["copy_rate"] in (0, None)
+    assert found["default@uncopied"]["near_rate"] in (0, None)
 
 
 def test_every_change_changes_a_field_of_a_method(ablation):

@@ -21,6 +21,7 @@ from balancegan.core.errors import CheckpointError
 from balancegan.core.files import disk_errors, write_atomic
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
+from balancegan.data.training_set import TrainingSet
 from balancegan.metrics.features import Features, Images, extract, state_key
 from balancegan.nets.classifier import FEATURES, build_classifier, seeded_classifier, train_classifier
 
@@ -99,6 +100,12 @@ class OwnExtractor:
         with one_thread():
             train_classifier(network, batches(), steps, Fitting(batch_size, device, hint="use --device cpu"))
         return cls(network, side=side, device=device)
+
+    @classmethod
+    def of(cls, data: TrainingSet, *, device: str = "cpu", progress: Progress = silent) -> OwnExtractor:
+        """`fit` on the images of a data set that generators are trained on."""
+        images, labels = data.store.images[data.train_rows], data.labels[data.train_rows]
+        return cls.fit(images, labels, len(data.class_names), device=device, progress=progress)
 
     def save(self, path: Path) -> None:
         """Write the trained network, whole or not at all; `load` gives the same features."""

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -116,14 +116,7 @@ class Ruler:
         with contextlib.suppress(CheckpointError):
             if self._file.is_file():
                 return OwnExtractor.load(self._file, device=str(self._device))
-        rows = self._data.train_rows
-        extractor = OwnExtractor.fit(
-            self._data.store.images[rows],
-            self._data.labels[rows],
-            len(self._data.class_names),
-            device=str(self._device),
-            progress=self._progress,
-        )
+        extractor = OwnExtractor.of(self._data, device=str(self._device), progress=self._progress)
         extractor.save(self._file)
         return extractor
 
