@@ -12,7 +12,6 @@ from balancegan.core.documents import Json
 from balancegan.core.errors import CheckpointError, UsageError
 from balancegan.core.files import disk_errors, refuse_source
 from balancegan.core.progress import Progress, silent
-from balancegan.core.rows import rows_by_class
 from balancegan.data.scan import ImageFolder
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.evaluation import assembly as judge
@@ -92,10 +91,7 @@ def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Pr
     samplers = make_samplers(restored.method, restored.device)
     counts = data.split_counts()
     goal = max(counts.values())
-    train, unseen = (
-        [rows[mine] for mine in rows_by_class(data.labels[rows], len(data.class_names))]
-        for rows in (data.train_rows, data.unseen_rows)
-    )
+    train, unseen = data.by_class(data.train_rows), data.by_class(data.unseen_rows)
     classes = []
     for label, name in enumerate(data.class_names):
         need = goal - counts[name]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from balancegan.core.progress import Progress
-from balancegan.core.rows import rows_by_class
 from balancegan.data.training_set import TrainingSet
 from balancegan.folder.copy_filter import CopyFilter
 from balancegan.folder.export import BalancedFolder
@@ -57,11 +56,7 @@ class Filling:
     ) -> None:
         self.folder, self.samplers, self.data, self.run = folder, samplers, data, run
         self.first_seed, self.filter, self.note, self.quality = first_seed, filter, note, quality
-        classes = len(data.class_names)
-        self._train, self._unseen = (
-            [rows[of] for of in rows_by_class(data.labels[rows], classes)]
-            for rows in (data.train_rows, data.unseen_rows)
-        )
+        self._train, self._unseen = data.by_class(data.train_rows), data.by_class(data.unseen_rows)
         self._real = data.split_counts()
 
     def fill(self, need: dict[str, int], *, shown: int, progress: Progress) -> Filled:

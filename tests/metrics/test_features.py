@@ -160,7 +160,7 @@ def test_inception_from_half_precision_safetensors_without_head(random_weights):
     assert features.shape == (3, 2048) and features.dtype == np.float32
     assert np.isfinite(features).all() and not extractor.has_head
     assert extractor(grey.repeat(3, axis=1)[:1]) == pytest.approx(features[:1], rel=1e-3, abs=1e-4)
-    assert calls[:2] == [("inception features", 2, 3), ("inception features", 3, 3)]
+    assert calls[:2] == [("Inception features", 2, 3), ("Inception features", 3, 3)]
     with pytest.raises(UsageError, match="grey or RGB"):
         extractor(np.zeros((1, 4, 8, 8), np.uint8))
 

@@ -55,8 +55,8 @@ class Reference:
 def references(data: TrainingSet, limit: int) -> list[Reference]:
     """What each class is compared with, at most `limit` images, drawn by a fixed seed."""
     found = []
-    for label, name in enumerate(data.class_names):
-        unseen, train = (rows[data.labels[rows] == label] for rows in (data.unseen_rows, data.train_rows))
+    of_class = zip(data.class_names, data.by_class(data.unseen_rows), data.by_class(data.train_rows), strict=True)
+    for name, unseen, train in of_class:
         kind, rows = ("holdout", unseen) if len(unseen) >= MIN_REFERENCE else ("train", train)
         if len(rows) > limit:
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
@@ -134,17 +134,16 @@ class Ruler:
 
         `train_rows` are the rows of the store that the samplers' method was trained on.
         """
+        train, unseen = self._data.by_class(train_rows), self._data.by_class(self._data.unseen_rows)
         rows, shown = [], []
         for label, reference in enumerate(self.references):
             seeds, fake = first_images(samplers, label, max(self.images, SHOWN))
             blank = np.full((SHOWN, *samplers[0].shape), 255, np.uint8)  # where a class was never produced
             shown.append(np.concatenate([fake, blank])[:SHOWN])
             fake = fake[: self.images]
-            mine = train_rows[self._data.labels[train_rows] == label]
             walked = sum(seed >= LangevinSampler.first_seed for seed in seeds[: self.images])
-            unseen = self._data.unseen_rows[self._data.labels[self._data.unseen_rows] == label]
             row = {"class": reference.name, **self._compare(reference, fake), "n_walked": walked}
-            rows.append({**row, **self._copies(mine, unseen, fake)})
+            rows.append({**row, **self._copies(train[label], unseen[label], fake)})
             self._progress("measure", label + 1, len(self.references))
         return rows, np.stack(shown)
 
