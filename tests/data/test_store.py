@@ -300,7 +300,7 @@ def test_the_loser_of_a_race_takes_the_winners_store(data, monkeypatch):
 def test_worker_processes_give_the_same(data, monkeypatch, tmp_path):
     threads = open_store(scan(data), SMALL, workers=2)
     monkeypatch.setattr(pool, "PROCESSES_FROM", 1)
-    monkeypatch.setattr(build, "_chunk_size", lambda _: 2)
+    monkeypatch.setattr(build, "chunk_size", lambda _: 2)
     calls = []
     processes = open_store(
         scan(data), SMALL, workers=2, cache_dir=tmp_path / "other", progress=lambda *c: calls.append(c)
