@@ -39,13 +39,14 @@ from balancegan.compute.device import describe, resolve_device
 from balancegan.core.files import write_json
 from balancegan.core.grid import save_grid
 from balancegan.data.training_set import open_training_set
+from balancegan.evaluation.copies import look_at, near_copies
 from balancegan.folder.copy_filter import CopyFilter
 from balancegan.folder.quality_filter import QualityFilter, QualityKeep
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.extractors import choose
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.kid import kernel_distance
-from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
+from balancegan.metrics.memorisation import nearest, pixel_features
 from balancegan.metrics.prdc import prdc
 from balancegan.runs.checkpoint import step_of
 from balancegan.runs.directory import RunDir
@@ -184,7 +185,7 @@ class Ruler:
 
     def __init__(self, data, args, test=None):
         self.data, self.images = data, args.images
-        self.extractor = choose("auto", args.weights).open(self._own, device=args.device)
+        self.extractor = choose("auto", args.weights).open(lambda: OwnExtractor.of(data), device=args.device)
         labels = data.labels
         of = [
             {
@@ -201,12 +202,7 @@ class Ruler:
             self.real["test"] = [x[np.sort(rng.permutation(len(x))[:REFERENCE])] for x in test_of]
         counts = np.array(data.class_counts)
         self.few = sorted(np.argsort(counts, kind="stable")[: -(-len(counts) // 3)].tolist())
-        features = [pixel_features(images) for images in (self.train[c] for c in self.few)]
-        self.copies = [(f, copy_threshold(f)) for f in features]
-
-    def _own(self):
-        rows = self.data.train_rows
-        return OwnExtractor.fit(self.data.store.images[rows], self.data.labels[rows], len(self.data.class_names))
+        self.seen = [look_at(self.train[c], self.real["validation"][c]) for c in self.few]
 
     def copies_row(self):
         """The measures of the few-shot classes' training images themselves: what perfect copies would get."""
@@ -225,7 +221,7 @@ class Ruler:
     def _nearer(self, fakes):
         """How much nearer the few-shot images are to training than to unseen images, as many of each: 1 is not at all.
 
-        The copy rate calls every image a copy that is nearer to a training image than these are to each other; of a
+        The near rate counts every image that is nearer to a training image than these are to each other; of a
         dozen images that differ a lot even their mean is.
         """
         found = []
@@ -277,13 +273,15 @@ class Ruler:
             row |= {f"kid{suffix}_by_class": kids, f"fid{suffix}_by_class": fids}
             row |= {f"few_shot_kid{suffix}": common.rounded(self._few_shot(few, split))}
             row |= {f"fid{suffix}": common.rounded(statistics.fmean(fids.values())) if fids else None}
-        near = [
-            float((nearest(pixel_features(fakes[c]), f)[0] < limit).mean())
-            for c, (f, limit) in zip(self.few, self.copies, strict=True)
+        copied = [
+            near_copies(nearest(pixel_features(fakes[c]), seen.features)[0], seen)
+            for c, seen in zip(self.few, self.seen, strict=True)
             if len(fakes[c])
         ]
         row["nearer_to_training"] = self._nearer(fakes)
-        row["copy_rate"] = common.rounded(statistics.fmean(near)) if len(near) == len(self.few) else None
+        for key in ("near_rate", "copy_rate"):
+            whole = len(copied) == len(self.few)
+            row[key] = common.rounded(statistics.fmean(found[key] for found in copied)) if whole else None
         if all(len(f) > 6 for f in few):
             found = [
                 prdc(feats_real=self.extractor(self.train[c]), feats_fake=f) for c, f in zip(self.few, few, strict=True)
@@ -377,7 +375,7 @@ def main(argv=None):
                         write_json(done, row)
                 except Timeout:
                     continue
-                print(json.dumps({k: row[k] for k in ("option", "seed", "few_shot_kid", "fid", "copy_rate", "steps")}))
+                print(json.dumps({k: row[k] for k in ("option", "seed", "few_shot_kid", "fid", "near_rate", "steps")}))
                 sys.stdout.flush()
     with FileLock(args.work / "table.lock"):
         rows = [json.loads(path.read_text()) for path in args.work.glob(f"{args.name}-*.json")]
@@ -420,7 +418,7 @@ def table(rows):
     for data, method in dict.fromkeys((r["data"], r["method"]) for r in rows):
         mine = [r for r in rows if (r["data"], r["method"]) == (data, method)]
         lines += ["", f"{data}, {method}", ""]
-        lines += common.grid_head("option", "seeds", "few-shot KID x 1000", "FID", "copies", "coverage", "steps")
+        lines += common.grid_head("option", "seeds", "few-shot KID x 1000", "FID", "near-copies", "coverage", "steps")
         of = {option: [r for r in mine if r["option"] == option] for option in dict.fromkeys(r["option"] for r in mine)}
 
         def value(found, key, scale=1.0):
@@ -433,7 +431,7 @@ def table(rows):
         for option, found in sorted(of.items(), key=rank):
             cells = [common.averaged(value(found, "few_shot_kid", 1000), lambda v: f"{v:.0f}")]
             cells += [common.averaged(value(found, "fid"), lambda v: f"{v:.0f}")]
-            cells += [common.averaged(value(found, k), common.two_digits) for k in ("copy_rate", "coverage")]
+            cells += [common.averaged(value(found, k), common.two_digits) for k in ("near_rate", "coverage")]
             cells += [f"{statistics.fmean(r['steps'] for r in found):,.0f}"]
             lines.append(common.line(option, str(len(found)), *cells))
     return "\n".join(lines)

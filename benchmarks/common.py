@@ -1,7 +1,7 @@
 """What the benchmark scripts share; it does nothing by itself.
 
-Results that accumulate in JSON files and know where they come from, tables in markdown, the command-line options of the
-scripts that make a paper's tables, and updates of a method's networks as the training loop makes them, to be timed.
+Results that accumulate in JSON files and know where they come from, tables in markdown, and updates of a method's
+networks as the training loop makes them, to be timed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from floors import wait
 from balancegan.commands.compare.matrix import RUNNING, Board
 from balancegan.compute import device as devices
 from balancegan.core.config import resolve
-from balancegan.core.errors import DatasetError, DiskError, UsageError, WeightsMissingError
 from balancegan.core.files import write_json
 from balancegan.data.batches import Batches
 from balancegan.methods import load_method
@@ -34,7 +33,6 @@ from balancegan.training.steps import frozen
 
 HERE = Path(__file__).resolve().parent
 EVERY = 20  # seconds between two lines of progress
-OF_ALL_CELLS = (UsageError, DatasetError, DiskError, WeightsMissingError)  # what no other cell would escape
 COUNTS = (5600, 197, 119, 58, 20)  # training images per class of the networks that are timed
 
 
@@ -159,11 +157,6 @@ def grid_head(*names):
     return [line(*names), "|" + "---|" * len(names)]
 
 
-def between(warning, lines):
-    """Lines as text, with a warning that cannot be overlooked where there is one."""
-    return "\n".join([warning, "", *lines, "", warning] if warning else lines)
-
-
 def report(result, show, preset, device, as_json, rate=None):
     """Print a result with what it was measured on: as JSON, or as `show` makes a table of it."""
     described = devices.describe(device)
@@ -188,37 +181,6 @@ def several(kind, allowed=None):
         return values
 
     return parse
-
-
-def table_parser(doc, methods, work):
-    """A parser with the options that every script of a paper's tables has."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", type=several(str, tuple(methods)), default=list(methods))
-    parser.add_argument("--seeds", type=several(int), default=[0])
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--weights", type=Path, help="Inception weights, without which FIDs do not compare")
-    parser.add_argument("--work", type=Path, default=Path(work))
-    parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--print", action="store_true", dest="only_print")
-    parser.add_argument("--merge", type=Path, metavar="DIR", help="take over another machine's results")
-    parser.add_argument("--commit", help="what to record where this is no git checkout")
-    return parser
-
-
-def parsed(parser, argv, check):
-    """The arguments, after `check(parser, args)` where something is to be made."""
-    args = parser.parse_args(argv)
-    if args.merge and not args.merge.is_dir():
-        parser.error(f"there is no folder {args.merge}")
-    if not args.only_print and not args.merge:
-        check(parser, args)
-    return args
-
-
-def check_splits(parser, folder):
-    if missing := [split for split in ("train", "test") if not (folder / split).is_dir()]:
-        parser.error(f"{folder} has no folder {missing[0]}")
 
 
 def failure(error):

@@ -31,8 +31,9 @@ from typing import NamedTuple
 
 import common
 import numpy as np
+import paper_tables
 import torch
-from common import OF_ALL_CELLS, Watch, averaged, grid_head, line, provenance, read, rounded, several, title, two_digits
+from common import Watch, averaged, grid_head, line, provenance, rounded, several, title, two_digits
 
 from balancegan.cli.parse import parse_time
 from balancegan.commands.compare.records import read_record, write_record
@@ -40,7 +41,7 @@ from balancegan.commands.imbalance import make_imbalanced
 from balancegan.commands.train import TrainRequest, configure, launch
 from balancegan.compute import device as devices
 from balancegan.compute.memory import memory_errors
-from balancegan.core.errors import BalanceGANError, StoppedError, UsageError, WeightsMissingError
+from balancegan.core.errors import StoppedError, UsageError, WeightsMissingError
 from balancegan.core.files import disk_errors, sha256, write_atomic
 from balancegan.data.training_set import open_training_set
 from balancegan.evaluation.class_assignment import class_shares, over_training
@@ -48,7 +49,7 @@ from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.inception import InceptionExtractor
 from balancegan.metrics.inception_score import SPLITS, inception_score
-from balancegan.metrics.weights import find_inception_weights
+from balancegan.metrics.weights import find_weights
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import first_images
@@ -173,7 +174,7 @@ def weights_for(args):
     """The file of Inception's weights, or None for `--quick`, which can do without; else `WeightsMissingError`."""
     if args.quick and not args.weights:
         return None
-    if found := find_inception_weights(args.weights):
+    if found := find_weights("inception", args.weights):
         return found
     raise WeightsMissingError("there are no Inception weights here", "name a file with --weights, or try --quick")
 
@@ -199,11 +200,9 @@ class Ruler:
 
     def _own(self):
         """The small classifier of the full set."""
-        path, rows = self.folder / f"own-{self.data.store.fingerprint[:12]}.safetensors", self.data.train_rows
+        path = self.folder / f"own-{self.data.store.fingerprint[:12]}.safetensors"
         if not path.is_file():
-            images, labels = self.data.store.images[rows], self.data.labels[rows]
-            extractor = OwnExtractor.fit(images, labels, len(CLASSES), device=str(self.device), progress=self.watch)
-            extractor.save(path)
+            OwnExtractor.of(self.data, device=str(self.device), progress=self.watch).save(path)
         return OwnExtractor.load(path, device=str(self.device)), sha256(path)
 
     def features(self, images):
@@ -338,26 +337,7 @@ def make(args):
     """Train and measure cell by cell, keep each as soon as it is there, and return the exit status."""
     deadline = time.monotonic() + args.max_time
     worker = Worker(args, deadline)
-    status, finished, wanted = 0, 0, cells(args)
-    for cell in wanted:
-        watch = Watch(cell.label)
-        try:
-            if not worker.bring(cell, watch):
-                break
-        except StoppedError as error:
-            watch.note(error.message)
-            status = error.exit_code
-            break
-        except OF_ALL_CELLS:
-            raise
-        except BalanceGANError as error:  # of this training alone
-            watch.note(error.message)
-            status = error.exit_code
-            continue
-        finished += 1
-        watch.note("done")
-    if finished < len(wanted):
-        print(f"{finished} of {len(wanted)} cells are done; the same command makes the others", file=sys.stderr)
+    status, _ = paper_tables.make_cells(cells(args), worker.bring)
     return status
 
 
@@ -452,7 +432,7 @@ class Worker:
 
 
 def results_file(folder, quick):
-    return folder / f"{NAME}{'-quick' * quick}.json"
+    return paper_tables.results_file(folder, NAME, quick)
 
 
 def key(item):
@@ -473,7 +453,7 @@ def show(entries, quick=False):
     lines = []
     for steps in sorted({item["steps"] for item in mine}, reverse=True) or [STEPS]:
         lines += ["", *block([item for item in mine if item["steps"] == steps], steps)]
-    return common.between(WARNING if quick else None, lines[1:])
+    return paper_tables.between(WARNING if quick else None, lines[1:])
 
 
 def block(entries, steps):
@@ -614,20 +594,20 @@ def seconds(text):
 
 
 def parse(argv=None):
-    parser = common.table_parser(__doc__, METHODS, "damage-gan-tables-work")
+    parser = paper_tables.table_parser(__doc__, METHODS, "damage-gan-tables-work")
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--sets", type=several(str, tuple(COUNTS)), default=list(COUNTS))
     parser.add_argument("--steps", type=int, help=f"instead of the preset's {STEPS:,}")
     parser.add_argument("--images", type=int, help=f"generated for a FID; default {IMAGES:,}")
     parser.add_argument("--class-images", type=int, help=f"for each class of Table 5 at most; default {CLASS_IMAGES:,}")
     parser.add_argument("--max-time", type=seconds, default=math.inf, help="e.g. 8m; measurements are not cut short")
-    return common.parsed(parser, argv, check)
+    return paper_tables.parsed(parser, argv, check)
 
 
 def check(parser, args):
     if args.folder is None:
         parser.error("give the folder of CIFAR-10, or --print")
-    common.check_splits(parser, args.folder)
+    paper_tables.check_splits(parser, args.folder)
     args.images = args.images or (QUICK_IMAGES if args.quick else IMAGES)
     args.class_images = args.class_images or (QUICK_CLASS_IMAGES if args.quick else CLASS_IMAGES)
     if args.steps is not None and args.steps < 1:
@@ -638,23 +618,7 @@ def check(parser, args):
 
 def main(argv=None):
     args = parse(argv)
-    if args.merge:
-        for path in sorted(args.merge.glob(f"{NAME}*.json")):
-            merge(args.results / path.name, read(path))
-    if args.only_print or args.merge:
-        for quick in (False, True):
-            entries = read(results_file(args.results, quick))
-            if entries or not quick:
-                print(show(entries, quick), end="\n\n")
-        return 0
-    if args.quick:
-        print(WARNING, flush=True)
-    try:
-        status = make(args)
-    except BalanceGANError as error:
-        return common.failure(error)
-    print(show(read(results_file(args.results, args.quick)), args.quick))
-    return status
+    return paper_tables.run(args, {NAME: show}, NAME, key=key, make=make, warning=WARNING)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,15 @@ import math
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import common
-from common import OF_ALL_CELLS, Watch, grid_head, line, provenance, read, rounded, several, title
+import paper_tables
+from common import grid_head, line, provenance, read, rounded, several, title
 
 from balancegan.commands.compare import run as comparison
 from balancegan.commands.compare.request import CompareRequest
-from balancegan.core.errors import BalanceGANError, StoppedError
 from balancegan.methods import PAPER_TABLE
 
 DOI = "10.1007/s00138-023-01506-y"
@@ -141,31 +142,18 @@ def make(args):
     """Train and measure cell by cell, keep each as soon as it is there, and return the exit status."""
     whole, deadline = request_for(args), time.monotonic() + 60 * args.max_minutes
     commit = args.commit or common.commit_here(Path(__file__).name)
-    status, finished = 0, 0
-    for cell in whole.cells:
+
+    def bring(cell, watch):
         if time.monotonic() >= deadline:
-            break
-        watch = Watch(cell.label, deadline)
+            return False
         one = replace(whole, methods=(cell.method,), seeds=(cell.seed,), irs=(cell.ir,) if cell.ir else ())
-        try:
-            document = comparison.compare(one, watch)
-        except StoppedError as error:
-            watch.note(error.message)
-            status = status if watch.cut else error.exit_code
-            break
-        except OF_ALL_CELLS:
-            raise
-        except BalanceGANError as error:  # of this training alone
-            watch.note(error.message)
-            status = error.exit_code
-            continue
+        document = comparison.compare(one, watch)
         record(results_file(args.results, args.dataset, args.quick), entry(document, args, commit), watch.worked)
-        finished += 1
-        watch.note("done")
+        return True
+
+    status, finished = paper_tables.make_cells(whole.cells, bring, deadline)
     if finished == len(whole.cells) > 1:  # a page of them all, with their images; everything is there to be read
         print(f"all on one page: {comparison.compare(whole)['page']}", file=sys.stderr)
-    elif finished < len(whole.cells):
-        print(f"{finished} of {len(whole.cells)} cells are done; the same command makes the others", file=sys.stderr)
     return status
 
 
@@ -210,7 +198,7 @@ def entry(document, args, commit):
 
 
 def results_file(folder, dataset, quick):
-    return folder / f"sgbgan-{dataset}{'-quick' * quick}.json"
+    return paper_tables.results_file(folder, f"sgbgan-{dataset}", quick)
 
 
 def key(item):
@@ -248,7 +236,7 @@ def show(dataset, entries, quick=False):
     used = [f"{mark} {text}." for mark, text in NOTES.items() if any(mark in line for line in lines)]
     if used:
         lines += ["", *used]
-    return common.between(WARNING if quick else None, lines)
+    return paper_tables.between(WARNING if quick else None, lines)
 
 
 def table_3(dataset, entries):
@@ -317,18 +305,18 @@ def number(value, measure):
 
 
 def parse(argv=None):
-    parser = common.table_parser(__doc__, PAPER_TABLE, "sgbgan-tables-work")
+    parser = paper_tables.table_parser(__doc__, PAPER_TABLE, "sgbgan-tables-work")
     parser.add_argument("dataset", nargs="?", choices=TITLES)
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--ir", type=several(int, RATES), help="default all four; cells have their own")
     parser.add_argument("--max-minutes", type=float, default=math.inf)
-    return common.parsed(parser, argv, check)
+    return paper_tables.parsed(parser, argv, check)
 
 
 def check(parser, args):
     if args.folder is None:
         parser.error("give a data set and its folder, or --print")
-    common.check_splits(parser, args.folder)
+    paper_tables.check_splits(parser, args.folder)
     if args.dataset == "cells" and args.ir:
         parser.error("cells are measured at their own imbalance rate: leave --ir out")
     args.ir = args.ir or list(RATES)
@@ -336,24 +324,8 @@ def check(parser, args):
 
 def main(argv=None):
     args = parse(argv)
-    if args.merge:
-        for path in sorted(args.merge.glob("sgbgan-*.json")):
-            merge(args.results / path.name, read(path))
-    if args.only_print or args.merge:
-        for quick in (False, True):
-            for dataset in TITLES:
-                entries = read(results_file(args.results, dataset, quick))
-                if entries or not quick:
-                    print(show(dataset, entries, quick), end="\n\n")
-        return 0
-    if args.quick:
-        print(WARNING, flush=True)
-    try:
-        status = make(args)
-    except BalanceGANError as error:
-        return common.failure(error)
-    print(show(args.dataset, read(results_file(args.results, args.dataset, args.quick)), args.quick))
-    return status
+    tables = {f"sgbgan-{dataset}": partial(show, dataset) for dataset in TITLES}
+    return paper_tables.run(args, tables, f"sgbgan-{args.dataset}", key=key, make=make, warning=WARNING)
 
 
 if __name__ == "__main__":

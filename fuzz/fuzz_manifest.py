@@ -123,14 +123,14 @@ def _marker(data: bytes) -> None:
 def _meta(data: bytes) -> None:
     """A damaged store is no error: it is None."""
     with _instead(STORE.path / "meta.json", data):
-        built = store._read(STORE.path, FOLDER)
+        built = store.read_tables(STORE.path, FOLDER)
         if built is not None:
             store._open(STORE.path, FOLDER, built).summary()
 
 
 def _rows(data: bytes) -> None:
     with _instead(STORE.path / "rows.npz", data):
-        built = store._read(STORE.path, FOLDER)
+        built = store.read_tables(STORE.path, FOLDER)
         if built is not None:
             store._open(STORE.path, FOLDER, built).summary()
 

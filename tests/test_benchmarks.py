@@ -40,7 +40,8 @@ def load(name):
 def scripts(monkeypatch):
     """The scripts find what they share."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.delitem(sys.modules, "common", raising=False)
+    for name in ("common", "paper_tables"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     import common
 
     return common
@@ -274,7 +275,7 @@ def make(damage, cifar, tmp_path):
         weights = [] if "--quick" in words else ["--weights", str(tmp_path / "weights.pth")]
         status = damage.main([str(cifar), *where, *weights, "--images", "64", "--class-images", "20", *words])
         path = tmp_path / "results" / f"damage-gan-cifar-10{'-quick' * ('--quick' in words)}.json"
-        return status, damage.read(path)
+        return status, damage.common.read(path)
 
     return called
 
@@ -490,7 +491,7 @@ def test_damage_gans_results_of_another_machine_are_merged(damage, tmp_path, cap
     damage.merge(here / name, [of_damage(commit="old"), of_damage("full", commit="old")])
     damage.merge(there / name, [of_damage(commit="new"), of_damage(steps=1000, commit="new")])
     assert damage.main(["--merge", str(there), "--results", str(here)]) == 0
-    merged = [(i["steps"], i["set"], i["commit"]) for i in damage.read(here / name)]
+    merged = [(i["steps"], i["set"], i["commit"]) for i in damage.common.read(here / name)]
     assert merged == [(200_000, "full", "old"), (200_000, "imbalanced", "new"), (1000, "imbalanced", "new")]
     assert "### After 1,000 steps" in capsys.readouterr().out and not (here / name.replace("10", "10-quick")).exists()
 
@@ -687,7 +688,11 @@ def test_an_option_is_trained_measured_and_shown(ablation, capsys):
     row = rows[0]
     assert row["settings"]["penalty_every"] == 4 and "penalty_every" not in rows[1]["settings"]
     assert set(row["fid_by_class"]) == {"a", "b", "c"} and len(row["made"]) == 3 and row["steps"] >= 0
-    assert row["few_shot_kid"] is not None and 0 <= row["copy_rate"] <= 1 and row["nearer_to_training"] > 0
+    assert (
+        row["few_shot_kid"] is not None
+        and 0 <= row["copy_rate"] <= row["near_rate"] <= 1
+        and row["nearer_to_training"] > 0
+    )
     assert (ablation.work / "discs-sgbgan-paper-0.png").is_file()
     shown = capsys.readouterr().out
     assert f"| paper | 1 | {1000 * rows[1]['few_shot_kid']:.0f} |" in shown
@@ -710,7 +715,7 @@ def test_a_rare_class_that_is_not_made_has_no_kid(ablation, monkeypatch):
     first = ablation.module.first_images
     monkeypatch.setattr(ablation.module, "first_images", lambda s, c, n: first(s, c, n if c else 0))
     (row,) = ablation("--options", "default", "--methods", "sgbgan")
-    assert row["made"] == {"a": 0, "b": 12, "c": 12} and row["few_shot_kid"] is row["copy_rate"] is None
+    assert row["made"] == {"a": 0, "b": 12, "c": 12} and row["few_shot_kid"] is row["near_rate"] is None
     assert set(row["kid_by_class"]) == {"b", "c"}
 
 
@@ -724,7 +729,7 @@ def test_what_is_done_with_the_images_of_a_training_is_measured_without_another_
     found = {row["option"]: row for row in rows}
     assert len(counted) == 1 and set(found) == set(options)
     assert found["default@latents-x-0.8"]["few_shot_kid"] != found["default"]["few_shot_kid"]
-    assert found["default@uncopied"]["copy_rate"] in (0, None)
+    assert found["default@uncopied"]["near_rate"] in (0, None)
 
 
 def test_every_change_changes_a_field_of_a_method(ablation):
@@ -742,7 +747,7 @@ def test_amounts_of_synthetic_images_are_compared(scripts, folder, tmp_path, cap
     trained = launch_module.launch(request, SilentMonitor())
     fit = partial(OwnExtractor.fit, steps=5)
     monkeypatch.setattr(module.QualityFilter, "fit", lambda *a, **k: lambda images, label: np.ones(len(images), bool))
-    monkeypatch.setattr(module.utility.OwnExtractor, "fit", fit)
+    monkeypatch.setattr(OwnExtractor, "fit", fit)
     assert (
         module.main(
             [trained["run"], "--images", "8", "--seeds", "2", "--updates", "2", "--amounts", "to IR 1,1 per real"]

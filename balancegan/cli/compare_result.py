@@ -14,7 +14,7 @@ _CAPTIONS = {
     "fid": "FID (lower is better)",
     "kid": "KID x 1000 (lower is better)",
     "ssim": "SSIM to real images (higher is better, but for copies)",
-    "copy_rate": "Near-copies of training images, in % (lower is better)",
+    "copy_rate": "Copies of training images, in % (lower is better)",
 }
 
 

@@ -19,9 +19,8 @@ from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.evaluation import assembly as judge
 from balancegan.evaluation.assembly import Judging
-from balancegan.evaluation.class_assignment import assignment_json, assignment_notes, confusion, distribution_json
-from balancegan.evaluation.document import ReportInput, summary
-from balancegan.evaluation.run_pictures import run_pictures
+from balancegan.evaluation.class_assignment import describe_assignment
+from balancegan.evaluation.document import summary
 from balancegan.evaluation.shortcuts import shortcut_checks
 from balancegan.folder import export
 from balancegan.folder.card import Card, copies_line, dataset_card
@@ -36,7 +35,7 @@ from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.choice import make_samplers
 from balancegan.sampling.samplers import SEED_STRIDE
-from balancegan.verdict.material import ClassImages, run_material
+from balancegan.verdict.material import ClassImages
 from balancegan.verdict.rule import gate_json
 
 FILTERS = ("none", "copies", "quality")
@@ -125,8 +124,8 @@ def augment(
         make = Filling(
             folder,
             samplers,
-            restored,
             data,
+            run=(run.name, run.number, restored.checkpoint.sha256),
             first_seed=options.seed * SEED_STRIDE,
             filter=options.filter,
             note=note,
@@ -135,7 +134,9 @@ def augment(
         filled = make.fill(need, shown=judge.REPORT_IMAGES if options.report else 0, progress=progress)
         folder.write_metadata()
         result = _result(restored, options, filled.classes, notes)
-        result["assignment"] = _assignment(restored, data, make, filled, with_shares=options.report, progress=progress)
+        result["assignment"] = describe_assignment(
+            restored, data, samplers, filled.tallies, shares=options.report, progress=progress
+        )
         document = None
         if judging:
             document = _report(restored, data, filled, result, real, options, judging, progress)
@@ -193,17 +194,6 @@ def _quality(data: TrainingSet, progress: Progress) -> QualityFilter:
     """
     rows = data.train_rows
     return QualityFilter.fit(data.store.images[rows], data.labels[rows], len(data.class_names), progress=progress)
-
-
-def _assignment(
-    restored: Restored, data: TrainingSet, make: Filling, filled: Filled, *, with_shares: bool, progress: Progress
-) -> dict[str, Any] | None:
-    """How classes were assigned; None for a method that is asked for them. The shares take thousands of samples."""
-    if restored.method.conditional:
-        return None
-    confused = confusion(restored, data)
-    shares = distribution_json(restored, data, confused, make.samplers, progress) if with_shares else None
-    return {**assignment_json(restored, data, confused, filled.tallies), "distribution": shares}
 
 
 def _say_nothing(_: str) -> None:
@@ -281,25 +271,19 @@ def _report(
     """Measure, judge and write the report; returns its document."""
     made = {c.name for c in filled.classes if c.synthetic}
     train = set(data.split_rows.tolist())
-    notes, warnings = assignment_notes(result["assignment"])
     real_files = [options.out / f.target for f in real if f.label in made and f.row in train]
     extractor = judge.run_extractor(data, judging, progress)
-    inp = ReportInput(
+    inp = judge.run_input(
+        restored,
+        data,
+        filled.classes,
+        result["assignment"],
+        judging,
         title=f"Balanced {data.folder.root.name}",
-        method=restored.method.title,
-        run=restored.run.name,
-        data=str(data.folder.root),
-        classes=tuple(filled.classes),
-        ir_before=result["imbalance_rate_before"],
-        ir_after=result["imbalance_rate_after"],
-        complete=result["complete"],
+        delivered=True,
+        notes=result["notes"],
         shortcuts=shortcut_checks(real_files, [options.out / name for name in filled.names]),
-        warnings=[*restored.warnings, *warnings],
-        balancegan_version=__version__,
-        notes=[*notes, *result["notes"], *data.store.notes],
-        distribution=(result["assignment"] or {}).get("distribution"),
-        utility=judge.verdict_of(lambda: run_material(data, filled.classes), judging, progress),
-        **run_pictures(restored, data, plain=False, progress=progress),
+        progress=progress,
     )
     figures = restored.run.path / "figures"
     return write(inp, extractor, options.out, judging, figures=figures, progress=progress)

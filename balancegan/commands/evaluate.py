@@ -12,23 +12,18 @@ from balancegan.core.documents import Json
 from balancegan.core.errors import CheckpointError, UsageError
 from balancegan.core.files import disk_errors, refuse_source
 from balancegan.core.progress import Progress, silent
-from balancegan.core.rows import rows_by_class
-from balancegan.core.version import __version__
-from balancegan.data.imbalance import imbalance_rate
 from balancegan.data.scan import ImageFolder
 from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.evaluation import assembly as judge
 from balancegan.evaluation.assembly import Judging
-from balancegan.evaluation.class_assignment import assignment_json, assignment_notes, confusion, distribution_json
-from balancegan.evaluation.document import ReportInput
-from balancegan.evaluation.run_pictures import run_pictures
+from balancegan.evaluation.class_assignment import describe_assignment
 from balancegan.report.write import write
 from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.accepted import first_images
 from balancegan.sampling.choice import make_samplers
-from balancegan.verdict.material import ClassImages, run_material
+from balancegan.verdict.material import ClassImages
 from balancegan.verdict.rule import gate_json
 
 Note = Callable[[str], None]
@@ -73,29 +68,20 @@ def evaluate_run(
     restored.make_ready(data)
     classes = _generate(restored, data, options.images or min(MEASURED, judging.limit), progress)
     extractor = judge.run_extractor(data, judging, progress)
-    assignment = _assignment(restored, data, judging, progress)
-    notes, warnings = assignment_notes(assignment)
-    inp = ReportInput(
+    inp = judge.run_input(
+        restored,
+        data,
+        classes,
+        describe_assignment(restored, data, progress=progress),
+        judging,
         title=f"Evaluation of {run.name}",
-        method=restored.method.title,
-        run=run.name,
-        data=str(data.folder.root),
-        classes=tuple(classes),
-        ir_before=imbalance_rate({c.name: c.real for c in classes}),
-        ir_after=imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
-        complete=all(c.synthetic >= c.requested for c in classes),
         delivered=False,
-        warnings=[*restored.warnings, *warnings],
-        balancegan_version=__version__,
         notes=[
             "Nothing was written but this report. Counts are those of a folder filled to imbalance rate 1; the images "
-            "are the generator's first ones, none of them filtered out.",
-            *notes,
-            *data.store.notes,
+            "are the generator's first ones, none of them filtered out."
         ],
-        distribution=(assignment or {}).get("distribution"),
-        utility=judge.verdict_of(lambda: run_material(data, classes), judging, progress),
-        **run_pictures(restored, data, plain=True, progress=progress),
+        plain=True,
+        progress=progress,
     )
     document = write(inp, extractor, out, judging, figures=out / "figures", progress=progress)
     return command_document(document, out, options, run=str(run.path), step=restored.checkpoint.step)
@@ -106,10 +92,7 @@ def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Pr
     samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))
     counts = data.split_counts()
     goal = max(counts.values())
-    train, unseen = (
-        [rows[mine] for mine in rows_by_class(data.labels[rows], len(data.class_names))]
-        for rows in (data.train_rows, data.unseen_rows)
-    )
+    train, unseen = data.by_class(data.train_rows), data.by_class(data.unseen_rows)
     classes = []
     for label, name in enumerate(data.class_names):
         need = goal - counts[name]
@@ -128,15 +111,6 @@ def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Pr
         )
         progress("generate", label + 1, len(data.class_names))
     return classes
-
-
-def _assignment(restored: Restored, data: TrainingSet, judging: Judging, progress: Progress) -> Json | None:
-    """How the classes were assigned, for a method that is not asked for them."""
-    if restored.method.conditional:
-        return None
-    confused = confusion(restored, data)
-    shares = distribution_json(restored, data, confused, progress=progress)
-    return {**assignment_json(restored, data, confused, {}), "distribution": shares}
 
 
 # --- both -------------------------------------------------------------------------------------------------------------

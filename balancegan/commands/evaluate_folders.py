@@ -13,10 +13,8 @@ from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
-from balancegan.core.version import __version__
 from balancegan.data.batches import RowReader
 from balancegan.data.decode import DecodeSettings, ImageError, read_header
-from balancegan.data.imbalance import imbalance_rate
 from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import Store, open_store
 from balancegan.evaluation import assembly as judge
@@ -140,15 +138,11 @@ def evaluate_folders(
         method="",
         run="",
         data=f"{real} (real), {fake} (synthetic)",
-        classes=tuple(classes),
-        ir_before=imbalance_rate({c.name: c.real for c in classes}),
-        ir_after=imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
-        complete=True,
+        **judge.class_fields(classes),
         origin="folders",
         delivered=False,
         shortcuts=shortcut_checks(ours.files(made, ("train",)), theirs.files(made, ("train",))),
         warnings=[f"{_some(unknown)}: only among the synthetic images; left out."] if unknown else [],
-        balancegan_version=__version__,
         notes=[_unknown_generator(held), *notes, *ours.store.notes, *theirs.store.notes],
         utility=judge.verdict_of(material, judging, progress),
     )

@@ -11,14 +11,11 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from balancegan.core.errors import BalanceGANError, CheckpointError, UsageError, WeightsMissingError
 from balancegan.core.files import UMASK, disk_errors, sha256
 from balancegan.core.progress import Progress, silent
-
-if TYPE_CHECKING:
-    pass
 from balancegan.metrics.weights import PUBLISHED, cached_file, find_weights, known
 
 TIMEOUT = 30.0  # seconds without a byte before a download is given up
@@ -131,33 +128,27 @@ def _read(source: Path, name: str, progress: Progress) -> Iterator[bytes]:
 
 
 def _downloaded(name: str, progress: Progress) -> Iterator[bytes]:
-    """The file's bytes from the network; every failure of the network in one line that says what else helps."""
+    """The file's bytes from the network; every failure of the network in one line that says what else helps.
+
+    `torch.hub.download_url_to_file` has no timeout, no limit, and takes a broken connection for a wrong file.
+    """
     published = PUBLISHED[name]
+    # Some servers refuse urllib's own name.
+    request = urllib.request.Request(published.url, headers={"User-Agent": "balancegan"})
+    done = 0
     try:
-        # Some servers refuse urllib's own name.
-        request = urllib.request.Request(published.url, headers={"User-Agent": "balancegan"})
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            length = _length(response)
+            while block := response.read(_BLOCK):
+                done += len(block)
+                if done > _MOST_BYTES:
+                    raise _unreachable(name, ValueError("far more bytes came than the file has"))
+                progress(f"{name} weights", done, length or published.size or 0)
+                yield block
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(name, error) from error
-    with response:
-        total = _length(response) or published.size or 0
-        done = 0
-        while block := _next_block(response, name):
-            done += len(block)
-            if done > _MOST_BYTES:
-                raise _unreachable(name, ValueError("far more bytes came than the file has"))
-            progress(f"{name} weights", done, total)
-            yield block
-        if done < (_length(response) or 0):
-            raise _unreachable(name, ValueError(f"the connection ended after {done:,} of {total:,} bytes"))
-
-
-def _next_block(response: Any, name: str) -> bytes:
-    try:
-        block: bytes = response.read(_BLOCK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _unreachable(name, error) from error
-    return block
+    if length and done < length:
+        raise _unreachable(name, ValueError(f"the connection ended after {done:,} of {length:,} bytes"))
 
 
 def _length(response: Any) -> int | None:
@@ -236,8 +227,7 @@ def _examine(path: Path, names: tuple[str, ...], *, load: bool) -> Status:
 
 def _build(name: str, path: Path) -> None:
     """Load the file as the network would be loaded for a report, or raise what that raises."""
-    # Here, because these modules need this one.
-    from balancegan.metrics.inception import InceptionExtractor
-    from balancegan.metrics.resnet import ResNet50Extractor
+    from balancegan.metrics.extractors import EXTRACTORS  # slow to import
 
-    {"inception": InceptionExtractor, "resnet50": ResNet50Extractor}[name](path)
+    extractor: Any = EXTRACTORS[name]
+    extractor(path)

@@ -6,17 +6,13 @@ import contextlib
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from balancegan.compute.machine import usable_cores
 from balancegan.core.errors import UsageError
 from balancegan.core.version import __version__
-
-if TYPE_CHECKING:
-    import torch
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -103,15 +99,7 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> contextlib.AbstractContextManager[None]:
     """Let torch use one CPU thread: layers this small gain little from more, and where other programs run on the
     same cores, threads that wait for each other in every layer make training ten times slower."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return threads(1)

@@ -1,4 +1,7 @@
-"""Facts about the machine: cores, memory, accelerators, and whether a folder can really be written to."""
+"""Facts about the machine: cores, memory, accelerators, and whether a folder can really be written to.
+
+torch is imported where accelerators are asked for: scanning images counts cores and needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 GIB = 2**30
 PROBE_BYTES = 1 << 20
@@ -66,6 +70,8 @@ def processor_name() -> str:
 
 def gpus() -> list[dict[str, Any]]:
     """CUDA's and Apple's devices: `device`, `kind`, `name`, `total_gib`, `free_gib` (None where it is not told)."""
+    import torch
+
     found = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -79,6 +85,8 @@ def gpus() -> list[dict[str, Any]]:
 
 def _free_gpu(index: int) -> float | None:
     """Of a device that another program has for itself nothing can be asked."""
+    import torch
+
     try:
         return in_gib(torch.cuda.mem_get_info(index)[0])
     except RuntimeError:
@@ -92,6 +100,8 @@ def has_nvidia_driver() -> bool:
 
 def try_device(device: torch.device) -> None:
     """A convolution on the device; raises what PyTorch raises when it was not built for it."""
+    import torch
+
     with torch.no_grad():
         x = torch.ones(1, 3, 8, 8, device=device)
         torch.nn.functional.conv2d(x, torch.ones(4, 3, 3, 3, device=device)).sum().item()  # item waits for it

@@ -5,22 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from balancegan.core.errors import DiskError, UsageError
 from balancegan.core.text import printable
-
-if TYPE_CHECKING:
-    from filelock import FileLock
-import io
-import stat
-from typing import BinaryIO
 
 
 def _umask() -> int:
@@ -103,13 +99,6 @@ def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -
         if here == folder or folder in here.parents or (around and here in folder.parents):
             what = f"{printable(str(out))} lies in or around the source {printable(str(folder))}"
             raise UsageError(what, "choose another place with --out")
-
-
-def drop_lock(lock: FileLock) -> None:
-    """Release a lock and take its file away."""
-    with contextlib.suppress(OSError):  # where open files cannot be removed, the lock does it when it is released
-        Path(lock.lock_file).unlink()
-    lock.release()
 
 
 def write_atomic(path: Path, data: bytes | str, *, durable: bool = False) -> None:

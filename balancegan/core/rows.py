@@ -1,4 +1,4 @@
-"""Rows by class, in one pass over the labels however many classes there are."""
+"""Rows of arrays: by class, and in blocks that bound the memory."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def rows_by_class(labels: NDArray[np.integer], num_classes: int) -> list[NDArray
     order = np.argsort(labels, kind="stable")
     edges = np.searchsorted(labels[order], np.arange(num_classes + 1))
     return [order[edges[k] : edges[k + 1]] for k in range(num_classes)]
+
+
+def blocks(n: int, size: int) -> list[slice]:
+    """The rows 0 … n - 1 in consecutive slices of at most `size`."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -29,7 +29,7 @@ from balancegan.data.decode import (
     network_pixels,
     to_uint8,
 )
-from balancegan.data.pool import chunked, map_chunks
+from balancegan.data.pool import chunk_size, chunked, map_chunks
 from balancegan.data.scan import BadFile, ImageFolder
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _run(
     todo = [(i, folder.files[i].rel) for i in indices]
     table: dict[int, _Row] = {}
     progress("decode", 0, len(todo))
-    results: Any = _decoded(job, chunked(todo, _chunk_size(folder)), workers)
+    results: Any = _decoded(job, chunked(todo, chunk_size(folder.mean_bytes)), workers)
     with contextlib.closing(results):  # when it ends early, its workers must end before anybody else writes the file
         for rows in results:
             if stop_at_colour and not all(row.grey for row in rows):
@@ -202,12 +202,6 @@ def _decode_share(
     if chunks and not Path(job.root).is_dir():  # not a folder of damaged files
         raise DatasetError(f"{job.root} is not there on every machine", "use a folder that all of them share")
     return list(map_chunks(partial(_decode_block, job), chunks, workers=workers))
-
-
-def _chunk_size(folder: ImageFolder) -> int:
-    """Many thumbnails at once, few photographs: chunks of a tenth of a second or so."""
-    mean = sum(f.size for f in folder.files) / max(1, len(folder.files))
-    return 256 if mean < 16_000 else 32 if mean < 250_000 else 4
 
 
 def _decode_rows(job: _Job, todo: _Chunk) -> list[_Row]:

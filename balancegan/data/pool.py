@@ -17,6 +17,8 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
+from balancegan.compute.machine import usable_cores
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -27,13 +29,17 @@ _IN_FLIGHT = 4
 
 def default_workers() -> int:
     """Cores this process may use, 16 at most: past that the disk is the limit."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, usable))
+    return min(16, usable_cores())
 
 
 def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """Cut a sequence into consecutive pieces of at most `size`."""
     return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+def chunk_size(mean_bytes: float) -> int:
+    """Files of this mean size that a worker takes at once: many thumbnails, few photographs, a tenth of a second."""
+    return 256 if mean_bytes < 16_000 else 32 if mean_bytes < 250_000 else 4
 
 
 def map_chunks(

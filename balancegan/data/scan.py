@@ -73,6 +73,11 @@ class ImageFolder:
         """The splits that exist on disk, in canonical order."""
         return tuple(s for s in SPLITS if s in self.split_dirs) or ("train",)
 
+    @property
+    def mean_bytes(self) -> float:
+        """Of a file; 0 without any."""
+        return sum(f.size for f in self.files) / max(1, len(self.files))
+
     def folders(self) -> set[Path]:
         """The root and every folder that holds an image, as reached from the root."""
         return {self.root} | {self.root / rel for rel in {f.rel.rpartition("/")[0] for f in self.files}}

@@ -22,20 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from balancegan.core.errors import DatasetError, DiskError
-from balancegan.core.files import cache_root, drop_lock
+from balancegan.core.files import cache_root
+from balancegan.core.locks import drop_lock, try_lock
 from balancegan.core.progress import Progress, silent
 from balancegan.core.text import plural, printable
-from balancegan.data.build import DIGEST_BYTES, SCHEMA, Built, build
+from balancegan.data.build import SCHEMA, Built, build
 from balancegan.data.decode import DecodeSettings, Window
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder
+from balancegan.data.store_tables import read_tables, write_tables
 
 STALE_SECONDS = 3600
 """Where locks do not work: a build touches its temporary folder all the time; one left alone this long is dead."""
-_ARRAYS = ("rows", "sizes", "modes", "digests", "unused")  # of `Built`, in rows.npz
 _LOCK, _OLD = ".lock", "-old"
 _RACES = 10  # more processes will not replace one damaged store at the same time
 UNUSED_SECONDS = 60 * 24 * 3600
@@ -141,7 +142,7 @@ def open_store(
 def _read_or_build(
     final: Path, folder: ImageFolder, settings: DecodeSettings, workers: int | None, progress: Progress
 ) -> Store:
-    built = _read(final, folder)
+    built = read_tables(final, folder)
     if built is None:
         built = _build_into(final, folder, settings, workers, progress)
     else:
@@ -187,7 +188,7 @@ def _build_into(
             temporary.mkdir()
             try:
                 built = build(temporary, folder, settings, workers=workers, progress=progress)
-                _write(temporary, built)
+                write_tables(temporary, built)
                 return _publish(temporary, final, folder, built)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -207,7 +208,7 @@ def _publish(temporary: Path, final: Path, folder: ImageFolder, built: Built) ->
         except OSError:
             if not final.is_dir():
                 raise
-        winner = _read(final, folder)
+        winner = read_tables(final, folder)
         if winner is not None:
             return winner
         with contextlib.suppress(FileNotFoundError):  # another process was faster to move the damaged one away
@@ -233,16 +234,12 @@ def _lock_of(temporary: Path) -> Path:
 
 def _hold(path: Path) -> FileLock | None:
     """The lock, or None where another process holds it or locks do not work."""
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
+        return try_lock(path)
     except (OSError, NotImplementedError):
         with contextlib.suppress(OSError):
             path.unlink()  # or it would look held for ever
         return None
-    return lock
 
 
 def _clear_dead(base: Path) -> None:
@@ -266,60 +263,6 @@ def _clean(base: Path) -> None:
                 continue  # somebody is at work, however long ago he last wrote
             if entry.is_dir() and now - entry.stat().st_mtime > (STALE_SECONDS if unfinished else UNUSED_SECONDS):
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def _write(where: Path, built: Built) -> None:
-    arrays = {name: getattr(built, name) for name in _ARRAYS}
-    np.savez(where / "rows.npz", **arrays)
-    meta = {
-        "schema": SCHEMA,
-        "channels": built.settings.channels,
-        "settings": dataclasses.asdict(built.settings),
-        "window": None if built.window is None else [built.window.low, built.window.high],
-        "fingerprint": built.fingerprint,
-        "bad_files": [[b.path, b.reason] for b in built.bad_files],
-    }
-    with (where / "meta.json").open("w", encoding="utf-8") as f:
-        json.dump(meta, f, indent=1)
-        f.flush()
-        os.fsync(f.fileno())
-
-
-def _read(where: Path, folder: ImageFolder) -> Built | None:
-    """A store's tables, or None when it does not exist or is damaged in any way."""
-    try:
-        meta = json.loads((where / "meta.json").read_text(encoding="utf-8"))
-        if meta["schema"] != SCHEMA:
-            return None
-        with np.load(where / "rows.npz", allow_pickle=False) as z:
-            arrays = {name: z[name] for name in _ARRAYS}
-        s = meta["settings"]
-        settings = DecodeSettings(s["image_size"], s["channels"], s["fit"], tuple(s["background"]))
-        window = None if meta["window"] is None else Window(*meta["window"])
-        bad = tuple(BadFile(path, reason) for path, reason in meta["bad_files"])
-        built = Built(settings, window, bad_files=bad, fingerprint=meta["fingerprint"], **arrays)
-        expected = len(built.rows) * built.row_bytes
-        fits = _fits(built, folder) and isinstance(built.fingerprint, str)
-        return built if fits and (where / "images.u8").stat().st_size == expected else None
-    except Exception:  # a damaged cache is rebuilt, whatever is wrong with it
-        return None
-
-
-def _fits(built: Built, folder: ImageFolder) -> bool:
-    """Whether every file of the folder is a row, in order, or bad, or of a class that is not trained on."""
-    rows, unused, total = built.rows, built.unused, len(folder.files)
-    for indices in (rows, unused):
-        ascending = indices.dtype.kind == "i" and indices.ndim == 1 and bool((np.diff(indices, prepend=-1) > 0).all())
-        if not ascending or indices.max(initial=-1) >= total:
-            return False
-    if len(rows) + len(built.bad_files) + len(unused) != total:
-        return False
-    is_left = np.ones(total, dtype=bool)  # a byte a file, where a set takes a hundred
-    is_left[rows] = is_left[unused] = False
-    left = np.flatnonzero(is_left)
-    alike = built.sizes.shape == (len(rows), 2) and built.sizes.dtype.kind == "i" and built.modes.shape == (len(rows),)
-    alike = alike and built.digests.shape == (len(rows), DIGEST_BYTES) and built.digests.dtype == np.uint8
-    return alike and {b.path for b in built.bad_files} == {folder.files[i].rel for i in left}
 
 
 def _open(where: Path, folder: ImageFolder, built: Built) -> Store:

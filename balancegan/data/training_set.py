@@ -62,13 +62,16 @@ class TrainingSet:
         """Training images per class, the held-out part not counted."""
         return tuple(np.bincount(self.labels[self.train_rows], minlength=len(self.class_names)).tolist())
 
+    def by_class(self, rows: np.ndarray) -> list[np.ndarray]:
+        """These rows of the store, class by class, each in their order."""
+        return [rows[mine] for mine in rows_by_class(self.labels[rows], len(self.class_names))]
+
     def thinned(self, ir: float, seed: int) -> TrainingSet:
         """With fewer images to train on, so that their imbalance rate is `ir`; see `data.imbalance.thin`."""
         files = self.store.files
-        of_class = rows_by_class(self.labels[self.train_rows], len(self.class_names))
         members = {
-            name: sorted(self.train_rows[mine].tolist(), key=lambda i: files[i].rel)
-            for name, mine in zip(self.class_names, of_class, strict=True)
+            name: sorted(rows.tolist(), key=lambda i: files[i].rel)
+            for name, rows in zip(self.class_names, self.by_class(self.train_rows), strict=True)
         }
         kept = [row for rows in thin(members, ir, seed).values() for row in rows]
         return replace(self, train_rows=np.array(sorted(kept)))

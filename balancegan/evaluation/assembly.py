@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,17 @@ from balancegan.compute.memory import memory_errors
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
 from balancegan.core.progress import Progress, silent
+from balancegan.data.imbalance import imbalance_rate
 from balancegan.data.training_set import TrainingSet
+from balancegan.evaluation.class_assignment import assignment_notes
+from balancegan.evaluation.document import ReportInput
 from balancegan.evaluation.measures import METRICS
+from balancegan.evaluation.run_pictures import run_pictures
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.extractors import Choice
 from balancegan.metrics.features import Cached, Images
-from balancegan.verdict.material import REPORT_IMAGES, Material, not_measured
+from balancegan.runs.restore import Restored
+from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, not_measured, run_material
 from balancegan.verdict.utility import SEEDS, measure_utility
 
 SLOW_ON_CPU = 250  # images per class and set where a large network runs on a CPU, at a few images a second
@@ -74,3 +80,59 @@ def verdict_of(material: Callable[[], Material], judging: Judging, progress: Pro
         note = "Whether these images help a classifier was not measured: it was not asked for."
         return not_measured(note) | {"asked": False}
     return measure_utility(material(), device=judging.device, seeds=judging.seeds, progress=progress)
+
+
+def class_fields(classes: Sequence[ClassImages]) -> dict[str, Any]:
+    """The fields of `ReportInput` that follow from the classes alone."""
+    return {
+        "classes": tuple(classes),
+        "ir_before": imbalance_rate({c.name: c.real for c in classes}),
+        "ir_after": imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
+        "complete": all(c.synthetic >= c.requested for c in classes),
+    }
+
+
+def run_input(
+    restored: Restored,
+    data: TrainingSet,
+    classes: Sequence[ClassImages],
+    assignment: Json | None,
+    judging: Judging,
+    *,
+    title: str,
+    delivered: bool,
+    notes: Sequence[str] = (),
+    shortcuts: Sequence[Json] = (),
+    plain: bool = False,
+    progress: Progress = silent,
+) -> ReportInput:
+    """What a report on a run's images is about.
+
+    Args:
+        restored: the run.
+        data: what it was trained on.
+        classes: its images.
+        assignment: of `describe_assignment`.
+        judging: whether and how to measure what the images do for a classifier.
+        title: of the report.
+        delivered: whether a balanced folder was written.
+        notes: of the command; those on the classes' assignment and the data follow.
+        shortcuts: of `shortcut_checks`.
+        plain: train an autoencoder to compare the run's latents with.
+        progress: of all that takes time.
+    """
+    assigned, warnings = assignment_notes(assignment)
+    return ReportInput(
+        title=title,
+        method=restored.method.title,
+        run=restored.run.name,
+        data=str(data.folder.root),
+        **class_fields(classes),
+        delivered=delivered,
+        shortcuts=list(shortcuts),
+        warnings=[*restored.warnings, *warnings],
+        notes=[*notes, *assigned, *data.store.notes],
+        distribution=(assignment or {}).get("distribution"),
+        utility=verdict_of(lambda: run_material(data, classes), judging, progress),
+        **run_pictures(restored, data, plain=plain, progress=progress),
+    )

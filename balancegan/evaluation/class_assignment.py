@@ -128,6 +128,26 @@ def assignment_json(
     }
 
 
+def describe_assignment(
+    restored: Restored,
+    data: TrainingSet,
+    samplers: Sequence[Sampler] = (),
+    tallies: Mapping[str, Mapping[str, Tally]] | None = None,
+    *,
+    shares: bool = True,
+    progress: Progress = silent,
+) -> Json | None:
+    """How classes are assigned: `assignment_json` with `distribution`, or None for a method that is asked for them.
+
+    Without `shares` the distribution is None: it takes thousands of samples.
+    """
+    if restored.method.conditional:
+        return None
+    confused = confusion(restored, data)
+    distribution = distribution_json(restored, data, confused, samplers, progress) if shares else None
+    return {**assignment_json(restored, data, confused, tallies or {}), "distribution": distribution}
+
+
 def distribution_json(
     restored: Restored,
     data: TrainingSet,

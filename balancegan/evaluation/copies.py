@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from balancegan.core.documents import Json
 from balancegan.metrics import memorisation
+from balancegan.metrics.features import Images
 from balancegan.verdict.material import ClassImages
 
 SHOWN_PAIRS = 8
@@ -23,35 +26,57 @@ COPY_MEASURES = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Training images of a class, compared with each other and with images held out; from `look_at`."""
+
+    features: NDArray[np.float32]
+    spacing: memorisation.Spacing
+    threshold: float
+    """Nearer to a training image than this is a near-copy."""
+    away: NDArray[np.float32]
+    """(h,) distances of held-out images to the nearest training image."""
+
+
+def look_at(train: Images, held_out: Images) -> Seen:
+    """What near-copies of these training images are measured by, whatever images are measured."""
+    features = memorisation.pixel_features(train)
+    spacing = memorisation.spacing(features)
+    unseen = memorisation.spread_evenly(len(held_out))
+    away, _ = memorisation.nearest(memorisation.pixel_features(held_out[unseen]), features)
+    return Seen(features, spacing, spacing.threshold(), away)
+
+
+def near_copies(distances: NDArray[np.float32], seen: Seen) -> Json:
+    """Shares of near-copies, from the `distances` of synthetic images to the nearest training image."""
+    near = int((distances < seen.threshold).sum())
+    near_real, n_real, of = memorisation.real_near_counts(seen.spacing, seen.away, seen.threshold)
+    return {
+        "copy_threshold": seen.threshold,
+        "copy_rate": memorisation.copy_rate(near, len(distances), near_real, n_real),
+        "near_rate": near / len(distances),
+        "near_rate_real": near_real / n_real if n_real else None,
+        "near_rate_real_of": of,
+    }
+
+
 def measure_copies(images: ClassImages, measured: NDArray[np.int64], reasons: dict[str, str], *, seed: int) -> Json:
     """Distances to the nearest training image, of synthetic and of held-out real images."""
     row: Json = {**dict.fromkeys(COPY_MEASURES), "pairs": []}
     if not len(images.real_train):
         reasons["copy_rate"] = "No training images to compare with."
         return row
-    train = memorisation.pixel_features(images.real_train)
-    unseen = memorisation.spread_evenly(len(images.real_holdout))
-    held = memorisation.pixel_features(images.real_holdout[unseen])
-    known = memorisation.spacing(train)
-    threshold = known.threshold()
-    distances, winners = memorisation.nearest(memorisation.pixel_features(images.fake[measured]), train)
-    away, _ = memorisation.nearest(held, train)
-    near, (near_real, n_real, of) = (
-        int((distances < threshold).sum()),
-        memorisation.real_near_counts(known, away, threshold),
-    )
+    seen = look_at(images.real_train, images.real_holdout)
+    distances, winners = memorisation.nearest(memorisation.pixel_features(images.fake[measured]), seen.features)
     row |= {
-        "copy_threshold": threshold,
-        "copy_rate": memorisation.copy_rate(near, len(distances), near_real, n_real),
-        "near_rate": near / len(distances),
-        "near_rate_real": near_real / n_real if n_real else None,
-        "near_rate_real_of": of,
+        **near_copies(distances, seen),
         "nearest_fake": _summary(distances),
-        "nearest_train": _summary(known.within),
+        "nearest_train": _summary(seen.spacing.within),
         "pairs": _shown_pairs(measured, distances, winners, seed=seed),
     }
-    if len(held):
-        row |= {"copy_rate_holdout": float((away < threshold).mean()), "nearest_holdout": _summary(away)}
+    if len(seen.away):
+        near = float((seen.away < seen.threshold).mean())
+        row |= {"copy_rate_holdout": near, "nearest_holdout": _summary(seen.away)}
     else:
         reasons["copy_rate_holdout"] = "No held-out images."
     return row

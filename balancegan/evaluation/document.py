@@ -16,11 +16,12 @@ import numpy as np
 
 from balancegan.core.documents import Json
 from balancegan.core.progress import Progress, silent
+from balancegan.core.version import __version__
 from balancegan.evaluation.findings import FEW_IMAGES, MIN_REFERENCE, findings
 from balancegan.evaluation.measures import METRICS, measure_class, measure_overall
 from balancegan.evaluation.run_pictures import Extras
 from balancegan.metrics.embedding import feature_embedding
-from balancegan.metrics.features import Extractor, Images
+from balancegan.metrics.features import Extractor
 from balancegan.verdict.material import ClassImages
 from balancegan.verdict.rule import gate_json
 
@@ -37,8 +38,6 @@ def summary(document: Json, least: str | float | None) -> Json:
         "gate": gate_json(utility, least),
     }
 
-
-__all__ = ["ClassImages", "Images", "ReportInput", "compute_report", "describe_extractor"]
 
 SCHEMA_VERSION = 1
 
@@ -77,9 +76,9 @@ class ReportInput:
     settings: dict[str, Any] = field(default_factory=dict)
     shortcuts: list[Json] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    balancegan_version: str = ""
+    balancegan_version: str = __version__
     notes: list[str] = field(default_factory=list)
-    distribution: Json | None = None  # `assigned.distribution_json`, for a method that assigns classes
+    distribution: Json | None = None  # `class_assignment.distribution_json`, for a method that assigns classes
     utility: Json | None = None
     embeddings: list[Json] = field(default_factory=list)
     extras: Extras | None = None
@@ -158,15 +157,9 @@ def compute_report(
     return _finite(document)
 
 
-def _shortcut_warnings(checks: list[Json]) -> list[str]:
-    """Of those that tell, the ones that no other explains; the page's table has all."""
-    return [check["sentence"] for check in checks if check["telling"] and not check.get("explained")]
-
-
 def describe_extractor(extractor: Extractor | type[Extractor]) -> Json:
     """What the features behind FID are, and what its numbers compare with."""
-    described = {key: getattr(extractor, key) for key in ("name", "comparable", "dim", "note")}
-    return described
+    return {key: getattr(extractor, key) for key in ("name", "comparable", "dim", "note")}
 
 
 def _finite(value: Any) -> Any:

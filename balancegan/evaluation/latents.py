@@ -73,7 +73,7 @@ def latent_embeddings(
 def _chosen_rows(data: TrainingSet, limit: int, seed: int) -> np.ndarray:
     """Rows of the store: training images, equal shares of the limit per class as far as there are as many."""
     rng = np.random.default_rng(seed)
-    members = [data.train_rows[data.labels[data.train_rows] == k] for k in range(len(data.class_names))]
+    members = data.by_class(data.train_rows)
     shares = equal_shares([len(rows) for rows in members], limit)
     chosen = [np.sort(rng.choice(rows, n, replace=False)) for rows, n in zip(members, shares, strict=True) if n]
     return np.concatenate([data.train_rows[:0], *chosen])

@@ -48,9 +48,9 @@ class Measured:
     feats_fake: Features
 
 
-_FID = ("fid", "fid_floor", "fid_floor_size")
-_KID = ("kid", "kid_std", "kid_size", "kid_floor", "kid_floor_std")
-_DISTANCES = (*_FID, *_KID)
+_TO_REAL = ("fid", "kid", "kid_std", "kid_size")
+_FLOORS = ("fid_floor", "fid_floor_size", "kid_floor", "kid_floor_std")
+_DISTANCES = (*_TO_REAL, *_FLOORS)
 _MANIFOLD = ("precision", "recall", "density", "coverage", "prdc_k", "prdc_n")
 _SIMILARITIES = ("ssim", "ssim_within_real", "ssim_within_fake", "ssim_pairs", "spread_real", "spread_fake")
 _MEASURES = (*_DISTANCES, *_MANIFOLD, *_SIMILARITIES, *COPY_MEASURES, "pairs")
@@ -105,7 +105,8 @@ def measure_class(
     if metrics & _ON_FEATURES:
         feats_real, feats_fake = extractor(real) if len(real) else empty, extractor(fake)
     reasons = row["reasons"]
-    row |= _distances(feats_real, feats_fake, reasons, metrics, seed=seed)
+    row |= distances(feats_real, feats_fake, reasons, metrics)
+    row |= floors(feats_real, reasons, seed=seed)
     row |= _manifold(feats_real, feats_fake, reasons, metrics, seed=seed)
     row |= _similarities(real, fake, reasons, seed=seed) if "ssim" in metrics else _skipped(_SIMILARITIES, reasons)
     row |= (
@@ -131,34 +132,42 @@ def _skipped(keys: tuple[str, ...], reasons: dict[str, str]) -> Json:
     return dict.fromkeys(keys)
 
 
-def _distances(
-    feats_real: Features, feats_fake: Features, reasons: dict[str, str], metrics: frozenset[str], *, seed: int
+def distances(
+    feats_real: Features, feats_fake: Features, reasons: dict[str, str], metrics: frozenset[str] = frozenset(METRICS)
 ) -> Json:
-    """FID and KID with their floors; null below `MIN_REFERENCE` images, where they say nothing about the images."""
-    row: Json = dict.fromkeys(_DISTANCES)
+    """FID and KID; null below `MIN_REFERENCE` images, where they say nothing about the images."""
+    row: Json = dict.fromkeys(_TO_REAL)
     enough = min(len(feats_real), len(feats_fake)) >= MIN_REFERENCE
-    halves = random_halves(feats_real, seed) if enough and len(feats_real) >= 2 * MIN_HALF else None
+    few = f"Too few images: {len(feats_real)} real, {len(feats_fake)} synthetic."
     for measure in ("fid", "kid"):
         if measure not in metrics:
-            why = NOT_ASKED
+            reasons[measure] = NOT_ASKED
         elif not enough:
-            why = f"Too few images: {len(feats_real)} real, {len(feats_fake)} synthetic."
-        else:
-            continue
-        reasons |= {measure: why, f"{measure}_floor": why}
-    if "fid" in metrics and enough:
+            reasons[measure] = few
+    if "fid" not in reasons:
         row["fid"] = frechet_distance(feats_real=feats_real, feats_fake=feats_fake)
-    if "kid" in metrics and enough:
+    if "kid" not in reasons:
         row["kid"], row["kid_std"], row["kid_size"] = _kid(feats_real, feats_fake)
-    if halves is None:
-        why = f"Too few images: {len(feats_real)} real, {2 * MIN_HALF} are needed."
-        for key in ("fid_floor", "kid_floor"):
-            reasons.setdefault(key, why)
+    return row
+
+
+def floors(feats_real: Features, reasons: dict[str, str], *, seed: int) -> Json:
+    """FID and KID of one half of the real images against the other; null where `reasons` say so of the measure itself.
+
+    Also null below `MIN_HALF` images in a half.
+    """
+    row: Json = dict.fromkeys(_FLOORS)
+    enough = len(feats_real) >= 2 * MIN_HALF
+    few = f"Too few images: {len(feats_real)} real, {2 * MIN_HALF} are needed."
+    for measure in ("fid", "kid"):
+        if measure in reasons or not enough:
+            reasons[f"{measure}_floor"] = reasons.get(measure, few)
+    if "fid_floor" in reasons and "kid_floor" in reasons:
         return row
-    first, second = halves
-    if "fid" in metrics:
+    first, second = random_halves(feats_real, seed)
+    if "fid_floor" not in reasons:
         row["fid_floor"], row["fid_floor_size"] = frechet_distance(feats_real=first, feats_fake=second), len(first)
-    if "kid" in metrics:
+    if "kid_floor" not in reasons:
         row["kid_floor"], row["kid_floor_std"], _ = _kid(first, second)
     return row
 
@@ -201,22 +210,26 @@ def _similarities(real: Images, fake: Images, reasons: dict[str, str], *, seed: 
     SSIM sees grain: one image repeated under noise is diverse to it. The spread, a root-mean-square distance of pairs
     of small versions, is deaf to grain, and blind to details instead.
     """
-    # SSIM's cost grows with the pixels: 500 pairs up to 64 pixels a side, fewer above, never fewer than 100.
-    pairs = int(np.clip(500 * 64 * 64 / math.prod(fake.shape[2:]), 100, 500))
-    row: Json = {"ssim": None, "ssim_within_real": None, "ssim_within_fake": None, "ssim_pairs": pairs}
-    if len(real):
-        row["ssim"] = mean_ssim(real, fake, pairs=pairs, seed=seed)
-    else:
-        reasons["ssim"] = "No real images to compare with."
+    row: Json = {"ssim_within_real": None, "ssim_within_fake": None, **ssim_to_real(real, fake, reasons, seed=seed)}
     for side, images, what in (("real", real, "real"), ("fake", fake, "synthetic")):
         ssim, spread = f"ssim_within_{side}", f"spread_{side}"
         if len(images) >= 2:
-            row[ssim] = within_ssim(images, pairs=pairs, seed=seed)
+            row[ssim] = within_ssim(images, pairs=row["ssim_pairs"], seed=seed)
             row[spread] = _spread(images)
         else:
             reasons[ssim] = reasons[spread] = f"A pair needs two {what} images, and there are {len(images)}."
             row[spread] = None
     return row
+
+
+def ssim_to_real(real: Images, fake: Images, reasons: dict[str, str], *, seed: int) -> Json:
+    """SSIM of synthetic to real images, and how many pairs it is the mean of."""
+    # Its cost grows with the pixels: 500 pairs up to 64 pixels a side, fewer above, never fewer than 100.
+    pairs = int(np.clip(500 * 64 * 64 / math.prod(fake.shape[2:]), 100, 500))
+    if not len(real):
+        reasons["ssim"] = "No real images to compare with."
+        return {"ssim": None, "ssim_pairs": pairs}
+    return {"ssim": mean_ssim(real, fake, pairs=pairs, seed=seed), "ssim_pairs": pairs}
 
 
 def _spread(images: Images) -> float:
@@ -253,7 +266,8 @@ def measure_overall(
         return overall
     reasons: dict[str, str] = {}
     feats_real, feats_fake = np.concatenate(real), np.concatenate(fake)
-    overall |= _distances(feats_real, feats_fake, reasons, metrics, seed=seed)
+    overall |= distances(feats_real, feats_fake, reasons, metrics)
+    overall |= floors(feats_real, reasons, seed=seed)
     overall |= _manifold(feats_real, feats_fake, reasons, metrics, seed=seed)
     return overall
 

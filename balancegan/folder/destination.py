@@ -9,15 +9,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from balancegan.core.errors import DatasetError, UsageError
-from balancegan.core.files import (
-    disk_errors,
-    drop_lock,
-    open_regular,
-    refuse_source,
-)
+from balancegan.core.files import disk_errors, open_regular, refuse_source
+from balancegan.core.locks import drop_lock, require_lock
 from balancegan.core.text import printable
 from balancegan.data.scan import ImageFolder
 from balancegan.folder import metadata
@@ -58,15 +54,8 @@ def require_marker(out: Path, key: str) -> dict[str, Any]:
 
 def lock_folder(out: Path) -> FileLock:
     """Hold the folder for this process; raises `UsageError` where another one does. A process that dies lets go."""
-    lock = FileLock(out / LOCK)
-    with disk_errors(f"lock {out}"):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:  # an OSError too
-            raise UsageError(
-                f"another process is writing {out}", "wait for it, or choose another folder with --out"
-            ) from None
-    return lock
+    hint = "wait for it, or choose another folder with --out"
+    return require_lock(out / LOCK, f"another process is writing {out}", hint)
 
 
 def _refuse_reserved(source: ImageFolder) -> None:

@@ -19,21 +19,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from balancegan.core.files import (
-    copy_regular,
-    disk_errors,
-    drop_lock,
-    write_atomic,
-    write_json,
-)
+from balancegan.compute.machine import usable_cores
+from balancegan.core.files import copy_regular, disk_errors, write_atomic, write_json
 from balancegan.core.grid import PNG_OPTIONS, png_bytes, to_pil
+from balancegan.core.locks import drop_lock
 from balancegan.core.text import printable
 from balancegan.data.decode import DecodeSettings, decode_image
 from balancegan.data.decode import to_uint8 as scale_to_uint8
 from balancegan.data.training_set import TrainingSet
 from balancegan.folder import metadata
 from balancegan.folder.destination import MARKER, is_free, lock_folder, require_marker
-from balancegan.folder.metadata import COLUMNS
 from balancegan.folder.real_files import READABLE, SUFFIXES, RealFile, folded_name, folders_above
 
 IN_FLIGHT = 512
@@ -46,7 +41,6 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": PNG_OPTIONS,
 }
 NONE = "-"  # readers guess a column's type per file: an empty text column would become numbers in a split without fakes
-METADATA = COLUMNS
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ class BalancedFolder:
         self._made: set[Path] = set()  # folders that are there and lie in `out`
         self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
         self.forms = [class_form(data, label) for label in range(len(data.class_names))]
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(usable_cores())
         self._pending: deque[Future[None]] = deque()
 
     def __enter__(self) -> BalancedFolder:

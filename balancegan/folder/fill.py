@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from balancegan.core.progress import Progress
-from balancegan.core.rows import rows_by_class
 from balancegan.data.training_set import TrainingSet
 from balancegan.folder.copy_filter import CopyFilter
 from balancegan.folder.export import BalancedFolder
 from balancegan.folder.quality_filter import QualityFilter, QualityKeep
-from balancegan.runs.restore import Restored
 from balancegan.sampling.accepted import Tally, accepted_images
 from balancegan.sampling.samplers import Sampler
 from balancegan.verdict.material import ClassImages
@@ -36,8 +34,8 @@ class Filling:
     Args:
         folder: where they go.
         samplers: of the run's method.
-        restored: the run.
         data: what it was trained on.
+        run: the run's name, its number, and the SHA-256 of the checkpoint in use.
         first_seed: where the images' seeds begin.
         filter: `copies` refuses near-copies, `quality` also what does not look like its class, `none` nothing.
         quality: judges for that.
@@ -48,21 +46,17 @@ class Filling:
         self,
         folder: BalancedFolder,
         samplers: Sequence[Sampler],
-        restored: Restored,
         data: TrainingSet,
         *,
+        run: tuple[str, str, str],
         first_seed: int,
         filter: str,
         note: Callable[[str], None],
         quality: QualityFilter | None = None,
     ) -> None:
-        self.folder, self.samplers, self.restored, self.data = folder, samplers, restored, data
+        self.folder, self.samplers, self.data, self.run = folder, samplers, data, run
         self.first_seed, self.filter, self.note, self.quality = first_seed, filter, note, quality
-        classes = len(data.class_names)
-        self._train, self._unseen = (
-            [rows[of] for of in rows_by_class(data.labels[rows], classes)]
-            for rows in (data.train_rows, data.unseen_rows)
-        )
+        self._train, self._unseen = data.by_class(data.train_rows), data.by_class(data.unseen_rows)
         self._real = data.split_counts()
 
     def fill(self, need: dict[str, int], *, shown: int, progress: Progress) -> Filled:
@@ -116,8 +110,8 @@ class Filling:
             yield from accepted_images(sampler, label, left, keep, self.first_seed + sampler.first_seed, tally)
 
     def _write(self, image: np.ndarray, label: int, seed: int) -> str:
-        run, checkpoint = self.restored.run, self.restored.checkpoint.sha256
-        return self.folder.add_synthetic(image, label, seed, run=run.name, number=run.number, checkpoint=checkpoint)
+        name, number, checkpoint = self.run
+        return self.folder.add_synthetic(image, label, seed, run=name, number=number, checkpoint=checkpoint)
 
     def _class_images(
         self, label: int, fake: list[np.ndarray], synthetic: int, requested: int, *, keep_real: bool

@@ -9,10 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from balancegan.core.files import (
-    disk_errors,
-    require_space,
-)
+from balancegan.core.files import disk_errors, require_space
 from balancegan.data.scan import ImageFile
 from balancegan.data.training_set import TrainingSet
 

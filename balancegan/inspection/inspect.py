@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from balancegan.core.errors import UsageError
 from balancegan.core.progress import Progress, silent
 from balancegan.data.decode import ImageError, decode_image, read_header
 from balancegan.data.duplicates import equal_groups, near_groups, pixel_digest, thumbnail
 from balancegan.data.imbalance import imbalance_rate, normalised_entropy, to_add
-from balancegan.data.pool import chunked, map_chunks
+from balancegan.data.pool import chunk_size, chunked, map_chunks
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder, no_collection
+from balancegan.inspection.advice import advise
 from balancegan.inspection.findings import ClassCount, Group, ImageSizes, Inspection, SizeCount
 
 DUPLICATES = ("exact", "near", "off")
@@ -54,8 +57,6 @@ def inspect_folder(
     good = [(f, look) for f, look in pairs if not look.reason]
     damaged = [BadFile(f.rel, look.reason) for f, look in pairs if look.reason]
     found = _findings(folder, good, split, target_ir, duplicates, damaged)
-    from balancegan.inspection.advice import advise
-
     return Inspection(**{**found.__dict__, "advice": tuple(advise(found))})
 
 
@@ -96,8 +97,7 @@ def _findings(
 def _look_at_all(folder: ImageFolder, duplicates: str, workers: int | None, progress: Progress) -> list[_Look]:
     rels = [f.rel for f in folder.files]
     looks: list[_Look] = []
-    mean = sum(f.size for f in folder.files) / max(1, len(rels))
-    size = 256 if mean < 16_000 else 32 if mean < 250_000 else 4
+    size = chunk_size(folder.mean_bytes)
     progress("inspect", 0, len(rels))
     for part in map_chunks(partial(_look_at, str(folder.root), duplicates), chunked(rels, size), workers=workers):
         looks += part
@@ -160,8 +160,6 @@ def _within_class(folder: ImageFolder, good: list[tuple[ImageFile, _Look]]) -> l
 
 def _near(folder: ImageFolder, good: list[tuple[ImageFile, _Look]]) -> list[Group]:
     """Groups of nearly equal pictures; a group that is only one picture in equal copies is no news."""
-    import numpy as np
-
     first = {look.digest: i for i, (_, look) in reversed(list(enumerate(good)))}
     rows = sorted(first.values())
     if not rows:

@@ -5,22 +5,25 @@ It needs no download, and its numbers compare only with numbers from the same tr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
 
+from balancegan.compute.device import one_thread
+from balancegan.compute.memory import Fitting
 from balancegan.core.errors import CheckpointError
 from balancegan.core.files import disk_errors, write_atomic
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
+from balancegan.data.training_set import TrainingSet
 from balancegan.metrics.features import Features, Images, extract, state_key
-
-if TYPE_CHECKING:
-    import torch
-from balancegan.compute.device import one_thread
-from balancegan.nets.classifier import FEATURES, build_classifier, classifier_loss
+from balancegan.nets.classifier import FEATURES, build_classifier, seeded_classifier, train_classifier
 
 
 class OwnExtractor:
@@ -42,10 +45,8 @@ class OwnExtractor:
     dim = FEATURES
     persistent = False
 
-    def __init__(self, network: torch.nn.Module, *, side: int, device: str = "cpu") -> None:
+    def __init__(self, network: nn.Module, *, side: int, device: str = "cpu") -> None:
         """Wrap a trained network; use `fit` to get one."""
-        from balancegan.compute.memory import Fitting
-
         self._network = network.to(device).eval()
         self._side, self._device = side, device
         self._fitting = Fitting(128, device, hint="use --device cpu")
@@ -82,31 +83,29 @@ class OwnExtractor:
         Raises:
             ValueError: no images, or labels that do not fit them.
         """
-        import torch
-
-        from balancegan.compute.memory import Fitting, mean_gradients
-
         if not len(images) or len(labels) != len(images):
             raise ValueError(f"{len(images)} images and {len(labels)} labels cannot train a classifier")
         side = min(64, max(images.shape[2:]))
         rng = np.random.default_rng(seed)
         members = [rows for rows in rows_by_class(labels, num_classes) if len(rows)]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = build_classifier(images.shape[1], num_classes, side).to(device)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(2, steps + 1))
-        fitting = Fitting(batch_size, device, hint="use --device cpu")
-        with one_thread():
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
             for step in range(steps):
                 chosen = np.array([rng.choice(members[k]) for k in rng.integers(len(members), size=batch_size)])
                 x = _shifted(normalised(images[chosen], side, device), rng)  # (B, C, side, side)
-                target = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
-                mean_gradients(classifier_loss(network, x, target), batch_size, fitting, optimiser.zero_grad)
-                optimiser.step()
-                schedule.step()
+                yield x, torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
                 progress("classifier", step + 1, steps)
+
+        network = seeded_classifier(images.shape[1], num_classes, side, seed, device)
+        with one_thread():
+            train_classifier(network, batches(), steps, Fitting(batch_size, device, hint="use --device cpu"))
         return cls(network, side=side, device=device)
+
+    @classmethod
+    def of(cls, data: TrainingSet, *, device: str = "cpu", progress: Progress = silent) -> OwnExtractor:
+        """`fit` on the images of a data set that generators are trained on."""
+        images, labels = data.store.images[data.train_rows], data.labels[data.train_rows]
+        return cls.fit(images, labels, len(data.class_names), device=device, progress=progress)
 
     def save(self, path: Path) -> None:
         """Write the trained network, whole or not at all; `load` gives the same features."""
@@ -155,7 +154,7 @@ class OwnExtractor:
     def _run(self, images: Images, *, classify: bool) -> Features:
         network: Any = self._network
 
-        def run(batch: Images) -> torch.Tensor:
+        def run(batch: Images) -> Tensor:
             features = network[0](normalised(batch, self._side, self._device))
             return network[1](features) if classify else features
 
@@ -163,21 +162,16 @@ class OwnExtractor:
         return extract(images, dim, run, self._fitting)
 
 
-def normalised(images: Images, side: int, device: str) -> torch.Tensor:
+def normalised(images: Images, side: int, device: str) -> Tensor:
     """uint8 (N, C, H, W) -> float (N, C, side, side) in [-1, 1]; antialiased where it shrinks."""
-    import torch
-    from torch.nn import functional
-
     x = torch.from_numpy(np.ascontiguousarray(images)).to(device).float() / 127.5 - 1.0
     if x.shape[2:] != (side, side) and len(x):
         x = functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
     return x
 
 
-def _shifted(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def _shifted(x: Tensor, rng: np.random.Generator) -> Tensor:
     """Move the whole batch by up to an eighth of the side, with the edge pixels repeated behind it."""
-    from torch.nn import functional
-
     side = x.shape[-1]
     reach = side // 8
     top, left = (int(offset) for offset in rng.integers(0, 2 * reach + 1, size=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,12 +43,10 @@ class Choice:
 
         Raises `CheckpointError` for a file that holds something else.
         """
-        from balancegan.metrics.extractors import spread
-
         if self.weights is None:
             extractor: Extractor = own()
         else:
-            kind = InceptionExtractor if self.name == "inception" else ResNet50Extractor
+            kind: Any = EXTRACTORS[self.name]
             extractor = kind(self.weights, device=device, progress=progress)
         return Cached(extractor, by=spread(extractor))
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from balancegan.core.errors import UsageError, WeightsMissingError
 from balancegan.core.files import cache_root, write_atomic
+from balancegan.core.rows import blocks
 
 if TYPE_CHECKING:
     import torch
@@ -243,8 +244,8 @@ def three_channels(images: Images, network: str) -> Images:
 
 def _content(images: Images) -> str:
     digest = hashlib.blake2b(f"{_SCHEMA} {images.dtype} {images.shape}\n".encode(), digest_size=20)
-    for start in range(0, len(images), 256):  # a part at a time: a selection from a memory map need not be copied whole
-        digest.update(np.ascontiguousarray(images[start : start + 256]).tobytes())
+    for some in blocks(len(images), 256):  # so that a selection from a memory map need not be copied whole
+        digest.update(np.ascontiguousarray(images[some]).tobytes())
     return digest.hexdigest()
 
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.core.rows import blocks
+
 Features = NDArray[np.floating]
 Rows = NDArray[np.float64]
 
@@ -78,16 +80,6 @@ def random_halves(feats_real: Features, seed: int) -> tuple[Features, Features]:
     return feats_real[order[:half]], feats_real[order[half : 2 * half]]
 
 
-def fid_floor(feats_real: Features, seed: int) -> tuple[float, int]:
-    """The Fréchet distance between two random halves of real images, and the images in a half.
-
-    Raises:
-        ValueError: fewer than four rows.
-    """
-    first, second = random_halves(feats_real, seed)
-    return frechet_distance(feats_real=first, feats_fake=second), len(first)
-
-
 def _root(features: Features, mean: Rows) -> Rows:
     """A matrix A of at most d rows with AᵀA = the covariance of these (N, d) features.
 
@@ -99,8 +91,8 @@ def _root(features: Features, mean: Rows) -> Rows:
     if d <= _FEW:
         return _triangle(features, mean)
     covariance = np.zeros((d, d))
-    for start in range(0, n, _BLOCK):  # so that there is no copy of all features in double precision
-        block = features[start : start + _BLOCK] - mean
+    for some in blocks(n, _BLOCK):  # so that there is no copy of all features in double precision
+        block = features[some] - mean
         covariance += block.T @ block
     try:
         return np.asarray(np.linalg.cholesky(covariance / (n - 1))).T

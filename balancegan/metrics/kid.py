@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.core.rows import blocks
+
 Features = NDArray[np.floating]
 
 Rows = NDArray[np.float64]
@@ -92,13 +94,13 @@ def _sums(real: Features, fake: Features, of_real: Rows, of_fake: Rows) -> tuple
     """
     within = np.zeros(of_real.shape[1])
     for rows, members in ((real, of_real), (fake, of_fake)):
-        for i in _blocks(len(rows)):
+        for i in blocks(len(rows), _BLOCK):
             within += _block(rows[i], rows[i], members[i], members[i], diagonal=False)
-            for j in _blocks(i.start):
+            for j in blocks(i.start, _BLOCK):
                 within += 2.0 * _block(rows[i], rows[j], members[i], members[j])
     across = np.zeros(of_real.shape[1])
-    for i in _blocks(len(real)):
-        for j in _blocks(len(fake)):
+    for i in blocks(len(real), _BLOCK):
+        for j in blocks(len(fake), _BLOCK):
             across += _block(real[i], fake[j], of_real[i], of_fake[j])
     return within, across
 
@@ -114,7 +116,3 @@ def _block(a: Features, b: Features, of_a: Rows, of_b: Rows, *, diagonal: bool =
         np.fill_diagonal(kernel, 0.0)
     sums = kernel @ of_b.astype(kernel.dtype)  # of hundreds of kernels each: the rest is summed in double precision
     return np.einsum("is,is->s", of_a, sums)
-
-
-def _blocks(n: int) -> list[slice]:
-    return [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]

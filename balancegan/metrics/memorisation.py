@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.core.rows import blocks
+
 MAX_SIDE = 16
 """Images are averaged down to this many pixels per side before they are compared."""
 
@@ -60,10 +62,10 @@ def pixel_features(images: NDArray[np.uint8]) -> FloatArray:
     dim = channels * len(rows) * len(cols)
     features = np.empty((n, dim), np.float32)
     scale = np.float32(1.0 / (255.0 * np.sqrt(dim)))
-    for start in range(0, n, _BLOCK):
-        block = images[start : start + _BLOCK].astype(np.float32)  # NCHW
+    for some in blocks(n, _BLOCK):
+        block = images[some].astype(np.float32)  # NCHW
         small = rows @ block @ cols.T  # NChw
-        features[start : start + _BLOCK] = small.reshape(len(block), dim) * scale
+        features[some] = small.reshape(len(block), dim) * scale
     return features
 
 
@@ -101,15 +103,14 @@ def nearest(
     centre = reference.mean(axis=0, dtype=np.float64).astype(np.float32)
     ref = reference - centre
     ref_norms = np.einsum("md,md->m", ref, ref)
-    for start in range(0, len(query), _BLOCK):
-        q = query[start : start + _BLOCK]
+    for some in blocks(len(query), _BLOCK):
+        q = query[some]
         rank = (q - centre) @ ref.T  # (B, M)
         rank *= -2.0
         rank += ref_norms  # squared distance less |q|²
         if own is not None:
-            rank[np.arange(len(q)), own[start : start + len(q)]] = np.inf
-        found = _exact_winner(q, reference, rank)
-        distances[start : start + len(q)], indices[start : start + len(q)] = found
+            rank[np.arange(len(q)), own[some]] = np.inf
+        distances[some], indices[some] = _exact_winner(q, reference, rank)
     return distances, indices
 
 

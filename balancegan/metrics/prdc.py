@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.core.rows import blocks
+
 Features = NDArray[np.floating]
 Rows = NDArray[np.float64]
 
@@ -91,8 +93,8 @@ def prdc(*, feats_real: Features, feats_fake: Features, k: int = NEIGHBOURS) -> 
     balls_around_fake = np.zeros(len(fake.rows), np.int64)
     fakes_in_ball = np.zeros(len(real.rows), np.int64)
     balls_around_real = np.zeros(len(real.rows), np.int64)
-    for i in _blocks(len(real.rows)):
-        for j in _blocks(len(fake.rows)):
+    for i in blocks(len(real.rows), _BLOCK):
+        for j in blocks(len(fake.rows), _BLOCK):
             squared, error = _products(real, i, fake, j)
             in_real = _below(squared, error, radii_real[i, None], real.rows[i], fake.rows[j])
             in_fake = _below(squared, error, radii_fake[None, j], real.rows[i], fake.rows[j])
@@ -124,10 +126,10 @@ def _radii(rows: _Set, k: int) -> NDArray[np.float64]:
     n = len(rows.rows)
     kept = min(n, k + 1 + _SPARE)
     radii = np.empty(n)
-    for i in _blocks(n):
+    for i in blocks(n, _BLOCK):
         squared = np.empty((i.stop - i.start, 0))
         columns = np.empty((i.stop - i.start, 0), np.int64)
-        for j in _blocks(n):  # the nearest of every block, thinned as they come
+        for j in blocks(n, _BLOCK):  # the nearest of every block, thinned as they come
             near, _ = _products(rows, i, rows, j)
             squared = np.concatenate([squared, near], axis=1)
             columns = np.concatenate([columns, np.broadcast_to(np.arange(j.start, j.stop), near.shape)], axis=1)
@@ -167,12 +169,7 @@ def _exact(a: Features, left: NDArray[np.intp], b: Features, right: NDArray[np.i
     """Squared distances of the pairs (a[left], b[right]) by differences, the same for a pair wherever it is asked."""
     result = np.empty(len(left))
     step = max(1, _PAIRS // max(1, a.shape[1]))
-    for start in range(0, len(left), step):
-        some = slice(start, start + step)
+    for some in blocks(len(left), step):
         difference = a[left[some]].astype(np.float64) - b[right[some]]
         result[some] = np.square(difference, out=difference).sum(axis=1)
     return result
-
-
-def _blocks(n: int) -> list[slice]:
-    return [slice(start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK)]

@@ -53,8 +53,6 @@ PUBLISHED = {
 }
 """The known networks by their extractors' names."""
 
-WEIGHTS_NAMES = PUBLISHED["inception"].names
-
 
 def get_weights(name: str) -> str:
     """The hint for errors about a network's weights."""
@@ -84,11 +82,6 @@ def find_weights(name: str, explicit: Path | None = None) -> Path | None:
     if named := os.environ.get(published.variable):
         return existing(Path(named).expanduser(), f"The file named by {published.variable}", name)
     return next((path for path in map(cached_file, published.names) if path.is_file()), None)
-
-
-def find_inception_weights(explicit: Path | None = None) -> Path | None:
-    """`find_weights` for the Inception network."""
-    return find_weights("inception", explicit)
 
 
 def existing(path: Path, what: str, name: str = "inception") -> Path:

@@ -27,12 +27,12 @@ from balancegan.report.comparison_figures import (
 from balancegan.report.render import DASH, environment, flat
 
 CSV_COLUMNS = (
-    *("ir", "method", "seed", "class", "fid", "kid", "kid_std", "ssim", "copy_rate"),
+    *("ir", "method", "seed", "class", "fid", "kid", "kid_std", "ssim", "copy_rate", "near_rate"),
     *("n_real", "n_fake", "reference", "status", "reason"),
 )
 MAX_COLUMNS = 18  # a table with more is continued in a second one
 NARROW_COLUMNS = 7  # with more a table sets the spread below the mean, and the page is printed in landscape
-_TITLES = {"fid": "FID", "kid": "KID × 10³", "ssim": "SSIM to real", "copy_rate": "Near-copies, %"}
+_TITLES = {"fid": "FID", "kid": "KID × 10³", "ssim": "SSIM to real", "copy_rate": "Copies, %"}
 _DIRECTIONS = {
     "fid": "lower is better",
     "kid": "lower is better",

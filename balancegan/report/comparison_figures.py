@@ -25,7 +25,7 @@ AXIS = {
     "fid": "FID, lower is better",
     "kid": "KID × 10³, lower is better",
     "ssim": "SSIM, higher is closer to real",
-    "copy_rate": "near-copies in %, lower is better",
+    "copy_rate": "copies in %, lower is better",
 }
 DPI = 150
 MANY_CLASSES, FEW_SHOWN = 12, 6  # with more classes than the first a chart shows this many, the smallest

@@ -14,13 +14,15 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
+from torch import Tensor
 
 from balancegan.core.config import LARGEST, parse_yaml
 from balancegan.core.errors import CheckpointError, UsageError
 from balancegan.core.files import disk_errors, open_regular, sync_dir, write_atomic
+from balancegan.core.locks import require_lock
 from balancegan.core.text import printable
 from balancegan.runs.checkpoint import (
     Checkpoint,
@@ -31,11 +33,6 @@ from balancegan.runs.checkpoint import (
     vanish,
     write_checkpoint,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
-from torch import Tensor
-
 from balancegan.runs.numbering import RUN_NAME, numbered, numbering, run_title
 
 STALE_SECONDS = 60  # no small file takes that long to write
@@ -48,7 +45,7 @@ class RunDir:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
-        self._lock = FileLock(self.path / ".lock")
+        self._lock: FileLock | None = None
 
     @property
     def name(self) -> str:
@@ -101,14 +98,10 @@ class RunDir:
 
         Raises `UsageError` when another live process has it.
         """
+        busy = f"{self.name} is being trained by another process"
+        hint = "wait for it, or start a run of its own with --resume never"
+        self._lock = require_lock(self.path / ".lock", busy, hint)
         with disk_errors(f"lock {self.path}"):
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:  # an OSError too
-                raise UsageError(
-                    f"{self.name} is being trained by another process",
-                    "wait for it, or start a run of its own with --resume never",
-                ) from None
             for folder in (self.samples, self.path / "checkpoints"):
                 folder.mkdir(exist_ok=True)
             self._clear()
@@ -122,7 +115,8 @@ class RunDir:
 
     def unlock(self) -> None:
         """Let other processes have the run."""
-        self._lock.release()
+        if self._lock:
+            self._lock.release()
 
     def log(self, line: str) -> None:
         """Append a dated line to log.txt."""

@@ -6,15 +6,10 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from balancegan.core.files import disk_errors
-
-if TYPE_CHECKING:
-    pass
-
 
 RUN_NAME = re.compile(r"(\d{5,})-(.+)")
 

@@ -10,9 +10,8 @@ https://arxiv.org/abs/2007.10740: the logarithm of each class's number of images
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -23,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from balancegan.compute.device import one_thread
-from balancegan.compute.memory import Fitting, mean_gradients
+from balancegan.compute.machine import usable_cores
+from balancegan.compute.memory import Fitting
 from balancegan.core.progress import Progress
-from balancegan.core.rows import rows_by_class
+from balancegan.core.rows import blocks, rows_by_class
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.nets.augmentation import flipped_and_cropped
-from balancegan.nets.classifier import build_classifier, classifier_loss
+from balancegan.nets.classifier import seeded_classifier, train_classifier
 from balancegan.verdict.arms import Arm
 from balancegan.verdict.material import Labels, Material, Pool, TestPlan
 
@@ -97,9 +97,13 @@ def train_all(
 
     channels, side = shelf.images.shape[1:3]
     classes = len(material.names)
-    jobs = [(arm, seed, _network(channels, classes, side, seed, device)) for seed in range(len(plans)) for arm in arms]
+    jobs = [  # the same start for every arm of a seed
+        (arm, seed, seeded_classifier(channels, classes, side, seed, device))
+        for seed in range(len(plans))
+        for arm in arms
+    ]
     # One thread here too: the number is of the calling thread, and what runs on it should not compete with the workers.
-    with one_thread(), ThreadPoolExecutor(_workers(device)) as executor:
+    with one_thread(), ThreadPoolExecutor(usable_cores() if device.type == "cpu" else 1) as executor:
         futures = [executor.submit(work, *job) for job in jobs]
         try:
             for done, future in enumerate(as_completed(futures)):
@@ -111,13 +115,6 @@ def train_all(
             executor.shutdown(wait=True, cancel_futures=True)
             raise
     return predicted
-
-
-def _workers(device: torch.device) -> int:
-    """As many as there are cores for this process; one for a GPU."""
-    if device.type != "cpu":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shelf(material: Material, pool: Pool, device: torch.device) -> _Shelf:
@@ -155,8 +152,8 @@ def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor
     images = torch.empty((sum(map(len, pools)), channels, side, side), dtype=torch.uint8, device=device)
     done = 0
     for pool in pools:
-        for start in range(0, len(pool), _BLOCK):
-            x = torch.from_numpy(np.ascontiguousarray(pool.images[start : start + _BLOCK])).to(device)
+        for some in blocks(len(pool), _BLOCK):
+            x = torch.from_numpy(np.ascontiguousarray(pool.images[some])).to(device)
             if x.shape[2:] != (side, side):
                 x = functional.interpolate(
                     x.float(), size=(side, side), mode="bilinear", antialias=True, align_corners=False
@@ -166,13 +163,6 @@ def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor
             done += len(x)
     labels = np.concatenate([pool.labels for pool in pools]).astype(np.int64)
     return images, torch.from_numpy(labels).to(device)
-
-
-def _network(channels: int, classes: int, side: int, seed: int, device: torch.device) -> nn.Module:
-    """The classifier of a seed: the same start for every arm."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build_classifier(channels, classes, side).to(device)
 
 
 def _draw(material: Material, pool: Pool, plan: TestPlan, arm: Arm, shelf: _Shelf, allowed: NDArray[np.bool_]) -> _Draw:
@@ -214,23 +204,20 @@ def _train(
     flips: bool,
     keep_on: Callable[[], bool],
 ) -> None:
-    """AdamW under a one-cycle schedule that ends near zero, as for the classifier behind the `own` features."""
+    """Train as the classifier behind the `own` features is trained, as long as `keep_on()` says so."""
     rng = np.random.default_rng([seed, 1])
     chosen = draw.rows[rng.choice(len(draw.often), size=(updates, BATCH), p=draw.often)]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(2, updates + 1))
     fitting = Fitting(BATCH, shelf.images.device, hint="use --device cpu, or leave the verdict out with --no-utility")
-    network.train()
-    for rows in torch.from_numpy(chosen):
-        if not keep_on():
-            return
-        rows = rows.to(shelf.images.device)
-        x = shelf.images[rows].float() / 127.5 - 1.0  # (B, C, S, S)
-        x = flipped_and_cropped(x, rng, flips=flips) if augment else x
-        loss = classifier_loss(network, x, shelf.labels[rows], 0.0 if draw.log_prior is None else draw.log_prior)
-        mean_gradients(loss, len(rows), fitting, optimiser.zero_grad)
-        optimiser.step()
-        schedule.step()
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in torch.from_numpy(chosen):
+            if not keep_on():
+                return
+            rows = rows.to(shelf.images.device)
+            x = shelf.images[rows].float() / 127.5 - 1.0  # (B, C, S, S)
+            yield flipped_and_cropped(x, rng, flips=flips) if augment else x, shelf.labels[rows]
+
+    train_classifier(network, batches(), updates, fitting, 0.0 if draw.log_prior is None else draw.log_prior)
 
 
 def _predict(network: nn.Module, images: Tensor, rows: NDArray[np.intp]) -> Labels:

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
 import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import fall_over, open_in_process
+from helpers import fall_over, open_in_process, tree
 from PIL import Image
 
 from balancegan.core.errors import DatasetError, DiskError
@@ -22,24 +20,14 @@ from balancegan.data.store import open_store, stores_dir
 SMALL = DecodeSettings(image_size=16)
 
 
-def tree_hash(root: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*")):
-        info = path.lstat()
-        digest.update(f"{path.relative_to(root)}|{info.st_mode}|{info.st_mtime_ns}|{info.st_size}".encode())
-        if path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def no_decoding(*_: object, **__: object) -> None:
     raise AssertionError("decoded again")
 
 
 def test_rows(data):
-    before = tree_hash(data)
+    before = tree(data)
     s = open_store(scan(data), SMALL)
-    assert tree_hash(data) == before
+    assert tree(data) == before
     assert isinstance(s.images, np.memmap) and not s.images.flags.writeable
     assert s.images.shape == (8, 3, 16, 16) and s.images.dtype == np.uint8
     assert s.labels.tolist() == [0] * 6 + [1] * 2 and s.labels.dtype == np.int64
@@ -226,7 +214,7 @@ def test_a_damaged_store_is_rebuilt(data, harm):
 
 
 def test_a_failed_build_leaves_nothing(data, monkeypatch):
-    monkeypatch.setattr(store, "_write", no_decoding)
+    monkeypatch.setattr(store, "write_tables", no_decoding)
     with pytest.raises(AssertionError):
         open_store(scan(data), SMALL)
     assert list(stores_dir().iterdir()) == []
@@ -312,7 +300,7 @@ def test_the_loser_of_a_race_takes_the_winners_store(data, monkeypatch):
 def test_worker_processes_give_the_same(data, monkeypatch, tmp_path):
     threads = open_store(scan(data), SMALL, workers=2)
     monkeypatch.setattr(pool, "PROCESSES_FROM", 1)
-    monkeypatch.setattr(build, "_chunk_size", lambda _: 2)
+    monkeypatch.setattr(build, "chunk_size", lambda _: 2)
     calls = []
     processes = open_store(
         scan(data), SMALL, workers=2, cache_dir=tmp_path / "other", progress=lambda *c: calls.append(c)

@@ -137,14 +137,3 @@ def broken_files(folder: Path) -> Iterator[str]:
                 json.loads(path.read_text())
         except (OSError, ValueError) as error:
             yield f"{path.relative_to(folder)} cannot be read: {error}"
-
-
-def tree_hash(root: Path) -> str:
-    """Of names, times, modes and contents: what must not change in the user's data."""
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*")):
-        info = path.lstat()
-        digest.update(f"{path.relative_to(root)}|{info.st_mode}|{info.st_mtime_ns}|{info.st_size}".encode())
-        if path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()

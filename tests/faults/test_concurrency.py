@@ -82,15 +82,15 @@ def test_a_store_that_vanishes_while_it_is_opened_is_built_again(data, monkeypat
     from balancegan.data.scan import scan
 
     first = store.open_store(scan(data), DecodeSettings(image_size=16))
-    expected, read = np.array(first.images), store._read
+    expected, read = np.array(first.images), store.read_tables
 
     def overtaken(where, folder):
         built = read(where, folder)
-        monkeypatch.setattr(store, "_read", read)
+        monkeypatch.setattr(store, "read_tables", read)
         (where / "images.u8").unlink()
         return built
 
-    monkeypatch.setattr(store, "_read", overtaken)
+    monkeypatch.setattr(store, "read_tables", overtaken)
     again = store.open_store(scan(data), DecodeSettings(image_size=16))
     np.testing.assert_array_equal(again.images, expected)
 

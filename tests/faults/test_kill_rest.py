@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from check import broken_files, broken_run, tree_hash
+from check import broken_files, broken_run
 from crash import Command, eventually, serious, untidy
-from helpers import write_images
+from helpers import tree, write_images
 
 FLAGS = {"batch_size": 4, "pretrain_steps": 1, "steps": 2, "save_every": 3}
 
@@ -15,9 +15,9 @@ FLAGS = {"batch_size": 4, "pretrain_steps": 1, "steps": 2, "save_every": 3}
 @pytest.fixture(scope="module")
 def data(place):
     folder = write_images(place / "discs", {"ant": 12, "bee": 8, "cat": 6})
-    before = tree_hash(folder)
+    before = tree(folder)
     yield folder
-    assert tree_hash(folder) == before
+    assert tree(folder) == before
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from check import broken_run, tree_hash
+from check import broken_run
 from crash import Command, serious, untidy
-from helpers import write_images
+from helpers import tree, write_images
 
 from balancegan.runs.directory import list_runs
 
@@ -25,9 +25,9 @@ FLAGS = {
 @pytest.fixture(scope="module")
 def training(zygote, place):
     data, out = write_images(place / "discs", {"ant": 14, "bee": 6, "cat": 5}), place / "runs"
-    before = tree_hash(data)
+    before = tree(data)
     yield Command(zygote, out, partial(zygote.start, "train", data=data, out=out, **FLAGS), broken_run).undisturbed()
-    assert tree_hash(data) == before
+    assert tree(data) == before
 
 
 @pytest.fixture(scope="module")

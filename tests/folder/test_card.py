@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from balancegan.folder.card import REMOVAL, Card, dataset_card, removal_command
-from balancegan.folder.export import METADATA
+from balancegan.folder.metadata import COLUMNS
 
 CARD = Card(
     source="cells",
@@ -114,9 +114,9 @@ def balanced(folder, split=""):
         (root / name).mkdir(parents=True)
         for file, synthetic in ((f"{name}/1.png", "false"), (f"{name}/syn_00003_7.png", "true")):
             (root / file).write_bytes(b"x")
-            rows.append(dict.fromkeys(METADATA, "-") | {"file_name": file, "label": name, "synthetic": synthetic})
+            rows.append(dict.fromkeys(COLUMNS, "-") | {"file_name": file, "label": name, "synthetic": synthetic})
     with (root / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, METADATA, lineterminator="\n")
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     (folder / ".balancegan.json").write_text("{}")
@@ -147,7 +147,7 @@ def test_the_python_snippet(tmp_path, split):
         with (folder / split / "metadata.csv").open(newline="", encoding="utf-8") as file:
             assert list(csv.DictReader(file)) == [row for row in rows if row["synthetic"] == "false"]
     assert not (folder / ".balancegan.json").exists()
-    assert (folder / split / "metadata.csv").read_text().splitlines()[0] == ",".join(METADATA)
+    assert (folder / split / "metadata.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
 
 
 @pytest.mark.skipif(shutil.which("find") is None, reason="no find here")

@@ -14,7 +14,7 @@ from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.inception import InceptionExtractor, _inception
 from balancegan.metrics.inception_net import SIDE, TOLERANCE, InceptionNet, resized
 from balancegan.metrics.kid import kernel_distance
-from balancegan.metrics.weights import WEIGHTS_NAMES, WEIGHTS_VARIABLE, find_inception_weights
+from balancegan.metrics.weights import PUBLISHED, WEIGHTS_VARIABLE, find_weights
 
 HEAD = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
 REAL_WEIGHTS = os.environ.get(WEIGHTS_VARIABLE)
@@ -118,23 +118,23 @@ def test_other_contents_are_refused(tmp_path):
 def test_weights_lookup_order(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
-    assert find_inception_weights(None) is None
+    assert find_weights("inception") is None
     (tmp_path / "checkpoints").mkdir()
-    cached = [tmp_path / "checkpoints" / name for name in WEIGHTS_NAMES]
+    cached = [tmp_path / "checkpoints" / name for name in PUBLISHED["inception"].names]
     cached[1].touch()
-    assert find_inception_weights(None) == cached[1]
+    assert find_weights("inception") == cached[1]
     cached[0].touch()
-    assert find_inception_weights(None) == cached[0]
+    assert find_weights("inception") == cached[0]
     named, explicit = tmp_path / "named.pth", tmp_path / "explicit.pth"
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(named))
     with pytest.raises(WeightsMissingError, match=WEIGHTS_VARIABLE):
-        find_inception_weights(None)
+        find_weights("inception")
     named.touch()
-    assert find_inception_weights(None) == named
+    assert find_weights("inception") == named
     with pytest.raises(WeightsMissingError, match="explicit"):
-        find_inception_weights(explicit)
+        find_weights("inception", explicit)
     explicit.touch()
-    assert find_inception_weights(explicit) == explicit
+    assert find_weights("inception", explicit) == explicit
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_inception_from_half_precision_safetensors_without_head(random_weights):
     assert features.shape == (3, 2048) and features.dtype == np.float32
     assert np.isfinite(features).all() and not extractor.has_head
     assert extractor(grey.repeat(3, axis=1)[:1]) == pytest.approx(features[:1], rel=1e-3, abs=1e-4)
-    assert calls[:2] == [("inception features", 2, 3), ("inception features", 3, 3)]
+    assert calls[:2] == [("Inception features", 2, 3), ("Inception features", 3, 3)]
     with pytest.raises(UsageError, match="grey or RGB"):
         extractor(np.zeros((1, 4, 8, 8), np.uint8))
 

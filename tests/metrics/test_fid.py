@@ -3,7 +3,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from balancegan.metrics import fid
-from balancegan.metrics.fid import fid_floor, frechet_distance
+from balancegan.metrics.fid import frechet_distance, random_halves
 
 
 def features(n, d, seed, shift=0.0):
@@ -87,15 +87,19 @@ def test_unusable_features(real, fake, match):
         frechet_distance(feats_real=real, feats_fake=fake)
 
 
-def test_floor_is_seeded_small_and_says_its_size():
+def floor(real, seed):
+    first, second = random_halves(real, seed)
+    assert len(first) == len(second) == len(real) // 2
+    return frechet_distance(feats_real=first, feats_fake=second)
+
+
+def test_floor_is_seeded_and_small():
     real = features(101, 8, 1)
-    value, half = fid_floor(real, seed=0)
-    assert half == 50
-    assert (value, half) == fid_floor(real, seed=0)
-    assert value != fid_floor(real, seed=1)[0]
+    value = floor(real, seed=0)
+    assert value == floor(real, seed=0) and value != floor(real, seed=1)
     assert value < frechet_distance(feats_real=real, feats_fake=features(101, 8, 2, shift=1.0))
     with pytest.raises(ValueError, match="halves"):
-        fid_floor(real[:3], seed=0)
+        random_halves(real[:3], seed=0)
 
 
 def plain(real, fake):

@@ -31,12 +31,14 @@ def quick(monkeypatch):
     for module in (classifiers, utility):
         monkeypatch.setattr(module, "BATCH", 16)
     monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=20, batch_size=16))
-    monkeypatch.setattr(classifiers, "build_classifier", small_network)
+    monkeypatch.setattr(classifiers, "seeded_classifier", small_network)
 
 
-def small_network(channels, classes, side):
-    trunk = (nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
-    return nn.Sequential(*trunk, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, classes))
+def small_network(channels, classes, side, seed, device):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk = (nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        return nn.Sequential(*trunk, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, classes)).to(device)
 
 
 def starved(fake, delivered=(0, 58), **changes):
@@ -275,7 +277,7 @@ def test_a_mistake_in_one_training_ends_all(monkeypatch):
             threading.Event().wait(0.001)
 
     monkeypatch.setattr(classifiers, "_train", fails)
-    monkeypatch.setattr(classifiers, "_workers", lambda device: 4)
+    monkeypatch.setattr(classifiers, "usable_cores", lambda: 4)
     with pytest.raises(RuntimeError, match="no luck"):
         measure(starved(pool((patterns(1, 9), 1))))
     assert len(steps) < 10_000 and threading.active_count() < 20

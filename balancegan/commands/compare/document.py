@@ -9,7 +9,7 @@ import numpy as np
 
 from balancegan.commands.compare.distribution import distribution_table
 from balancegan.commands.compare.matrix import Cell
-from balancegan.commands.compare.measure import MEASURES, Ruler
+from balancegan.commands.compare.measure import FURTHER, MEASURES, Ruler
 from balancegan.commands.compare.records import read_images, read_record, write_record
 from balancegan.commands.compare.request import CompareRequest
 from balancegan.commands.compare.table import findings, table
@@ -107,7 +107,7 @@ def _settings(plan: Plan) -> Json:
 
 def _cell_rows(cell: Cell, result: Json, class_names: tuple[str, ...]) -> list[Json]:
     """One row per class, also for a cell without a result."""
-    empty = dict.fromkeys((*MEASURES, "kid_std", "n_real", "n_fake", "n_walked", "reference"))
+    empty = dict.fromkeys((*MEASURES, *FURTHER, "n_real", "n_fake", "n_walked", "reference"))
     rows = result["rows"] or [{"class": name, **empty, "reason": result["reason"]} for name in class_names]
     head = {"ir": cell.ir or None, "method": cell.method, "seed": cell.seed}
     return [{**head, **row, "status": result["status"]} for row in rows]

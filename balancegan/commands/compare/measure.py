@@ -1,6 +1,7 @@
 """What a trained cell is measured by: per class FID, KID and SSIM against real images that no network saw.
 
-And the share of near-copies of training images, since a method that repeats those can do well by all three.
+And the share of copies of training images, since a method that repeats those can do well by all three. All are
+measured as for a report.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from balancegan.core.errors import CheckpointError
 from balancegan.core.files import sha256
 from balancegan.core.progress import Progress
 from balancegan.data.training_set import TrainingSet
-from balancegan.evaluation.findings import MIN_HALF, MIN_REFERENCE
+from balancegan.evaluation.copies import Seen, look_at, near_copies
+from balancegan.evaluation.findings import MIN_REFERENCE
+from balancegan.evaluation.measures import distances, floors, ssim_to_real
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.extractors import EXTRACTORS, choose
 from balancegan.metrics.features import Extractor
-from balancegan.metrics.fid import fid_floor, frechet_distance
-from balancegan.metrics.kid import kernel_distance
-from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
-from balancegan.metrics.ssim import mean_ssim
+from balancegan.metrics.memorisation import nearest, pixel_features
 from balancegan.sampling import langevin
 from balancegan.sampling.accepted import first_images
 from balancegan.sampling.samplers import LangevinSampler, Sampler
@@ -38,6 +38,7 @@ REFERENCE_IMAGES = 2000  # at most, per class
 ON_CPU = 250  # of both where Inception runs on a CPU, at a few images a second
 SHOWN = 8  # images per class kept for the figure
 MEASURES = ("fid", "kid", "ssim", "copy_rate")
+FURTHER = ("kid_std", "kid_size", "near_rate", "near_rate_real")  # of a cell, beside the measures
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Reference:
 def references(data: TrainingSet, limit: int) -> list[Reference]:
     """What each class is compared with, at most `limit` images, drawn by a fixed seed."""
     found = []
-    for label, name in enumerate(data.class_names):
-        unseen, train = (rows[data.labels[rows] == label] for rows in (data.unseen_rows, data.train_rows))
+    of_class = zip(data.class_names, data.by_class(data.unseen_rows), data.by_class(data.train_rows), strict=True)
+    for name, unseen, train in of_class:
         kind, rows = ("holdout", unseen) if len(unseen) >= MIN_REFERENCE else ("train", train)
         if len(rows) > limit:
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
@@ -87,14 +88,14 @@ class Ruler:
         self._file = folder / f"extractor-{split.hexdigest()}.safetensors"
         # The classifier is trained at once: its file is part of the key. Other networks are opened when needed.
         self._extractor: Extractor | None = None if self._choice.weights else self._open()
-        self._trained: dict[bytes, tuple[np.ndarray, float]] = {}  # of training images: pixels, copy threshold
+        self._seen: dict[bytes, Seen] = {}  # by the training images' rows
         for reference in self.references:
             split.update(reference.rows.tobytes())
         self.key = {
             "extractor": self.kind.name,
             "weights": sha256(self._choice.weights or self._file),
             "images": self.images,
-            "measures": [*MEASURES, "distribution"],
+            "measures": [*MEASURES, *FURTHER, "distribution"],
             "langevin": [langevin.STEPS, langevin.STEP_SIZE, langevin.CLASS_WEIGHT],
             "split": split.hexdigest(),
         }
@@ -115,14 +116,7 @@ class Ruler:
         with contextlib.suppress(CheckpointError):
             if self._file.is_file():
                 return OwnExtractor.load(self._file, device=str(self._device))
-        rows = self._data.train_rows
-        extractor = OwnExtractor.fit(
-            self._data.store.images[rows],
-            self._data.labels[rows],
-            len(self._data.class_names),
-            device=str(self._device),
-            progress=self._progress,
-        )
+        extractor = OwnExtractor.of(self._data, device=str(self._device), progress=self._progress)
         extractor.save(self._file)
         return extractor
 
@@ -131,9 +125,7 @@ class Ruler:
         rows = []
         for reference in self.references:
             row: Json = {"name": reference.name, "n_holdout": reference.n_holdout, "reference": reference.kind}
-            row |= {"n_reference": len(reference.images), "fid_floor": None, "fid_floor_size": None}
-            if len(reference.images) >= 2 * MIN_HALF:
-                row["fid_floor"], row["fid_floor_size"] = fid_floor(self.extractor(reference.images), seed=0)
+            row |= {"n_reference": len(reference.images), **floors(self.extractor(reference.images), {}, seed=0)}
             rows.append(row)
         return rows
 
@@ -142,44 +134,38 @@ class Ruler:
 
         `train_rows` are the rows of the store that the samplers' method was trained on.
         """
+        train, unseen = self._data.by_class(train_rows), self._data.by_class(self._data.unseen_rows)
         rows, shown = [], []
         for label, reference in enumerate(self.references):
             seeds, fake = first_images(samplers, label, max(self.images, SHOWN))
             blank = np.full((SHOWN, *samplers[0].shape), 255, np.uint8)  # where a class was never produced
             shown.append(np.concatenate([fake, blank])[:SHOWN])
             fake = fake[: self.images]
-            mine = train_rows[self._data.labels[train_rows] == label]
             walked = sum(seed >= LangevinSampler.first_seed for seed in seeds[: self.images])
             row = {"class": reference.name, **self._compare(reference, fake), "n_walked": walked}
-            rows.append({**row, "copy_rate": self._copies(mine, fake)})
+            rows.append({**row, **self._copies(train[label], unseen[label], fake)})
             self._progress("measure", label + 1, len(self.references))
         return rows, np.stack(shown)
 
     def _compare(self, reference: Reference, fake: np.ndarray) -> Json:
-        row: Json = dict.fromkeys(("fid", "kid", "kid_std", "ssim"))
-        row |= {"n_real": len(reference.images), "n_fake": len(fake), "reference": reference.kind, "reason": None}
-        if not len(reference.images):
-            return row | {"reason": "no real images to compare with"}
+        row: Json = dict.fromkeys(("fid", "kid", "kid_std", "kid_size", "ssim"))
+        row |= {"n_real": len(reference.images), "n_fake": len(fake), "reference": reference.kind}
         if not len(fake):
-            return row | {"reason": "no image of this class was generated"}
-        row["ssim"] = mean_ssim(reference.images, fake)
-        if min(len(reference.images), len(fake)) < MIN_REFERENCE:
-            return row | {
-                "reason": f"too few images for FID and KID: {len(reference.images)} real, {len(fake)} generated"
-            }
+            return row | {"reason": "No image of this class was generated."}
+        reasons: dict[str, str] = {}
+        row["ssim"] = ssim_to_real(reference.images, fake, reasons, seed=0)["ssim"]
         with memory_errors(self._device):
-            real, features = self.extractor(reference.images), self.extractor(fake)
-        row["fid"] = frechet_distance(feats_real=real, feats_fake=features)
-        row["kid"], row["kid_std"], _ = kernel_distance(feats_real=real, feats_fake=features)
-        return row
+            row |= distances(self.extractor(reference.images), self.extractor(fake), reasons)
+        return row | {"reason": reasons.get("ssim", reasons.get("fid"))}
 
-    def _copies(self, rows: np.ndarray, fake: np.ndarray) -> float | None:
-        """The share of images that are nearer to a training image of their class than real images are to each other."""
-        if not len(rows) or not len(fake):
-            return None
-        key = rows.tobytes()
-        if key not in self._trained:
-            features = pixel_features(self._data.store.images[rows])
-            self._trained[key] = features, copy_threshold(features)
-        features, threshold = self._trained[key]
-        return float((nearest(pixel_features(fake), features)[0] < threshold).mean())
+    def _copies(self, train: np.ndarray, unseen: np.ndarray, fake: np.ndarray) -> Json:
+        """How many of the images are near-copies and copies of training images, which are these rows of the store."""
+        kept = ("copy_rate", "near_rate", "near_rate_real")
+        if not len(train) or not len(fake):
+            return dict.fromkeys(kept)
+        key = train.tobytes()
+        if key not in self._seen:
+            self._seen[key] = look_at(self._data.store.images[train], self._data.store.images[unseen])
+        seen = self._seen[key]
+        found = near_copies(nearest(pixel_features(fake), seen.features)[0], seen)
+        return {name: found[name] for name in kept}

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from balancegan.commands.compare.document import make_document, sample_sheets
 from balancegan.commands.compare.matrix import Board, Cell, Matrix
 from balancegan.commands.compare.measure import Ruler
@@ -28,6 +26,7 @@ from balancegan.core.errors import (
     UsageError,
 )
 from balancegan.core.files import disk_errors, refuse_source, require_space, write_atomic
+from balancegan.core.locks import require_lock
 from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet, open_training_set
 from balancegan.evaluation.class_assignment import confusion, distribution_json
@@ -92,11 +91,8 @@ def _locked(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         (out / MARKER).touch()
         (out / "cells").mkdir(exist_ok=True)
-        lock = FileLock(out / "cells" / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(f"another process works on {out}", "wait for it, or choose another --out") from None
+    hint = "wait for it, or choose another --out"
+    lock = require_lock(out / "cells" / ".lock", f"another process works on {out}", hint)
     try:
         with disk_errors(f"clear {out}"):
             for folder in (out, out / "cells", out / "figures"):

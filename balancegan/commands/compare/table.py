@@ -140,12 +140,12 @@ def _verdicts(block: Json) -> list[str]:
 
 
 def _copies(block: Json) -> list[str]:
-    """Methods of which many minority images are near-copies of training images."""
+    """Methods of which many minority images are copies of training images."""
     where = "" if block["ir"] is None else f" at imbalance rate {block['ir']:g}"
     rates = [(row["method"], row["values"][0]["mean"]) for row in block["measures"]["copy_rate"]["rows"]]
     return [
-        f"{method}: {rate:.0%} of its minority images{where} are near-copies of training images: "
-        "good values of the other measures may be theirs."
+        f"{method}: {rate:.0%} of its minority images{where} are copies of training images: that may be why its other "
+        "measures look good."
         for method, rate in rates
         if rate is not None and rate > MANY_COPIES
     ]

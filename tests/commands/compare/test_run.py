@@ -31,6 +31,7 @@ from balancegan.core.errors import (
     WeightsMissingError,
 )
 from balancegan.data.store import open_store
+from balancegan.evaluation.measures import measure_class
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
@@ -38,6 +39,7 @@ from balancegan.metrics.ssim import mean_ssim
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
 from balancegan.sampling.samplers import Sampler
+from balancegan.verdict.material import ClassImages
 
 FLAGS = {"image_size": 16, "steps": 2, "pretrain_steps": 1, "batch_size": 4}
 SETTINGS = {"width": "16", "latent_dim": "8", "n_critic": "1", "lambda_gp": "3"}
@@ -141,9 +143,14 @@ def test_a_cell_is_measured_on_what_its_generator_makes_against_held_out_images(
     assert cell["n_real"] == len(held) == 10
     expected = frechet_distance(feats_real=extractor(held), feats_fake=extractor(fake))
     assert cell["fid"] == pytest.approx(expected, rel=1e-4) and cell["ssim"] == pytest.approx(mean_ssim(held, fake))
-    train = pixel_features(data.store.images[data.train_rows[data.labels[data.train_rows] == 1]])
+    mine = data.train_rows[data.labels[data.train_rows] == 1]
+    train = pixel_features(data.store.images[mine])
     distances, _ = nearest(pixel_features(fake), train)
-    assert cell["copy_rate"] == pytest.approx((distances < copy_threshold(train)).mean())
+    assert cell["near_rate"] == pytest.approx((distances < copy_threshold(train)).mean())
+    row = measure_class(
+        ClassImages("b", data.store.images[mine], held, fake, 24, 20), extractor, seed=0, max_images=100
+    )
+    assert all(cell[key] == pytest.approx(row.row[key], rel=1e-4) for key in ("copy_rate", "near_rate_real", "kid"))
 
 
 def test_every_seed_holds_out_the_same_images_but_trains_other_weights(finished):

@@ -1,0 +1,71 @@
+"""A store's tables on disk, `rows.npz` and `meta.json`: what a build knows beside the pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from balancegan.data.build import DIGEST_BYTES, SCHEMA, Built
+from balancegan.data.decode import DecodeSettings, Window
+from balancegan.data.scan import BadFile, ImageFolder
+
+_ARRAYS = ("rows", "sizes", "modes", "digests", "unused")  # of `Built`, in rows.npz
+
+
+def write_tables(where: Path, built: Built) -> None:
+    """Write what a build knows beside the pixels, `meta.json` durably and last."""
+    arrays = {name: getattr(built, name) for name in _ARRAYS}
+    np.savez(where / "rows.npz", **arrays)
+    meta = {
+        "schema": SCHEMA,
+        "channels": built.settings.channels,
+        "settings": dataclasses.asdict(built.settings),
+        "window": None if built.window is None else [built.window.low, built.window.high],
+        "fingerprint": built.fingerprint,
+        "bad_files": [[b.path, b.reason] for b in built.bad_files],
+    }
+    with (where / "meta.json").open("w", encoding="utf-8") as f:
+        json.dump(meta, f, indent=1)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def read_tables(where: Path, folder: ImageFolder) -> Built | None:
+    """A store's tables, or None when it does not exist or is damaged in any way."""
+    try:
+        meta = json.loads((where / "meta.json").read_text(encoding="utf-8"))
+        if meta["schema"] != SCHEMA:
+            return None
+        with np.load(where / "rows.npz", allow_pickle=False) as z:
+            arrays = {name: z[name] for name in _ARRAYS}
+        s = meta["settings"]
+        settings = DecodeSettings(s["image_size"], s["channels"], s["fit"], tuple(s["background"]))
+        window = None if meta["window"] is None else Window(*meta["window"])
+        bad = tuple(BadFile(path, reason) for path, reason in meta["bad_files"])
+        built = Built(settings, window, bad_files=bad, fingerprint=meta["fingerprint"], **arrays)
+        expected = len(built.rows) * built.row_bytes
+        fits = _fits(built, folder) and isinstance(built.fingerprint, str)
+        return built if fits and (where / "images.u8").stat().st_size == expected else None
+    except Exception:  # a damaged cache is rebuilt, whatever is wrong with it
+        return None
+
+
+def _fits(built: Built, folder: ImageFolder) -> bool:
+    """Whether every file of the folder is a row, in order, or bad, or of a class that is not trained on."""
+    rows, unused, total = built.rows, built.unused, len(folder.files)
+    for indices in (rows, unused):
+        ascending = indices.dtype.kind == "i" and indices.ndim == 1 and bool((np.diff(indices, prepend=-1) > 0).all())
+        if not ascending or indices.max(initial=-1) >= total:
+            return False
+    if len(rows) + len(built.bad_files) + len(unused) != total:
+        return False
+    is_left = np.ones(total, dtype=bool)  # a byte a file, where a set takes a hundred
+    is_left[rows] = is_left[unused] = False
+    left = np.flatnonzero(is_left)
+    alike = built.sizes.shape == (len(rows), 2) and built.sizes.dtype.kind == "i" and built.modes.shape == (len(rows),)
+    alike = alike and built.digests.shape == (len(rows), DIGEST_BYTES) and built.digests.dtype == np.uint8
+    return alike and {b.path for b in built.bad_files} == {folder.files[i].rel for i in left}
