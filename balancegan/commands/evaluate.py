@@ -22,7 +22,7 @@ from balancegan.evaluation.assembly import Judging
 from balancegan.evaluation.class_assignment import assignment_json, assignment_notes, confusion, distribution_json
 from balancegan.evaluation.document import ReportInput
 from balancegan.evaluation.run_pictures import run_pictures
-from balancegan.report.write import write
+from balancegan.report.write import write_report
 from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.accepted import first_images
@@ -96,7 +96,8 @@ def evaluate_run(
         utility=judge.verdict_of(lambda: run_material(data, classes), judging, progress),
         **run_pictures(restored, data, plain=True, progress=progress),
     )
-    document = write(inp, extractor, out, judging, figures=out / "figures", progress=progress)
+    document = judge.report_document(inp, extractor, judging, progress)
+    write_report(document, inp, out, figures=out / "figures")
     return command_document(document, out, options, run=str(run.path), step=restored.checkpoint.step)
 
 
