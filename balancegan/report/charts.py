@@ -35,6 +35,7 @@ MARKERS = "os^DvPX*"
 """Told apart in print without colour."""
 
 DPI = 150
+_MOST_PIXELS = 60_000  # of a side: matplotlib draws no larger picture, as one of a thousand classes would be
 WIDTH = 3.8  # inches of a chart: a column of a paper, and as wide as a phone shows without shrinking its text
 TITLE = "title: "  # before an artist's gid: on the page the rest becomes a tooltip
 _FORMATS: dict[str, dict[str, Any]] = {
@@ -147,7 +148,8 @@ def draw_panels(panels: Sequence[Panel], columns: int = 1, *, titles: bool = Tru
 def file_bytes(figure: Any, suffix: str, **options: Any) -> bytes:
     """The figure as the content of a PNG, SVG or PDF file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix, metadata=_FORMATS[suffix], **{"dpi": DPI, **options})
+    dpi = min(DPI, _MOST_PIXELS / max(figure.get_size_inches()))
+    figure.savefig(buffer, format=suffix, metadata=_FORMATS[suffix], dpi=dpi, **options)
     return buffer.getvalue()
 
 
@@ -167,6 +169,7 @@ def inline_svg(figure: Any, label: str) -> Markup:
 
     import matplotlib
 
+    label = printable(label)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         root = ElementTree.fromstring(file_bytes(figure, "svg", transparent=True))
     for parent in list(root.iter()):
@@ -185,14 +188,13 @@ def inline_svg(figure: Any, label: str) -> Markup:
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = {key.rpartition("}")[2]: _short_value(key, value) for key, value in element.attrib.items()
                           if key != "clip-path" and not value.startswith("rotate(-0 ")}  # fmt: skip
-    root.attrib = {"viewBox": root.attrib["viewBox"], "class": "plot", "role": "img", "aria-label": printable(label)}
+    root.attrib = {"viewBox": root.attrib["viewBox"], "class": "plot", "role": "img", "aria-label": label}
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
 def _short_value(key: str, value: str) -> str:
-    """An attribute with the page's colours in place of numbers, and places to a hundredth of a point."""
+    """An attribute with variables of the page for colours, and places to a hundredth of a point."""
     if key == "style":
-        value = re.sub(r"font-family: [^;]*; ?", "", value)
         return re.sub("#[0-9a-f]{6}", lambda found: css(found[0]), value)
     return re.sub(r"(\.\d\d)\d+", r"\1", " ".join(value.split())) if key in ("d", "x", "y", "transform") else value
 

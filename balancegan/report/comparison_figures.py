@@ -203,8 +203,8 @@ def method_colour(document: Json, method: str) -> str:
 
 def _chart(kind: str, ir: float | None, measure: str, panel: Panel) -> Figure:
     figure = draw_panels([panel])
-    where = "over the imbalance rates" if kind == "lines" else f"at imbalance rate {ir or 'as it is'}"
-    label = f"Chart of {panel.title.partition(',')[0]} per method {where}; the numbers are in the tables"
+    where = "" if ir is None else f", at imbalance rate {ir:g}"
+    label = f"Chart of {kind}, by method: {panel.title}{where}; the numbers are in the tables"
     files = {suffix: file_bytes(figure, suffix) for suffix in ("png", "pdf")}
     return Figure(kind, ir, measure, files, inline_svg(figure, label), panel.width > 6)
 

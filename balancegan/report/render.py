@@ -42,10 +42,8 @@ def render_html(
     curves = loss_curves(document["history"])
     labels = sorted({label for found in maps for label in found.labels if 0 <= label < len(rows)})
     with chart_style():
-        utility = [
-            _with_title(panel) for panel in quality_charts.differences(document) + quality_charts.recalls(document)
-        ]
-        distances = [_with_title(panel) for panel in quality_charts.distances(document)]
+        utility_charts = _with_titles(quality_charts.differences(document) + quality_charts.recalls(document))
+        distance_charts = _with_titles(quality_charts.distances(document))
         drawn_maps = [(found, _chart(found.panel, _map_label(found), legend=False)) for found in maps]
         drawn_curves = [(curve, _chart(curve.panel, _curve_label(curve))) for curve in curves]
     return render_page(
@@ -64,8 +62,8 @@ def render_html(
         shortcuts=document.get("shortcuts") or [],
         neighbours=sorted({row["prdc_k"] for row in rows if row["prdc_k"] is not None}),
         reasons=reasons,
-        utility_charts=utility,
-        distance_charts=distances,
+        utility_charts=utility_charts,
+        distance_charts=distance_charts,
         maps=drawn_maps,
         curves=drawn_curves,
         class_legend=[(css(class_colour(label)), rows[label]["name"]) for label in labels],
@@ -76,8 +74,8 @@ def render_html(
     )
 
 
-def _with_title(panel: Panel) -> tuple[str, Markup]:
-    return panel.title, _chart(panel, f"Chart: {panel.title}; the numbers are in the tables")
+def _with_titles(panels: Sequence[Panel]) -> list[tuple[str, Markup]]:
+    return [(p.title, _chart(p, f"Chart: {p.title}; the numbers are in the tables")) for p in panels]
 
 
 def _map_label(found: Map) -> str:
