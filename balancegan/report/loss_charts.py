@@ -28,7 +28,8 @@ class Curve:
     @property
     def panel(self) -> Panel:
         """The chart."""
-        return Panel(short(f"{self.name}, {self.stage}" if self.stage else self.name), self._draw, 1.5, 3.0)
+        title = self.name if self.name.startswith(self.stage) else f"{self.name}, {self.stage}"
+        return Panel(short(title), self._draw, 1.5, 3.0)
 
     def _draw(self, axis: Any) -> None:
         """The mean in bins as a line, the range in bins as a band."""
