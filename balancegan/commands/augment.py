@@ -30,7 +30,7 @@ from balancegan.folder.quality_filter import QualityFilter
 from balancegan.folder.real_files import check_space, plan_real
 from balancegan.folder.recipe import capped_note, targets
 from balancegan.metrics.extractors import choose
-from balancegan.report.write import write
+from balancegan.report.write import write_report
 from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.choice import make_samplers
@@ -285,8 +285,9 @@ def _report(
         shortcuts=shortcut_checks(real_files, [options.out / name for name in filled.names]),
         progress=progress,
     )
-    figures = restored.run.path / "figures"
-    return write(inp, extractor, options.out, judging, figures=figures, progress=progress)
+    document = judge.report_document(inp, extractor, judging, progress)
+    write_report(document, inp, options.out, figures=restored.run.path / "figures")
+    return document
 
 
 def _write_card(

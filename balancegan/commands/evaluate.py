@@ -18,7 +18,7 @@ from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.evaluation import assembly as judge
 from balancegan.evaluation.assembly import Judging
 from balancegan.evaluation.class_assignment import describe_assignment
-from balancegan.report.write import write
+from balancegan.report.write import write_report
 from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.accepted import first_images
@@ -83,7 +83,8 @@ def evaluate_run(
         plain=True,
         progress=progress,
     )
-    document = write(inp, extractor, out, judging, figures=out / "figures", progress=progress)
+    document = judge.report_document(inp, extractor, judging, progress)
+    write_report(document, inp, out, figures=out / "figures")
     return command_document(document, out, options, run=str(run.path), step=restored.checkpoint.step)
 
 

@@ -22,7 +22,7 @@ from balancegan.evaluation.assembly import Judging
 from balancegan.evaluation.document import ReportInput
 from balancegan.evaluation.shortcuts import shortcut_checks
 from balancegan.folder.metadata import synthetic_images
-from balancegan.report.write import write
+from balancegan.report.write import write_report
 from balancegan.verdict.material import ClassImages, Material, Pool, stratified_split
 
 SIDES = (8, 128)  # pixels at which two folders are compared, at least and at most
@@ -146,7 +146,8 @@ def evaluate_folders(
         notes=[_unknown_generator(held), *notes, *ours.store.notes, *theirs.store.notes],
         utility=judge.verdict_of(material, judging, progress),
     )
-    document = write(inp, extractor, out, judging, figures=out / "figures", progress=progress)
+    document = judge.report_document(inp, extractor, judging, progress)
+    write_report(document, inp, out, figures=out / "figures")
     return command_document(document, out, options, real=str(real.absolute()), fake=str(fake.absolute()))
 
 

@@ -26,7 +26,7 @@ from balancegan.data.batches import Batches
 from balancegan.data.training_set import TrainingSet, open_training_set
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec, Method
-from balancegan.report.matplotlib_charts import plot_losses
+from balancegan.report.loss_charts import plot_losses
 from balancegan.runs.checkpoint import step_of
 from balancegan.runs.directory import RunDir, find_run, list_runs
 from balancegan.runs.restore import read_config, recorded_settings

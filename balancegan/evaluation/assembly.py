@@ -16,7 +16,7 @@ from balancegan.core.progress import Progress, silent
 from balancegan.data.imbalance import imbalance_rate
 from balancegan.data.training_set import TrainingSet
 from balancegan.evaluation.class_assignment import assignment_notes
-from balancegan.evaluation.document import ReportInput
+from balancegan.evaluation.document import ReportInput, compute_report
 from balancegan.evaluation.measures import METRICS
 from balancegan.evaluation.run_pictures import run_pictures
 from balancegan.metrics.classifier_features import OwnExtractor
@@ -72,6 +72,14 @@ def run_extractor(data: TrainingSet, judging: Judging, progress: Progress = sile
     classes = len(data.class_names)
     own = own_extractor(data.store.images, data.train_rows, data.labels, classes, judging, progress)
     return judging.choice.open(own, device=str(judging.device), progress=progress)
+
+
+def report_document(inp: ReportInput, extractor: Cached, judging: Judging, progress: Progress) -> Json:
+    """The report's document, with what `judging` asks for."""
+    with memory_errors(judging.device, "use --device cpu"):
+        return compute_report(
+            inp, extractor, seed=judging.seed, max_images=judging.limit, metrics=judging.metrics, progress=progress
+        )
 
 
 def verdict_of(material: Callable[[], Material], judging: Judging, progress: Progress) -> Json:

@@ -22,6 +22,7 @@ from balancegan.evaluation.measures import METRICS, measure_class, measure_overa
 from balancegan.evaluation.run_pictures import Extras
 from balancegan.metrics.embedding import feature_embedding
 from balancegan.metrics.features import Extractor
+from balancegan.metrics.memorisation import MAX_SIDE
 from balancegan.verdict.material import ClassImages
 from balancegan.verdict.rule import gate_json
 
@@ -129,7 +130,13 @@ def compute_report(
         "num_real": sum(c.real for c in inp.classes),
         "num_synthetic": sum(c.synthetic for c in inp.classes),
         "extractor": describe_extractor(extractor),
-        "limits": {"max_images": max_images, "min_reference": MIN_REFERENCE, "few_images": FEW_IMAGES, "seed": seed},
+        "limits": {
+            "max_images": max_images,
+            "min_reference": MIN_REFERENCE,
+            "few_images": FEW_IMAGES,
+            "copy_side": MAX_SIDE,
+            "seed": seed,
+        },
         "classes": [found.row for found in measured],
         "overall": measure_overall(measured, extractor, seed=seed, metrics=metrics),
         "utility": inp.utility or {"measured": False, "verdict": None, "note": _UTILITY_NOTE},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from balancegan.core.documents import Json
+from balancegan.core.documents import REFERENCES, Json
 
 NOT_ASKED = "Not asked for."
 """Why a measure is null that `--metrics` left out."""
@@ -28,9 +28,6 @@ MANY_REJECTED = 0.5
 
 COLLAPSED = 0.25
 """Low diversity below this fraction of what real pairs differ is called mode collapse."""
-
-REFERENCES = {"holdout": "held-out", "train": "training", "real": "real"}
-"""What the images that a class is compared with are called."""
 
 NARROW = (0.8, 0.5)
 """Precision at least the first and recall below the second: typical images, and few kinds of them."""

@@ -14,7 +14,6 @@ import numpy as np
 
 from balancegan.core.documents import Json
 from balancegan.core.files import disk_errors, write_atomic, write_json
-from balancegan.core.text import human_time
 from balancegan.report.comparison_figures import (
     FEW_SHOWN,
     MANY_CLASSES,
@@ -24,7 +23,7 @@ from balancegan.report.comparison_figures import (
     draw_charts,
     draw_samples,
 )
-from balancegan.report.render import DASH, environment, flat
+from balancegan.report.pages import DASH, flat, render_page
 
 CSV_COLUMNS = (
     *("ir", "method", "seed", "class", "fid", "kid", "kid_std", "ssim", "copy_rate", "near_rate"),
@@ -149,15 +148,14 @@ def render_html(document: Json, figures: Sequence[Figure]) -> str:
         document: the comparison's numbers.
         figures: from `draw_charts` and `draw_samples`, in any order.
     """
-    env = environment()
-    env.filters |= {"time": _time, "size": _size}
     tables, sections = 0, []
     for entry in document["table"]:
         part = entry_tables(document, entry, tables)
         tables = part[-1].number if part else tables
         sections.append((entry, part))
     several = len(document["table"]) > 1
-    return env.get_template("comparison.html.j2").render(
+    return render_page(
+        "comparison.html.j2",
         doc=document,
         sections=sections,
         several=several,
@@ -278,20 +276,6 @@ def _signed(value: float | None) -> str:
 def _letter(index: int) -> str:
     """0, 1, … 26 as a, b, … aa."""
     return (_letter(index // 26 - 1) if index >= 26 else "") + chr(ord("a") + index % 26)
-
-
-def _time(seconds: float | None) -> str:
-    return DASH if seconds is None else human_time(seconds)
-
-
-def _size(count: float | None) -> str:
-    """A number of parameters: 987, 45.6 k, 1.23 M."""
-    if count is None:
-        return DASH
-    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if count >= factor:
-            return f"{count / factor:.3g}{unit}"
-    return f"{count:,.0f}"
 
 
 def _side_by_side(settings: dict[str, Json]) -> list[tuple[str, list[str], bool]]:

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from balancegan.core.documents import Json
 from balancegan.core.grid import PAPER, grid_image, png_bytes
-from balancegan.core.text import printable
-from balancegan.report.matplotlib_charts import canvas, chart_style
+from balancegan.report.charts import (
+    INK,
+    MARKERS,
+    SERIES,
+    SOFT,
+    Panel,
+    chart_style,
+    draw_panels,
+    file_bytes,
+    inline_svg,
+    short,
+)
+from balancegan.report.pages import picture_uri
 
-# Okabe and Ito's colours, which the usual kinds of colour blindness keep apart, with markers for print without colour.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-MARKERS = "os^DvPX*"
 SCALE = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0, "copy_rate": 100.0}
-AXIS = {
+TITLES = {
     "fid": "FID, lower is better",
     "kid": "KID × 10³, lower is better",
     "ssim": "SSIM, higher is closer to real",
     "copy_rate": "copies in %, lower is better",
 }
-DPI = 150
 MANY_CLASSES, FEW_SHOWN = 12, 6  # with more classes than the first a chart shows this many, the smallest
 NARROW_BARS = 48  # up to so many bars a chart stands beside others
 SHEET_WIDTH = 1180  # px: what fits the page without being scaled, which would spoil pixels and text
 BAND_GAP = 14  # px between the pieces of a sheet
 MAX_TILE = 128  # px of a sample's longer side: larger images are reduced to keep the page small
-_NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: `files` holds its content by suffix, `shown` the same for the page, maybe in several pieces."""
+    """One figure: `files` holds its content by suffix; on the page it is a chart, or pictures in several pieces."""
 
     kind: str  # "lines", "bars" or "samples"
     ir: float | None
     measure: str | None  # None for samples
     files: dict[str, bytes]
-    shown: list[Picture]
+    chart: Markup | None = None
+    wide: bool = False
+    pieces: Sequence[Picture] = ()
 
     @property
     def stem(self) -> str:
@@ -67,8 +74,13 @@ def draw_charts(document: Json) -> list[Figure]:
     """Every chart of the comparison: with several imbalance rates lines first, then bars per rate and measure."""
     with chart_style():
         table = document["table"]
-        lines = [_lines(document, m) for m in table[0]["measures"]] if len(table) > 1 else []
-        return lines + [_bars(document, entry, measure) for entry in table for measure in entry["measures"]]
+        lines = [("lines", None, m, lines_panel(document, m)) for m in table[0]["measures"] if len(table) > 1]
+        bars = [
+            ("bars", entry["ir"], measure, bars_panel(document, entry, measure))
+            for entry in table
+            for measure in entry["measures"]
+        ]
+        return [_chart(*chart) for chart in lines + bars]
 
 
 def draw_samples(
@@ -88,7 +100,7 @@ def draw_samples(
     if any(len(images) != n for _, images in rows):
         raise ValueError(f"headings span {n} columns, the rows have {[len(images) for _, images in rows]}")
     tiles = [_reduced(images) for _, images in rows]
-    labels = [_short(label, 24) for label, _ in rows]
+    labels = [short(label, 24) for label, _ in rows]
     margin, two = (grid_image([t[:k] for t in tiles], labels).width for k in (0, 2))
     bands, start = [], 0
     for part in _bands(headings, (SHEET_WIDTH - margin) // ((two - margin) // 2)):
@@ -101,8 +113,8 @@ def draw_samples(
         canvas.paste(band, (0, top))
         top += band.height + BAND_GAP
     # On the page in pieces, between which paper can break.
-    shown = [Picture(_uri("png", png_bytes(band)), *band.size) for band in bands]
-    return Figure("samples", ir, None, {"png": png_bytes(canvas)}, shown)
+    pieces = [Picture(picture_uri(band), *band.size) for band in bands]
+    return Figure("samples", ir, None, {"png": png_bytes(canvas)}, pieces=pieces)
 
 
 def shown_columns(document: Json, columns: Sequence[Json], counts: dict[str, int]) -> list[int]:
@@ -124,65 +136,77 @@ def counts_at(document: Json, ir: float | None) -> dict[str, int]:
     return next((row["counts"] for row in document["train_counts"] if row["ir"] == ir), {})
 
 
-def _bars(document: Json, entry: Json, measure: str) -> Figure:
+def bars_panel(document: Json, entry: Json, measure: str) -> Panel:
     """One measure at one imbalance rate: a group per column of its table, a bar per method."""
     part = entry["measures"][measure]
     chosen = shown_columns(document, part["columns"], counts_at(document, entry["ir"]))
     columns = [part["columns"][i] for i in chosen]
     wide = len(chosen) * len(part["rows"]) > NARROW_BARS
-    figure, axes = canvas(*((11.6, 3.2) if wide else (4.0, 3.1)))
-    axis = axes[0, 0]
-    width = 0.84 / max(1, len(part["rows"]))
-    for k, row in enumerate(part["rows"]):
-        x = np.arange(len(chosen)) - 0.42 + width * (k + 0.5)
-        mean, std = _values([row["values"][i] for i in chosen], measure)
-        colour = _colour(document, row["method"])
-        axis.bar(x, mean, width * 0.92, color=colour, label=row["method"])
-        axis.errorbar(x, mean, std, fmt="none", ecolor="#222", elinewidth=0.8, capsize=1.6)
-        for at in x[np.isnan(mean)]:
-            axis.plot(at, 0, "x", color=colour, markersize=4, clip_on=False)
     special = sum(column["kind"] != "class" for column in columns)
-    if 0 < special < len(columns):
-        axis.axvline(special - 0.5, color="#999", linewidth=0.8, linestyle=":")
-    names = [_short(column["title"], 22) for column in columns]
+    names = [short(column["title"], 22) for column in columns]
     if len(columns) <= 6 or wide:  # there is room for the averages' longer names on two lines
         names = [n if c["kind"] == "class" else n.replace(" ", "\n", 1) for n, c in zip(names, columns, strict=True)]
     turned = not wide or len(columns) > 8
-    axis.set_xticks(range(len(columns)), names, rotation=38 if turned else 0, ha="right" if turned else "center")
-    for label in axis.get_xticklabels():
-        label.set_rotation_mode("anchor" if turned else "default")
-    axis.tick_params(axis="x", length=0)
-    axis.set_ylabel(AXIS[measure])
-    axis.set_xlim(-0.6, len(columns) - 0.4)
-    axis.axhline(0, color="#222", linewidth=0.8)
-    axis.grid(axis="y", alpha=0.25, linewidth=0.6)
-    axis.set_axisbelow(True)
-    return _finish(figure, axis, "bars", entry["ir"], measure)
+
+    def draw(axis: Any) -> None:
+        width = 0.84 / max(1, len(part["rows"]))
+        for k, row in enumerate(part["rows"]):
+            x = np.arange(len(chosen)) - 0.42 + width * (k + 0.5)
+            mean, std = _values([row["values"][i] for i in chosen], measure)
+            colour = method_colour(document, row["method"])
+            axis.bar(x, mean, width * 0.92, color=colour, label=short(row["method"], 24))
+            axis.errorbar(x, mean, std, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.6)
+            axis.plot(x[np.isnan(mean)], 0 * x[np.isnan(mean)], "x", color=colour, markersize=4, clip_on=False,
+                      in_layout=False)  # fmt: skip
+        if 0 < special < len(columns):
+            axis.axvline(special - 0.5, color=SOFT, linewidth=0.8, linestyle=":")
+        axis.set_xticks(range(len(columns)), names, rotation=38 if turned else 0, ha="right" if turned else "center",
+                        rotation_mode="anchor" if turned else "default")  # fmt: skip
+        axis.tick_params(axis="x", length=0)
+        axis.set(xlim=(-0.6, len(columns) - 0.4))
+        axis.axhline(0, color=SOFT, linewidth=0.8)
+        axis.grid(axis="y")
+
+    return Panel(TITLES[measure], draw, *((3.2, 11.6) if wide else (3.1, 4.0)))
 
 
-def _lines(document: Json, measure: str) -> Figure:
+def lines_panel(document: Json, measure: str) -> Panel:
     """One measure's minority average over the imbalance rates: a line per method."""
     rates = [entry["imbalance_rate"] if entry["ir"] is None else entry["ir"] for entry in document["table"]]
     entries = sorted(
         ((rate, entry) for rate, entry in zip(rates, document["table"], strict=True) if rate),
         key=lambda pair: pair[0],
     )
-    figure, axes = canvas(4.0, 3.1)
-    axis = axes[0, 0]
-    for k, method in enumerate(document["methods"]):
-        values = [_minority(entry["measures"][measure], method) for _, entry in entries]
-        mean, std = _values(values, measure)
-        # A little aside from each other, or the error bars of one method hide another's.
-        x = np.array([rate for rate, _ in entries]) * 1.02 ** (k - (len(document["methods"]) - 1) / 2)
-        colour, marker = _colour(document, method), MARKERS[k % len(MARKERS)]
-        axis.plot(x, mean, marker=marker, color=colour, linewidth=1.3, markersize=4, label=method)
-        axis.errorbar(x, mean, std, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2)
-    axis.set_xscale("log")
-    axis.set_xticks([rate for rate, _ in entries], [f"{rate:.3g}" for rate, _ in entries])
-    axis.set_xticks([], minor=True)
-    axis.set(xlabel="imbalance rate (log scale)", ylabel=AXIS[measure])
-    axis.grid(alpha=0.25, linewidth=0.6)
-    return _finish(figure, axis, "lines", None, measure)
+
+    def draw(axis: Any) -> None:
+        for k, method in enumerate(document["methods"]):
+            values = [_minority(entry["measures"][measure], method) for _, entry in entries]
+            mean, std = _values(values, measure)
+            # A little aside from each other, or the error bars of one method hide another's.
+            x = np.array([rate for rate, _ in entries]) * 1.02 ** (k - (len(document["methods"]) - 1) / 2)
+            look = {"color": method_colour(document, method), "marker": MARKERS[k % len(MARKERS)], "markersize": 4}
+            axis.plot(x, mean, linewidth=1.3, label=short(method, 24), **look)
+            axis.errorbar(x, mean, std, fmt="none", ecolor=look["color"], elinewidth=0.9, capsize=2)
+        axis.set_xscale("log")
+        axis.set_xticks([rate for rate, _ in entries], [f"{rate:.3g}" for rate, _ in entries])
+        axis.set_xticks([], minor=True)
+        axis.set(xlabel="imbalance rate (log scale)")
+        axis.grid()
+
+    return Panel(TITLES[measure], draw, 3.1, 4.0)
+
+
+def method_colour(document: Json, method: str) -> str:
+    """A method's colour, the same in all charts."""
+    return SERIES[document["methods"].index(method) % len(SERIES)]
+
+
+def _chart(kind: str, ir: float | None, measure: str, panel: Panel) -> Figure:
+    figure = draw_panels([panel])
+    where = "" if ir is None else f", at imbalance rate {ir:g}"
+    label = f"Chart of {kind}, by method: {panel.title}{where}; the numbers are in the tables"
+    files = {suffix: file_bytes(figure, suffix) for suffix in ("png", "pdf")}
+    return Figure(kind, ir, measure, files, inline_svg(figure, label), panel.width > 6)
 
 
 def _minority(part: Json, method: str) -> Json:
@@ -197,11 +221,6 @@ def _values(values: Sequence[Json], measure: str) -> tuple[np.ndarray, np.ndarra
     scale = SCALE[measure]
     numbers = [[math.nan if v[key] is None else v[key] * scale for v in values] for key in ("mean", "std")]
     return np.array(numbers[0], float), np.array(numbers[1], float)
-
-
-def _colour(document: Json, method: str) -> str:
-    """A method's colour, the same in all charts."""
-    return COLOURS[document["methods"].index(method) % len(COLOURS)]
 
 
 def _bands(headings: Sequence[tuple[str, int]], room: int) -> list[Sequence[tuple[str, int]]]:
@@ -221,31 +240,3 @@ def _reduced(images: np.ndarray) -> np.ndarray:
     planes = images.reshape(-1, *images.shape[2:])
     small = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)) for plane in planes]
     return np.stack(small).reshape(*images.shape[:2], size[1], size[0])
-
-
-def _short(text: str, limit: int) -> str:
-    """A name on one line with at most `limit` characters."""
-    text = printable(" ".join(text.split()))
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
-
-
-def _finish(plot: Any, axis: Any, kind: str, ir: float | None, measure: str) -> Figure:
-    """Add the legend and draw the files."""
-    handles, labels = axis.get_legend_handles_labels()
-    inches = plot.get_size_inches()
-    columns = max(1, int((inches[0] - 0.4) / (0.45 + 0.075 * max((len(text) for text in labels), default=1))))
-    plot.legend(
-        handles, [_short(text, 30) for text in labels], loc="outside upper center", frameon=False,
-        ncols=min(columns, len(labels)), handlelength=1.2, columnspacing=1.2, handletextpad=0.5,
-    )  # fmt: skip
-    files = {}
-    for suffix, metadata in _NO_DATE.items():
-        buffer = io.BytesIO()
-        plot.savefig(buffer, format=suffix, dpi=DPI, metadata=metadata)
-        files[suffix] = buffer.getvalue()
-    width, height = (round(96 * length) for length in inches)
-    return Figure(kind, ir, measure, files, [Picture(_uri("svg+xml", files["svg"]), width, height)])
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

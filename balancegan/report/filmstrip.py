@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from balancegan.evaluation.measures import Images
-from balancegan.report.pictures import Sheet, contact_sheet, tile
+from balancegan.report.pages import picture_uri
+from balancegan.report.pictures import Images, Sheet, contact_sheet, tile
 
 MAX_FRAMES = 12
 MAX_WIDTH = 720  # px of a frame: what a page shows of it
@@ -95,8 +94,5 @@ def _shrunk(path: Path) -> tuple[str, int, int] | None:
     if picture.width > MAX_WIDTH:
         height = max(1, round(picture.height * MAX_WIDTH / picture.width))
         picture = picture.resize((MAX_WIDTH, height), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    kind = "webp" if features.check("webp") else "png"
-    picture.save(buffer, kind, **({"quality": 88, "method": 4} if kind == "webp" else {"optimize": True}))
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/{kind};base64,{data}", picture.width, picture.height
+    webp: dict[str, Any] = {"kind": "webp", "quality": 88, "method": 4} if features.check("webp") else {}
+    return picture_uri(picture, **webp), picture.width, picture.height

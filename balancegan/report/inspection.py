@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,6 +17,7 @@ from balancegan.core.version import __version__
 from balancegan.data.decode import ImageError, Window, decode_image, finite_range, to_uint8
 from balancegan.data.scan import ImageFolder
 from balancegan.inspection.findings import Group, Inspection
+from balancegan.report.pages import picture_uri, render_page
 
 EXAMPLES = 8
 SIDE = 96
@@ -30,19 +28,11 @@ MARK = b"inspected by balancegan"  # stands on every page
 
 def render_html(inspection: Inspection, folder: ImageFolder) -> str:
     """A page without any outside reference; thumbnails are `data:` URIs. Decodes up to 8 images per class."""
-    from jinja2 import Environment, PackageLoader
-
-    env = Environment(
-        loader=PackageLoader("balancegan.report", "templates"), autoescape=True, trim_blocks=True, finalize=_clean
-    )
-    env.filters["printable"] = printable
-    env.filters["code"] = _code
-    env.filters["thousands"] = lambda n: f"{n:,}"
-    most = max((c.count for c in inspection.classes), default=0) or 1
-    return env.get_template("inspection.html.j2").render(
+    return render_page(
+        "inspection.html.j2",
         i=inspection,
         version=__version__,
-        most=most,
+        most=max((c.count for c in inspection.classes), default=0) or 1,
         examples=_examples(inspection, folder),
         findings=list(_tables(inspection)),
         max_listed=MAX_LISTED,
@@ -58,21 +48,6 @@ def write_page(path: Path, page: str, folder: ImageFolder) -> None:
                 if MARK not in file.read():
                     raise UsageError(f"{path} exists and is not a page of balancegan", "choose another file")
         write_atomic(path.absolute(), page)
-
-
-def _clean(value: Any) -> Any:
-    """Text from the data without control characters and undecodable bytes; ready-made markup and URIs as they are."""
-    plain = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith("data:")
-    return printable(value) if plain else value
-
-
-def _code(text: str) -> Markup:
-    """Escape the text, and set what stands in backticks as code."""
-    text = printable(text)
-    parts = [escape(part) for part in text.split("`")]
-    if len(parts) % 2 == 0:  # a file name brought a backtick of its own
-        return escape(text)
-    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _tables(i: Inspection) -> Iterator[tuple[str, str, tuple[Group, ...]]]:
@@ -114,12 +89,6 @@ def _thumb(rel: str, pixels: NDArray[Any], window: Window | None) -> dict[str, A
     im = Image.fromarray(to_uint8(pixels, window))
     height, width = pixels.shape[:2]
     im.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    if max(width, height) <= SIDE:  # small pictures exactly
-        im.save(out, "PNG")
-        kind = "png"
-    else:
-        im.save(out, "JPEG", quality=85)
-        kind = "jpeg"
-    data = base64.b64encode(out.getvalue()).decode()
-    return {"name": printable(rel), "width": width, "height": height, "uri": f"data:image/{kind};base64,{data}"}
+    small = max(width, height) <= SIDE  # small pictures exactly
+    uri = picture_uri(im) if small else picture_uri(im, "jpeg", quality=85)
+    return {"name": printable(rel), "width": width, "height": height, "uri": uri}

@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balancegan.evaluation.document import ReportInput
-from balancegan.evaluation.measures import Images
-from balancegan.verdict.material import ClassImages
+from balancegan.report.pages import picture_uri
 
+Images = NDArray[np.uint8]
 COLUMNS = 8
 MIN_TILE = 64  # small images are enlarged, by whole factors and without smoothing, to at least this many pixels
 MAX_TILE = 96  # larger ones are reduced to this
 GAP = 2
+
+
+class ClassImages(Protocol):
+    """What is shown of a class: its name and images, uint8 (n, C, H, W)."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def real_train(self) -> Images: ...  # noqa: D102
+    @property
+    def real_holdout(self) -> Images: ...  # noqa: D102
+    @property
+    def fake(self) -> Images: ...  # noqa: D102
+
+
+class RunPictures(Protocol):
+    """What is shown of a run: walks between latents, uint8 (K, M, C, S, S), and (step, file) of its samples."""
+
+    @property
+    def interpolation(self) -> Images | None: ...  # noqa: D102
+    @property
+    def frames(self) -> Sequence[tuple[int, Path]]: ...  # noqa: D102
+
+
+class ReportImages(Protocol):
+    """The images behind a report's document, whose classes are in the same order."""
+
+    @property
+    def classes(self) -> Sequence[ClassImages]: ...  # noqa: D102
+    @property
+    def extras(self) -> RunPictures | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -51,7 +80,7 @@ class ClassPictures:
     pairs: tuple[Pair, ...]
 
 
-def draw_pictures(inp: ReportInput, document: dict[str, Any], *, seed: int = 0) -> list[ClassPictures]:
+def draw_pictures(inp: ReportImages, document: dict[str, Any], *, seed: int = 0) -> list[ClassPictures]:
     """Pictures for every class, in the document's order.
 
     Args:
@@ -124,6 +153,4 @@ def tile(image: Images) -> NDArray[np.uint8]:
 def _png(pixels: NDArray[np.uint8]) -> str:
     from PIL import Image
 
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return picture_uri(Image.fromarray(pixels))

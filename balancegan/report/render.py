@@ -4,58 +4,55 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.resources import files
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from balancegan.core.text import printable, significant
-from balancegan.evaluation.findings import REFERENCES
-from balancegan.metrics.memorisation import MAX_SIDE
+from balancegan.core.documents import REFERENCES, Json
+from balancegan.core.text import significant
+from balancegan.report import quality_charts
+from balancegan.report.charts import Panel, chart_style, class_colour, css, draw_panels, inline_svg
+from balancegan.report.document_view import MANY_CLASSES, Measured, reasons, utility_view
 from balancegan.report.filmstrip import Frame, Strip
-from balancegan.report.loss_charts import loss_curves
-from balancegan.report.measures_view import complete_overall, complete_row, distance_charts, reasons
+from balancegan.report.loss_charts import Curve, loss_curves
+from balancegan.report.pages import flat, render_page
 from balancegan.report.pictures import ClassPictures
-from balancegan.report.scatter import FAKE_MARK, REAL_MARK, class_tone, scatters
-from balancegan.report.utility_view import MANY_CLASSES, utility_view
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-
-DASH = "–"
+from balancegan.report.quality_charts import Map
 
 
 def render_html(
-    document: dict[str, Any],
-    pictures: Sequence[ClassPictures],
-    *,
-    strips: Sequence[Strip] = (),
-    frames: Sequence[Frame] = (),
+    document: Json, pictures: Sequence[ClassPictures], *, strips: Sequence[Strip] = (), frames: Sequence[Frame] = ()
 ) -> str:
-    """The page as text. It loads nothing: styles and one script are inside, pictures are data URIs.
+    """The page as text. It loads nothing: styles, charts and one script are inside, pictures are data URIs.
 
     The script only adds comfort (tables that sort, a slider); its hash in the page's security policy keeps every other
     script from running.
 
     Args:
-        document: from `compute_report`. Missing keys count as not measured.
+        document: the numbers. Missing keys count as not measured.
         pictures: from `draw_pictures`, in the order of the document's classes.
         strips: from `draw_strips`.
         frames: from `draw_frames`.
     """
-    rows = [complete_row(row) for row in document["classes"]]
+    rows = [Measured(row) for row in document["classes"]]
     general = [f for f in document["findings"] if f["class"] is None or f["level"] == "warning"]
-    plots = scatters(document.get("embeddings") or [], [row["name"] for row in rows])
-    env = environment()
-    return env.get_template("template.html.j2").render(
+    maps = quality_charts.maps(document)
+    curves = loss_curves(document["history"])
+    labels = sorted({label for found in maps for label in found.labels if 0 <= label < len(rows)})
+    with chart_style():
+        utility_charts = _with_titles(quality_charts.differences(document) + quality_charts.recalls(document))
+        distance_charts = _with_titles(quality_charts.distances(document))
+        drawn_maps = [(found, _chart(found.panel, _map_label(found), legend=False)) for found in maps]
+        drawn_curves = [(curve, _chart(curve.panel, _curve_label(curve))) for curve in curves]
+    return render_page(
+        "template.html.j2",
         doc={"delivered": True, **document},
         kinds=REFERENCES,
         run=document.get("origin", "run") == "run",
         rows=list(zip(rows, pictures, strict=True)),
-        overall=complete_overall(document["overall"]),
+        overall=Measured(document["overall"]),
         largest=max(1, *(row["real"] + row["synthetic"] for row in rows), 1),
         general=general,
         class_notes=[f for f in document["findings"] if f not in general],
@@ -63,20 +60,36 @@ def render_html(
         utility=utility_view(document),
         many=MANY_CLASSES,
         shortcuts=document.get("shortcuts") or [],
-        charts=distance_charts(rows),
         neighbours=sorted({row["prdc_k"] for row in rows if row["prdc_k"] is not None}),
         reasons=reasons,
-        plots=plots,
-        shown_labels=sorted({label for plot in plots for label in plot.labels if 0 <= label < len(rows)}),
-        tone=class_tone,
-        marks={"real": REAL_MARK, "fake": FAKE_MARK},
+        utility_charts=utility_charts,
+        distance_charts=distance_charts,
+        maps=drawn_maps,
+        curves=drawn_curves,
+        class_legend=[(css(class_colour(label)), rows[label]["name"]) for label in labels],
         strips=strips,
         frames=frames,
-        curves=loss_curves(document["history"]),
-        copy_side=MAX_SIDE,
         settings=flat(document["settings"]),
-        script=_script(env),
+        script=_script(),
     )
+
+
+def _with_titles(panels: Sequence[Panel]) -> list[tuple[str, Markup]]:
+    return [(p.title, _chart(p, f"Chart: {p.title}; the numbers are in the tables")) for p in panels]
+
+
+def _map_label(found: Map) -> str:
+    real, fake = found.counts
+    return f"Map: {found.title}, {real:,} real and {fake:,} synthetic images. {found.caption}"
+
+
+def _curve_label(curve: Curve) -> str:
+    first, last = (significant(value) for value in curve.points[[0, -1], 1])
+    return f"Loss {curve.name} in stage {curve.stage}: first {first}, last {last}"
+
+
+def _chart(panel: Panel, label: str, *, legend: bool = True) -> Markup:
+    return inline_svg(draw_panels([panel], titles=False, legend=legend), label)
 
 
 @dataclass(frozen=True)
@@ -87,82 +100,7 @@ class _Script:
     source: Markup
 
 
-def _script(env: Environment) -> _Script:
-    assert env.loader is not None
-    text = env.loader.get_source(env, "script.js")[0].replace("\r\n", "\n")
+def _script() -> _Script:
+    text = files("balancegan.report").joinpath("templates/script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
     return _Script(Markup(text), Markup(f"'sha256-{digest}'"))
-
-
-def environment() -> Environment:
-    """The environment of all pages: what is put in is escaped, a missing value is an error, filters format numbers."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    env = Environment(
-        loader=PackageLoader("balancegan.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_clean,
-    )
-    env.filters |= {"count": _count, "number": _number, "percent": _percent, "points": _points, "rate": rate}
-    env.filters |= {"code": _code, "breakable": _breakable}
-    return env
-
-
-def _clean(value: Any) -> Any:
-    """Text from outside without control characters; pictures and ready-made markup as they are."""
-    plain = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith("data:")
-    return printable(value) if plain else value
-
-
-def _count(value: int | None) -> str:
-    return DASH if value is None else f"{value:,}"
-
-
-def _number(value: float | None) -> str:
-    """Three significant digits, without exponents."""
-    return DASH if value is None else significant(value).replace("-", "−")
-
-
-def _percent(value: float | None) -> str:
-    if value is None:
-        return DASH
-    return "<0.1%" if 0 < value < 0.001 else f"{value:.1%}"
-
-
-def _points(value: float | None) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    if value is None:
-        return DASH
-    points = round(100 * value, 1)
-    return "0.0" if points == 0 else f"{points:+.1f}".replace("-", "−")
-
-
-def rate(value: float | None) -> str:
-    """An imbalance rate as people write it: 280, 1, 2.5."""
-    if value is None:
-        return DASH
-    return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.3g}"
-
-
-def _code(text: str) -> Markup:
-    """Text with its `quoted commands` set as code; everything else is escaped."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))
-
-
-def _breakable(text: str) -> Markup:
-    """A name that may break after the signs which join its words, where the browser would not."""
-    return Markup(re.sub(r"([_./-])(?=\w)", r"\1<wbr>", str(escape(printable(text)))))
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as `("net.width", "64")` rows."""
-    rows: list[tuple[str, str]] = []
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            rows += flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", DASH if value is None else str(value)))
-    return rows

@@ -107,7 +107,7 @@ def make_document(names=("ant", "bee", "cat"), *, verdict="use", origin="run"):
         "origin": origin, "delivered": origin == "run",
         "imbalance_rate_before": 50.0, "imbalance_rate_after": 1.0, "num_real": 100 * n, "num_synthetic": 30 * n,
         "extractor": {"name": "own", "comparable": False, "dim": 64, "note": "These numbers compare within this page."},
-        "limits": {"max_images": 2000, "min_reference": 10, "few_images": 100, "seed": 0},
+        "limits": {"max_images": 2000, "min_reference": 10, "few_images": 100, "copy_side": 16, "seed": 0},
         "classes": [make_row(k, name, 200 // (k + 1), n) for k, name in enumerate(names)],
         "overall": {
             "fid": 25.0, "fid_floor": 6.0, "fid_floor_size": 60, "kid": 0.02, "kid_std": 0.001, "kid_size": 50,

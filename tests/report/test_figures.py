@@ -42,7 +42,10 @@ def test_figures_are_whole(written):
 def test_the_same_input_gives_the_same_files(written, tmp_path):
     folder, _, (inp, document) = written
     write_figures(inp, document, tmp_path)
-    assert all((tmp_path / n).read_bytes() == (folder / n).read_bytes() for n in ("recall.svg", "samples.png"))
+    assert all(
+        (tmp_path / n).read_bytes() == (folder / n).read_bytes()
+        for n in ("recall.svg", "embeddings.png", "samples.png")
+    )
 
 
 def test_what_is_absent_is_skipped(tmp_path):

@@ -1,18 +1,19 @@
 """The page made from whole documents: what is shown, what is left out, and that nothing from outside is markup."""
 
-import copy
 import re
+from importlib.resources import files
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from documents import VERDICTS, make_document, make_extras, make_input
 from PIL import Image
 
-from balancegan.report.class_charts import Mark, lane_chart, nice_ticks
+from balancegan.report.charts import COLOURS, Panel, chart_style, class_colour, css, draw_panels, inline_svg, short
 from balancegan.report.filmstrip import MAX_FRAMES, MAX_WIDTH, draw_frames, draw_strips
 from balancegan.report.pictures import draw_pictures
+from balancegan.report.quality_charts import differences, distances, maps, recalls
 from balancegan.report.render import render_html
-from balancegan.report.scatter import class_tone, scatters
 
 EVIL = "<script>alert(1)</script>"
 
@@ -147,31 +148,94 @@ def test_strips():
     assert not strip.is_class and draw_strips(None, ["ant"]) == []
 
 
-def test_scatter_leaves_out_points_without_a_place():
-    item = copy.deepcopy(make_document()["embeddings"][0])
+def charts_of(page):
+    """The page's svg elements."""
+    return [ElementTree.fromstring(found) for found in re.findall("<svg.*?</svg>", page, re.DOTALL)]
+
+
+def test_maps_leave_out_points_without_a_place():
+    document = make_document()
+    item = document["embeddings"][0]
     item["x"][0] = None
     item["y"][1] = float("inf")
-    (plot,) = scatters([item], ["ant", "bee", "cat"])
-    assert sum(plot.counts) == len(item["x"]) - 2
-    assert scatters([{**item, "x": [], "y": [], "label": [], "fake": []}], ["ant"]) == []
-    assert class_tone(0) != class_tone(10) != class_tone(20)
+    document["embeddings"][1] |= {"x": [], "y": [], "label": [], "fake": []}
+    found = maps(document)
+    assert [m.title for m in found] == ["The features", "The plain_latents"]
+    assert sum(found[0].counts) == len(item["x"]) - 2 and found[0].labels == [0, 1, 2]
 
 
 def test_one_point_has_no_span():
+    document = make_document(("ant",))
     item = {"id": "a", "title": "t", "caption": "", "x": [1.0], "y": [2.0], "label": [0], "fake": [False]}
-    (plot,) = scatters([item], ["ant"])
-    assert "nan" not in plot.svg
+    page = page_of({**document, "embeddings": [item]}, ("ant",))
+    assert "t 1 real and 0 synthetic points" in words(page) and "nan" not in page
+
+
+def test_many_classes_have_colours_of_their_own():
+    assert len({class_colour(k) for k in range(30)}) == len({css(class_colour(k)) for k in range(30)}) == 30
+
+
+def test_every_chart_is_described_and_takes_its_colours_from_the_page():
+    charts = charts_of(page_of(make_document()))
+    labels = [chart.get("aria-label") for chart in charts]
+    assert len(set(labels)) == len(labels) == 9 and all(chart.get("role") == "img" for chart in charts)
+    assert {"viewBox", "class", "role", "aria-label"} == set(charts[0].keys())  # no size: it is as wide as its place
+    text = "".join(ElementTree.tostring(chart, "unicode") for chart in charts)
+    assert "var(--real)" in text and not re.search('#[0-9a-fA-F]{3,6}[;"]|url\\(|nan', text)
+    ids = [element.get("id") for chart in charts for element in chart.iter() if element.get("id")]
+    assert len(set(ids)) == len(ids)
+
+
+def test_points_of_a_map_have_tooltips():
+    charts = charts_of(page_of(make_document(("ant", EVIL)), ("ant", EVIL)))
+    titles = {title.text for chart in charts for title in chart.iter("title")}
+    assert titles == {f"{name}, {kind}" for name in ("ant", EVIL) for kind in ("real", "synthetic")}
+
+
+def test_the_charts_colours_are_those_of_the_style_sheet():
+    style = (files("balancegan.report") / "templates" / "style.css").read_text("utf-8")
+    for part in (style.split("@media")[0], style.split("@media print")[1]):
+        values = dict(re.findall(r"--(\w+): (#\w+)", part))
+        known = {name: colour for name, colour in COLOURS.items() if name not in ("ink", "soft", "line", "panel")}
+        assert known.items() <= values.items()
+
+
+def test_a_chart_shows_the_documents_values():
+    document = make_document()
+    with chart_style():
+        drawn = {panel.title: draw_panels([panel]).axes[0] for panel in distances(document) + recalls(document)}
+    fid, kid, recall = drawn.values()
+    rows = document["classes"][:2]  # the third class has neither
+    assert [bar.get_width() for bar in fid.patches] == [row["fid"] for row in rows]
+    assert [bar.get_width() for bar in kid.patches] == pytest.approx([1000 * row["kid"] for row in rows])
+    arms = document["utility"]["arms"]
+    for arm, line in zip(arms, [line for line in recall.lines if line.get_marker() != "None"], strict=True):
+        assert line.get_xdata() == pytest.approx([100 * found["value"] for found in arm["recall"].values()])
+
+
+def test_charts_of_nothing_are_left_out():
+    document = {**make_document(), "utility": {}, "classes": [], "embeddings": []}
+    assert distances(document) == recalls(document) == differences(document) == maps(document) == []
+
+
+def test_an_interval_need_not_hold_its_value():
+    document = make_document()
+    document["utility"]["classes"][0]["difference"] = {"value": 0.5, "low": 0.1, "high": 0.2}
+    (panel,) = differences(document)
+    with chart_style():
+        assert "nan" not in inline_svg(draw_panels([panel]), "a chart")
+
+
+def test_one_legend_explains_all_panels():
+    panels = [Panel("", lambda axis: axis.plot([1], [1], "o", label="dots"), 2.0) for _ in range(3)]
+    with chart_style():
+        figure = draw_panels(panels, 2)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dots"] and len(figure.axes) == 4
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "ticks"),
-    [(0, 100, [0, 20, 40, 60, 80, 100]), (-0.4, 220, [0, 50, 100, 150, 200]), (0, 0, [0]), (-3, 1, [-3, -2, -1, 0, 1])],
+    ("name", "shown"),
+    [("ant", "ant"), ("a\nb  c", "a b c"), ("", "–"), ("W" * 12, "W" * 9 + "…"), ("漢" * 9, "漢漢漢漢…"), (None, "–")],
 )
-def test_ticks(low, high, ticks):
-    assert nice_ticks(low, high) == pytest.approx(ticks)
-
-
-def test_lanes_of_nothing_are_no_chart():
-    assert lane_chart("t", [("a", [])], []) is None
-    chart = lane_chart("t", [("a", [Mark(0.0, "fake", "bar")]), ("b", [])], [])
-    assert len(chart.lanes) == 2 and "nan" not in "".join(lane.svg for lane in chart.lanes)
+def test_names_are_shortened_to_their_room(name, shown):
+    assert short(name, 10) == shown

@@ -39,7 +39,6 @@
     const heads = [...table.tHead.rows[0].cells];
     for (const th of heads) {
       th.setAttribute("role", "columnheader");
-      if ("nosort" in th.dataset) continue;
       const button = document.createElement("button");
       button.type = "button";
       button.append(...th.childNodes);

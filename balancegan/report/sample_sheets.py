@@ -8,19 +8,15 @@ from typing import Any
 import numpy as np
 
 from balancegan.core.documents import Json
-from balancegan.core.text import printable
-from balancegan.evaluation.document import ReportInput
-from balancegan.evaluation.measures import Images
-from balancegan.report.matplotlib_charts import canvas
-from balancegan.report.pictures import GAP, tile
-from balancegan.verdict.material import ClassImages
+from balancegan.report.charts import canvas, short
+from balancegan.report.pictures import GAP, ClassImages, Images, ReportImages, tile
 
 SHOWN = 6  # images of a kind and class
 MAX_CLASSES = 40  # further ones would make a picture that no program shows
 _INCHES = 0.5  # of one image
 
 
-def sample_sheet(inp: ReportInput, document: Json, *, seed: int = 0) -> Any | None:
+def sample_sheet(inp: ReportImages, document: Json, *, seed: int = 0) -> Any | None:
     """A row per class with synthetic images: real ones, synthetic ones, and the training image nearest to each.
 
     None when no class has synthetic images.
@@ -31,7 +27,7 @@ def sample_sheet(inp: ReportInput, document: Json, *, seed: int = 0) -> Any | No
     return _sheet(rows, titles, SHOWN, "Samples per class")
 
 
-def interpolation_sheet(inp: ReportInput) -> Any | None:
+def interpolation_sheet(inp: ReportImages) -> Any | None:
     """The walks between two latents, a row per class; None when there are none."""
     walks = inp.extras.interpolation if inp.extras else None
     if walks is None or not walks.size:
@@ -69,8 +65,7 @@ def _sheet(rows: Sequence[tuple[str, list[Images]]], titles: Sequence[str], show
             axis.spines[:].set_visible(False)
             if len(images):
                 axis.imshow(_row(images, shown), interpolation="nearest")
-        text = printable(" ".join(name.split()))
-        line[0].set_ylabel(text if len(text) <= 18 else text[:17] + "…", rotation=0, ha="right", va="center")
+        line[0].set_ylabel(short(name, 18), rotation=0, ha="right", va="center")
     for axis, head in zip(axes[0], titles, strict=True):
         axis.set_title(head)
     return figure

@@ -1,0 +1,125 @@
+"""What all pages share: one environment for their templates, and how numbers, names and pictures are written."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from balancegan.core.text import human_time, printable, significant
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DASH = "–"
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A page as text: what is put in is escaped, a missing value is an error, filters format numbers."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    env = Environment(
+        loader=PackageLoader("balancegan.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_clean,
+    )
+    env.filters |= {
+        "breakable": _breakable,
+        "code": _code,
+        "count": _count,
+        "number": _number,
+        "percent": _percent,
+        "points": _points,
+        "rate": _rate,
+        "size": _size,
+        "time": _time,
+    }
+    return env.get_template(template).render(**values)
+
+
+def picture_uri(picture: Image, kind: str = "png", **options: Any) -> str:
+    """A picture as an address that holds it; `options` are those of Pillow for the kind of file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **(options or {"optimize": True}))
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as `("net.width", "64")` rows."""
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            rows += flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", DASH if value is None else str(value)))
+    return rows
+
+
+def _clean(value: Any) -> Any:
+    """Text from outside without control characters; pictures and ready-made markup as they are."""
+    plain = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith("data:")
+    return printable(value) if plain else value
+
+
+def _count(value: int | None) -> str:
+    return DASH if value is None else f"{value:,}"
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, without exponents."""
+    return DASH if value is None else significant(value).replace("-", "−")
+
+
+def _percent(value: float | None) -> str:
+    if value is None:
+        return DASH
+    return "<0.1%" if 0 < value < 0.001 else f"{value:.1%}"
+
+
+def _points(value: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    if value is None:
+        return DASH
+    points = round(100 * value, 1)
+    return "0.0" if points == 0 else f"{points:+.1f}".replace("-", "−")
+
+
+def _rate(value: float | None) -> str:
+    """An imbalance rate as people write it: 280, 1, 2.5."""
+    if value is None:
+        return DASH
+    return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.3g}"
+
+
+def _size(count: float | None) -> str:
+    """A number of parameters: 987, 45.6 k, 1.23 M."""
+    if count is None:
+        return DASH
+    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count >= factor:
+            return f"{count / factor:.3g}{unit}"
+    return f"{count:,.0f}"
+
+
+def _time(seconds: float | None) -> str:
+    return DASH if seconds is None else human_time(seconds)
+
+
+def _code(text: str) -> Markup:
+    """Text with its `quoted commands` set as code; everything else is escaped."""
+    text = str(escape(printable(text)))
+    if text.count("`") % 2:  # a file name brought a backtick of its own
+        return Markup(text)
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", text))
+
+
+def _breakable(text: str) -> Markup:
+    """A name that may break after the signs which join its words, where the browser would not."""
+    return Markup(re.sub(r"([_./-])(?=\w)", r"\1<wbr>", str(escape(printable(text)))))
