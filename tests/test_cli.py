@@ -14,8 +14,9 @@ from helpers import write_images
 from typer.testing import CliRunner
 
 from balancegan.cli.app import app
-from balancegan.cli.parse import parse_counts, parse_seed_count, parse_seeds, parse_time
+from balancegan.cli.parse import parse_counts, parse_seed_count, parse_seeds
 from balancegan.core.errors import UsageError
+from balancegan.core.text import parse_time
 from balancegan.core.version import __version__
 
 pytestmark = pytest.mark.usefixtures("quick_reports")

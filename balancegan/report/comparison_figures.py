@@ -14,13 +14,12 @@ from PIL import Image
 
 from balancegan.core.documents import Json
 from balancegan.core.grid import PAPER, grid_image, png_bytes
-from balancegan.core.text import printable
+from balancegan.core.text import SCALE, printable
 from balancegan.report.matplotlib_charts import canvas, chart_style
 
 # Okabe and Ito's colours, which the usual kinds of colour blindness keep apart, with markers for print without colour.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "os^DvPX*"
-SCALE = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0, "copy_rate": 100.0}
 AXIS = {
     "fid": "FID, lower is better",
     "kid": "KID × 10³, lower is better",
