@@ -22,7 +22,6 @@ from pathlib import Path
 import common
 import numpy as np
 
-from balancegan.commands.augment import AugmentOptions
 from balancegan.compute.device import resolve_device
 from balancegan.core.progress import silent
 from balancegan.data.training_set import open_training_set, reopen_training_set
@@ -33,7 +32,11 @@ from balancegan.runs.directory import find_run
 from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import accepted_images
 from balancegan.sampling.choice import make_samplers
-from balancegan.verdict import classifiers as utility
+from balancegan.verdict import utility
+from balancegan.verdict.arms import ARMS
+from balancegan.verdict.classifiers import train_all
+from balancegan.verdict.flips import allowed_flips
+from balancegan.verdict.material import Material, Pool, test_plans
 
 POOL = 500  # synthetic images per class that are drawn from
 
@@ -55,7 +58,7 @@ def pools(restored, data, images):
                 made += [x for _, x in accepted_images(sampler, c, images - len(made), keep, sampler.first_seed)]
             of_class.append(np.stack(made) if made else train[:0])
         lengths = [len(x) for x in of_class]
-        found[name] = utility.Pool(np.concatenate(of_class), np.repeat(np.arange(len(lengths)), lengths))
+        found[name] = Pool(np.concatenate(of_class), np.repeat(np.arange(len(lengths)), lengths))
         print(json.dumps({"filter": name, "made": dict(zip(data.class_names, lengths, strict=True))}), flush=True)
     return found
 
@@ -64,7 +67,7 @@ def amounts(counts, names):
     """Synthetic images per class (K,) by the name of the amount."""
     found = {}
     for rate in (1, 10):
-        need = targets(dict(zip(names, counts, strict=True)), AugmentOptions(target_ir=rate))
+        need = targets(dict(zip(names, counts, strict=True)), target_ir=rate)
         found[f"to IR {rate}"] = [need[name] for name in names]
     short = [n < max(counts) for n in counts]
     for factor in (0.25, 1, 3):
@@ -87,26 +90,26 @@ def main(argv=None):
     restored = restore(run, resolve_device(args.device))
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg)
     restored.make_ready(data)
-    real = utility.Pool(data.store.images[data.train_rows], data.labels[data.train_rows])
+    real = Pool(data.store.images[data.train_rows], data.labels[data.train_rows])
     if args.test:
         unseen = open_training_set(args.test, replace(restored.method.cfg, holdout=0.0, train_ir=0.0))
-        test = utility.Pool(unseen.store.images[unseen.train_rows], unseen.labels[unseen.train_rows])
+        test = Pool(unseen.store.images[unseen.train_rows], unseen.labels[unseen.train_rows])
     else:
-        test = utility.Pool(data.store.images[data.unseen_rows], data.labels[data.unseen_rows])
+        test = Pool(data.store.images[data.unseen_rows], data.labels[data.unseen_rows])
     fakes = pools(restored, data, args.images)
     counts = list(data.class_counts)
     wanted = {k: v for k, v in amounts(counts, data.class_names).items() if not args.amounts or k in args.amounts}
     few = np.argsort(counts, kind="stable")[: -(-len(counts) // 3)]
-    arms = {arm.name: arm for arm in utility.ARMS}
+    arms = {arm.name: arm for arm in ARMS}
 
-    without = utility.Material(data.class_names, real, fakes["copies"], test, "test", [0] * len(counts))
-    pool, plans = utility._plans(without, args.seeds)
-    flips, note = utility._flips(pool, plans[0], len(counts), restored.device)
+    without = Material(data.class_names, real, fakes["copies"], test, "test", [0] * len(counts))
+    pool, plans = test_plans(without, args.seeds)
+    flips, note = allowed_flips(pool, plans[0], len(counts), restored.device)
     print(note, flush=True)
 
     def trained(arm, fake, delivered):
         """Recalls of the classes with so many synthetic images: two means over classes of every seed (seeds,)."""
-        answers = utility._train_all(
+        answers = train_all(
             replace(without, fake=fake, delivered=delivered),
             pool,
             plans,

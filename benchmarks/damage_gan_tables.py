@@ -39,6 +39,7 @@ from balancegan.commands.compare.records import read_record, write_record
 from balancegan.commands.imbalance import make_imbalanced
 from balancegan.commands.train import TrainRequest, configure, launch
 from balancegan.compute import device as devices
+from balancegan.compute.memory import memory_errors
 from balancegan.core.errors import BalanceGANError, StoppedError, UsageError, WeightsMissingError
 from balancegan.core.files import disk_errors, sha256, write_atomic
 from balancegan.data.training_set import open_training_set
@@ -192,7 +193,7 @@ class Ruler:
 
     def _inception(self, weights):
         size = BATCH.get(self.device.type, 32)
-        with devices.memory_errors(self.device):
+        with memory_errors(self.device):
             extractor = InceptionExtractor(weights, device=str(self.device), batch_size=size, progress=self.watch)
         return extractor, sha256(weights)
 
@@ -208,7 +209,7 @@ class Ruler:
     def features(self, images):
         """uint8 (N, C, S, S) -> (N, d), in full float32."""
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=False)
-        with devices.memory_errors(self.device), exact:
+        with memory_errors(self.device), exact:
             return self.extractor(images)
 
     def real(self, split):

@@ -25,18 +25,18 @@ from PIL import Image
 
 EVERY = 0.05  # seconds between two looks at the memory
 STAGES = {
-    "scan": ("balancegan.evaluate", "scan"),
-    "decode": ("balancegan.evaluate", "open_store"),
-    "shortcuts": ("balancegan.evaluate", "shortcut_checks"),
-    "training of the features' classifier": ("balancegan.metrics.own", "OwnExtractor.fit"),
+    "scan": ("balancegan.commands.evaluate_folders", "scan"),
+    "decode": ("balancegan.commands.evaluate_folders", "open_store"),
+    "shortcuts": ("balancegan.commands.evaluate_folders", "shortcut_checks"),
+    "training of the features' classifier": ("balancegan.metrics.classifier_features", "OwnExtractor.fit"),
     "features": ("balancegan.metrics.features", "Cached.__call__"),
-    "FID": ("balancegan.report.measures", "frechet_distance"),
-    "KID": ("balancegan.report.measures", "kernel_distance"),
-    "precision and recall": ("balancegan.report.measures", "prdc"),
-    "SSIM": ("balancegan.report.measures", "_similarities"),
-    "copies": ("balancegan.report.measures", "_copies"),
-    "utility": ("balancegan.judge", "measure_utility"),
-    "t-SNE": ("balancegan.report.compute", "feature_embedding"),
+    "FID": ("balancegan.evaluation.measures", "frechet_distance"),
+    "KID": ("balancegan.evaluation.measures", "kernel_distance"),
+    "precision and recall": ("balancegan.evaluation.measures", "prdc"),
+    "SSIM": ("balancegan.evaluation.measures", "_similarities"),
+    "copies": ("balancegan.evaluation.measures", "measure_copies"),
+    "utility": ("balancegan.evaluation.assembly", "measure_utility"),
+    "t-SNE": ("balancegan.evaluation.document", "feature_embedding"),
     "page": ("balancegan.report.write", "render_html"),
     "pictures": ("balancegan.report.write", "draw_pictures"),
     "figures": ("balancegan.report.write", "write_figures"),
@@ -86,7 +86,6 @@ def memory():
 
 
 def evaluate_here(real, fake, out, seeds):
-    import balancegan.metrics.own  # noqa: F401
     import torch
 
     from balancegan.commands.evaluate import EvaluateOptions

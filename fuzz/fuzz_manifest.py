@@ -25,11 +25,10 @@ with instrumented():
     import safetensors.torch
     import torch._weights_only_unpickler
 
-    from balancegan.commands import evaluate
     from balancegan.data import store, training_set
-    from balancegan.folder import export, metadata
+    from balancegan.folder import destination, metadata
+    from balancegan.runs import checkpoint, restore
     from balancegan.runs import directory as rundir
-    from balancegan.runs import restore
 
 import contextlib
 
@@ -59,7 +58,7 @@ def _data() -> Path:
 FOLDER = scan(_data())
 STORE = store.open_store(FOLDER, DecodeSettings(image_size=16), cache_dir=PLACE / "cache")
 TABLE = FOLDER.root / metadata.NAME
-MARKER = PLACE / "out" / export.MARKER
+MARKER = PLACE / "out" / destination.MARKER
 MARKER.parent.mkdir()
 KIND = load_method("dcgan")
 
@@ -72,7 +71,7 @@ def _checkpoint(files: dict[str, bytes]) -> Path:
     for name in ("weights.safetensors", "state.pt"):
         (path / name).write_bytes(whole[name])
     hashes = {name: hashlib.sha256(whole[name]).hexdigest() for name in ("weights.safetensors", "state.pt")}
-    manifest = {"schema_version": rundir.SCHEMA_VERSION, "version": "0", "step": 1, "files": hashes}
+    manifest = {"schema_version": checkpoint.SCHEMA_VERSION, "version": "0", "step": 1, "files": hashes}
     (path / "MANIFEST.json").write_bytes(files.get("MANIFEST.json", json.dumps(manifest).encode()))
     return path
 
@@ -96,12 +95,12 @@ def _table(data: bytes) -> None:
             inside = metadata.stays_inside(row.get("file_name", ""))
             joined = (TABLE.parent / row.get("file_name", "")) if inside else TABLE
             assert TABLE.parent in joined.parents
-        found = evaluate._synthetic(FOLDER, FOLDER.files, none=True)
+        found = metadata.synthetic_images(FOLDER, FOLDER.files, none=True)
         assert found.shape == (len(FOLDER.files),)
     except DatasetError:
         pass
     shutil.copyfile(TABLE, MARKER.parent / metadata.NAME)
-    export._all_there(MARKER.parent)
+    destination._all_there(MARKER.parent)
 
 
 def _names(data: bytes) -> None:
@@ -114,11 +113,11 @@ def _names(data: bytes) -> None:
 def _marker(data: bytes) -> None:
     MARKER.write_bytes(data)
     try:
-        if export.check_destination(MARKER.parent, FOLDER, "key"):
-            export.finished_result(MARKER.parent)
+        if destination.check_destination(MARKER.parent, FOLDER, "key"):
+            destination.finished_result(MARKER.parent)
     except UsageError:
         pass
-    assert isinstance(export.finished_result(MARKER.parent), dict)
+    assert isinstance(destination.finished_result(MARKER.parent), dict)
 
 
 def _meta(data: bytes) -> None:

@@ -1,14 +1,17 @@
 """Shared helpers: tiny image folders made on the spot, and a cache that is thrown away."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 # Networks this small gain nothing from threads, and waiting threads cost much when the machine is busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 from helpers import write_images
+from PIL import Image
 
 OPTIONS = (
     *("DEVICE", "EXTRACTOR", "FAIL_UNDER", "IMAGES", "IMAGE_SIZE", "INCEPTION_WEIGHTS", "METRICS"),
@@ -60,3 +63,28 @@ def split_discs(tmp_path) -> Path:
     write_images(tmp_path / "split" / "train", {"ant": 24, "bee": 8, "cat": 6})
     write_images(tmp_path / "split" / "test", {"ant": 6, "bee": 5, "cat": 4}, seed=1)
     return tmp_path / "split"
+
+
+@pytest.fixture
+def picture() -> Callable[..., Path]:
+    """Write a random picture; the seed makes it a different one."""
+
+    def write(path: Path, seed: int = 0, size: tuple[int, int] = (10, 8), mode: str = "RGB", **options: object) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (size[1], size[0], 3)
+        pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(path, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def data(tmp_path: Path, picture: Callable[..., Path]) -> Path:
+    """A flat data set: class a with six images, b with two."""
+    root = tmp_path / "data"
+    for i in range(6):
+        picture(root / "a" / f"{i}.png", seed=i)
+    for i in range(2):
+        picture(root / "b" / f"{i}.png", seed=100 + i)
+    return root

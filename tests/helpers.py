@@ -1,16 +1,20 @@
-"""Images made on the spot, small methods, and a tiny training run: shared by the test modules."""
+"""Images made on the spot, small methods, a tiny training run, and the command line: shared by the test modules."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from balancegan.cli.app import app
 from balancegan.commands.train import TrainRequest, launch
 from balancegan.core.config import resolve
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec
+from balancegan.verdict.material import Pool
 
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 TINY = {
@@ -53,6 +57,31 @@ def tree(folder):
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         found[str(path.relative_to(folder))] = (content, info.st_mode, info.st_mtime_ns)
     return found
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Relative path -> hash of every file."""
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+def call(*args, code=0):
+    """Run the command line in this process; its result, with the exit code that is expected."""
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+    assert "Traceback" not in result.stdout + result.stderr
+    return result
+
+
+def call_json(*args, code=0):
+    """The one document that a command prints with --json."""
+    result = call(*args, "--json", code=code)
+    document = json.loads(result.stdout)  # one document and nothing else
+    assert document["schema_version"] == 1
+    return document
 
 
 class Quiet:
@@ -101,3 +130,19 @@ def make_method(name, **overrides):
     method = kind(cfg)
     method.setup(DATA)
     return method
+
+
+def patterns(label, n, seed=0, modes=6):
+    """Images of a class: one of several fixed coarse patterns each, alike in the mirror, under noise."""
+    kinds = np.random.default_rng(100 + label).integers(0, 2, (modes, 4, 2)) * 160 + 40
+    kinds = np.concatenate([kinds, kinds[..., ::-1]], axis=2)
+    rng = np.random.default_rng([label, seed])
+    images = kinds[np.arange(n) % modes].repeat(4, axis=1).repeat(4, axis=2)[:, None]
+    return np.clip(images + rng.normal(0, 15, (n, 1, 16, 16)), 0, 255).astype(np.uint8)
+
+
+def pool(*parts):
+    """Pairs of images and their label."""
+    images = [np.empty((0, 1, 16, 16), np.uint8), *(images for images, _ in parts)]
+    labels = np.concatenate([np.empty(0, int), *(np.full(len(images), label) for images, label in parts)])
+    return Pool(np.concatenate(images), labels.astype(np.int64))

@@ -56,7 +56,7 @@ def evaluate(
 ) -> None:
     """Measure a run's generator, or a folder of synthetic images against a real one, and say whether they help."""
     from balancegan.cli.results import show_evaluate
-    from balancegan.commands.evaluate import EvaluateOptions
+    from balancegan.commands.evaluate import EvaluateOptions, Measuring
     from balancegan.commands.evaluate import evaluate as measure
 
     options = EvaluateOptions(
@@ -66,13 +66,9 @@ def evaluate(
         image_size=image_size,
         fail_under=fail_under,
         checkpoint=checkpoint,
-        metrics=parse_names(metrics),
-        extractor=extractor,
-        weights=weights,
-        utility=utility,
-        seeds=seeds,
     )
+    measuring = Measuring(parse_names(metrics), extractor, weights, utility, seeds)
     with console.progress() as view:
-        document = measure(what, fake, options, runs=runs, device=device, progress=view, note=console.note)
+        document = measure(what, fake, options, measuring, runs=runs, device=device, progress=view, note=console.note)
     console.result(document, show_evaluate)
     console.gate(document["gate"])

@@ -341,7 +341,7 @@ def evaluate(
         >>> measured.overall.kid  # doctest: +SKIP
         0.031
     """
-    from balancegan.commands.evaluate import EvaluateOptions
+    from balancegan.commands.evaluate import EvaluateOptions, Measuring
     from balancegan.commands.evaluate import evaluate as command
 
     options = EvaluateOptions(
@@ -351,15 +351,11 @@ def evaluate(
         image_size=image_size,
         fail_under=fail_under,
         checkpoint=str(checkpoint),
-        metrics=_names(metrics),
-        extractor=extractor,
-        weights=_path(weights),
-        utility=utility,
-        seeds=seeds,
     )
+    measuring = Measuring(_names(metrics), extractor, _path(weights), utility, seeds)
     with _watching(progress) as board:
         found = command(
-            _run(what), _path(fake), options, runs=Path(runs), device=device, progress=board, note=board.note
+            _run(what), _path(fake), options, measuring, runs=Path(runs), device=device, progress=board, note=board.note
         )
     result = Evaluation(found)
     _require_passed(result)

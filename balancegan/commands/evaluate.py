@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from balancegan.commands.evaluate_folders import evaluate_folders
 from balancegan.commands.evaluate_run import EvaluateOptions, Note, evaluate_run
 from balancegan.compute.device import use_device
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
-from balancegan.core.options import require_choices, require_range
+from balancegan.core.options import Extractor, require_choices, require_range
 from balancegan.core.progress import Progress, silent
+from balancegan.evaluation.assembly import Judging, parse_metrics
+from balancegan.metrics.extractors import choose
 from balancegan.runs.directory import RUNS, find_run
 from balancegan.verdict.rule import parse_least
+from balancegan.verdict.utility import SEEDS
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured, and with what, as users name it; defaults as on the command line."""
+
+    metrics: tuple[str, ...] = ()  # only these; empty: all
+    extractor: Extractor = "auto"
+    weights: Path | None = None
+    utility: bool = True
+    seeds: int = SEEDS  # classifiers trained per arm
+
+    def judging(self, device: torch.device) -> Judging:
+        """The same, checked. Raises `UsageError`, `WeightsMissingError`."""
+        require_choices(self)
+        require_range("seeds", self.seeds, 1, 100)
+        choice, metrics = choose(self.extractor, self.weights), parse_metrics(self.metrics)
+        return Judging(choice, device, metrics=metrics, utility=self.utility, seeds=self.seeds)
 
 
 def evaluate(
     what: str | Path | None,
     fake: Path | None,
     options: EvaluateOptions,
+    measuring: Measuring,
     *,
     runs: Path = RUNS,
     device: str = "auto",
@@ -31,11 +55,10 @@ def evaluate(
     Without `fake`, `what` is a run's path, name or number, or None for the newest in `runs`. Returns the command's
     JSON document. Raises as `evaluate_run` and `evaluate_folders` do.
     """
-    require_choices(options)
-    for name, least, most in (("images", 1, None), ("image_size", 8, 512), ("seeds", 1, 100)):
-        require_range(name, getattr(options, name), least, most)
-    options = replace(options, fail_under=parse_least(options.fail_under, utility=options.utility))
-    judging = options.judging(use_device(device))
+    require_range("images", options.images, 1)
+    require_range("image_size", options.image_size, 8, 512)
+    options = replace(options, fail_under=parse_least(options.fail_under, utility=measuring.utility))
+    judging = measuring.judging(use_device(device))
     if fake is not None:
         return evaluate_folders(Path(what or ""), fake, options, judging, progress=progress)
     if what and Path(what).is_dir() and not (Path(what) / "config.yaml").is_file():

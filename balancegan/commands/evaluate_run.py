@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from balancegan.core.documents import Json
 from balancegan.core.errors import CheckpointError, UsageError
 from balancegan.core.files import disk_errors, refuse_source
-from balancegan.core.options import Extractor
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
 from balancegan.core.version import __version__
@@ -21,11 +18,10 @@ from balancegan.data.imbalance import imbalance_rate
 from balancegan.data.scan import ImageFolder
 from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.evaluation import assembly as judge
-from balancegan.evaluation.assembly import Judging, parse_metrics
+from balancegan.evaluation.assembly import Judging
 from balancegan.evaluation.class_assignment import assignment_json, assignment_notes, confusion, distribution_json
 from balancegan.evaluation.document import ReportInput
 from balancegan.evaluation.run_pictures import run_pictures
-from balancegan.metrics.extractors import choose
 from balancegan.report.write import write
 from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import Restored, restore
@@ -33,7 +29,6 @@ from balancegan.sampling.accepted import first_images
 from balancegan.sampling.choice import make_samplers
 from balancegan.verdict.material import ClassImages, run_material
 from balancegan.verdict.rule import gate_json
-from balancegan.verdict.utility import SEEDS
 
 Note = Callable[[str], None]
 
@@ -45,7 +40,7 @@ REPORT = ("report.html", "report.json")
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What `evaluate` can be asked for; defaults as on the command line."""
+    """What `evaluate` can be asked for beside its `Judging`."""
 
     out: Path | None = None  # a run's report/ or `OUT`
     data: Path | None = None
@@ -53,16 +48,6 @@ class EvaluateOptions:
     image_size: int | None = None  # for two folders
     fail_under: str | float | None = None
     checkpoint: str = AUTO  # of a run
-    metrics: tuple[str, ...] = ()  # only these; empty: all
-    extractor: Extractor = "auto"
-    weights: Path | None = None
-    utility: bool = True
-    seeds: int = SEEDS  # classifiers trained per arm
-
-    def judging(self, device: torch.device) -> Judging:
-        """What is measured, and with what. Raises `UsageError`, `WeightsMissingError`."""
-        choice, metrics = choose(self.extractor, self.weights), parse_metrics(self.metrics)
-        return Judging(choice, device, metrics=metrics, utility=self.utility, seeds=self.seeds)
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------

@@ -344,5 +344,5 @@ def test_small_files_give_from_memory_what_they_give_from_disk(tmp_path, monkeyp
             return e.reason
 
     small = look()
-    monkeypatch.setattr("balancegan.data.regular.SMALL", -1)
+    monkeypatch.setattr("balancegan.core.files.SMALL", -1)
     assert small == look()

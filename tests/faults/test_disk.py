@@ -55,7 +55,7 @@ def disk(tmp_path):
 @pytest.fixture
 def no_estimate(monkeypatch):
     """As if the space had been there when the work began."""
-    for module in ("launch", "compare.run", "data.build", "data.export", "data.imbalance"):
+    for module in ("commands.train", "commands.compare.run", "commands.imbalance", "data.build", "folder.real_files"):
         monkeypatch.setattr(f"balancegan.{module}.require_space", lambda *_: None)
 
 
@@ -311,7 +311,7 @@ def test_checkpoints_that_are_deleted_under_a_training_are_made_again(discs, tmp
 def test_the_disk_of_the_run_is_asked_not_that_of_new_runs(discs, tmp_path, monkeypatch):
     asked = []
     run = train_tiny(discs, tmp_path / "there")["run"]
-    monkeypatch.setattr("balancegan.launch.require_space", lambda place, need, *_: asked.append((place, need)))
+    monkeypatch.setattr("balancegan.commands.train.require_space", lambda place, need, *_: asked.append((place, need)))
     train_tiny(discs, tmp_path / "here", resume=run, steps=9)
     train_tiny(discs, tmp_path / "there", steps=9)
     assert [place for place, _ in asked] == [Path(run), Path(run)]
@@ -327,8 +327,8 @@ def test_finished_cells_take_no_space_that_others_need(discs, tmp_path, monkeypa
     for name in ("0", "1"):
         (tmp_path / "runs" / name / "checkpoints" / "step-000001").mkdir(parents=True)
         (tmp_path / "runs" / name / "checkpoints" / "step-000001" / "x").write_bytes(b"x" * 300)
-    monkeypatch.setattr("balancegan.compare.run.run_bytes", lambda *_: 1000)
-    monkeypatch.setattr("balancegan.compare.run.require_space", lambda place, need, *_: asked.append(need))
+    monkeypatch.setattr("balancegan.commands.compare.run.run_bytes", lambda *_: 1000)
+    monkeypatch.setattr("balancegan.commands.compare.run.require_space", lambda place, need, *_: asked.append(need))
     worker._require_space(request.cells[1:], [str(tmp_path / "runs" / "0"), None])
     assert asked == [700]
 
@@ -392,6 +392,6 @@ def test_failures_that_nobody_expected_have_words_too(discs, monkeypatch):
 def test_many_small_files_take_whole_blocks(discs, tmp_path, monkeypatch):
     run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
     asked = []
-    monkeypatch.setattr("balancegan.data.export.require_space", lambda place, need, *_: asked.append(need))
+    monkeypatch.setattr("balancegan.folder.real_files.require_space", lambda place, need, *_: asked.append(need))
     augment(run, AugmentOptions(out=tmp_path / "out", counts={"bee": 9}, report=False, filter="none"), device=CPU)
     assert asked[0] >= 39 * 4096

@@ -33,10 +33,11 @@ from balancegan.data.scan import scan
 from balancegan.data.store import open_store
 from balancegan.data.training_set import open_training_set
 from balancegan.evaluation.shortcuts import shortcut_checks
-from balancegan.folder import export
+from balancegan.folder.destination import check_destination
 from balancegan.folder.export import BalancedFolder
 from balancegan.folder.real_files import plan_real
-from balancegan.inspection.inspect import inspect_folder, render_html
+from balancegan.inspection.inspect import inspect_folder
+from balancegan.report.inspection import render_html
 
 SMALL = DecodeSettings(image_size=8)
 quick = settings(
@@ -320,7 +321,7 @@ def test_a_file_that_changes_before_imbalance_copies_it(folder, tmp_path, monkey
         CHANGES[change](folder.root / "a" / "1.png")
         return found
 
-    monkeypatch.setattr("balancegan.data.imbalance.scan", late)
+    monkeypatch.setattr("balancegan.commands.imbalance.scan", late)
     with within(30), pytest.raises(DiskError):
         make_imbalanced(folder.root, tmp_path / "copy", ir=1.0)
     assert not (tmp_path / "copy").exists()
@@ -508,15 +509,15 @@ def test_a_class_cannot_be_called_like_a_file_of_ours(tmp_path, name):
     write(tmp_path / "data" / name / "1.png")
     write(tmp_path / "data" / "b" / "1.png")
     with pytest.raises(DatasetError, match="called"):
-        export.check_destination(tmp_path / "out", scan(tmp_path / "data"), "key")
+        check_destination(tmp_path / "out", scan(tmp_path / "data"), "key")
     for split in ("train", "test"):
         write(tmp_path / "splits" / split / name / "1.png")
         write(tmp_path / "splits" / split / "b" / "1.png")
     if name == "metadata.csv":
         with pytest.raises(DatasetError, match="called"):
-            export.check_destination(tmp_path / "out", scan(tmp_path / "splits"), "key")
+            check_destination(tmp_path / "out", scan(tmp_path / "splits"), "key")
     else:
-        assert not export.check_destination(tmp_path / "out", scan(tmp_path / "splits"), "key")
+        assert not check_destination(tmp_path / "out", scan(tmp_path / "splits"), "key")
 
 
 def test_undecodable_names_are_copied(tmp_path):

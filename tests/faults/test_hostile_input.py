@@ -27,8 +27,11 @@ from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import open_store
 from balancegan.data.training_set import open_training_set
-from balancegan.folder import export
-from balancegan.inspection.inspect import inspect_folder, render_html
+from balancegan.folder.destination import check_destination
+from balancegan.folder.export import BalancedFolder
+from balancegan.folder.real_files import plan_real
+from balancegan.inspection.inspect import inspect_folder
+from balancegan.report.inspection import render_html
 
 quick = settings(
     max_examples=40,
@@ -337,7 +340,7 @@ def check_store(folder: ImageFolder, base: Path) -> None:
     """The same rows whether built or read; names of the balanced folder stay inside it and apart from each other."""
     wanted = DecodeSettings(image_size=8)
     try:
-        export.check_destination(base / "out", folder, "key")
+        check_destination(base / "out", folder, "key")
         first = open_store(folder, wanted, cache_dir=base / "cache")
     except BalanceGANError as refused:
         assert one_line(refused.message) and one_line(refused.hint)
@@ -351,10 +354,10 @@ def check_store(folder: ImageFolder, base: Path) -> None:
     data = open_training_set(folder.root, MethodConfig(image_size=8))
     out = base / "out"
     for real in ("copy", "convert"):
-        planned, _ = export.plan_real(data, real)
+        planned, _ = plan_real(data, real)
         check_targets([f.target for f in planned])
         shutil.rmtree(out, ignore_errors=True)
-        with export.BalancedFolder(out, data, "key", real=real, format="png", out_size="model") as balanced:
+        with BalancedFolder(out, data, "key", real=real, format="png", out_size="model") as balanced:
             for file in planned:
                 balanced.add_real(file)
             for label in range(len(data.class_names)):
@@ -363,7 +366,7 @@ def check_store(folder: ImageFolder, base: Path) -> None:
             balanced.finish({})
         rows = [row for rows in balanced.metadata.values() for row in rows]
         assert len(rows) == len(planned) + len(data.class_names)
-        assert export.check_destination(out, folder, "key")
+        assert check_destination(out, folder, "key")
         for file in planned:
             if not file.convert:
                 assert (out / file.target).read_bytes() == file.source.read_bytes()

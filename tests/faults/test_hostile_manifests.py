@@ -36,12 +36,14 @@ from balancegan.data.scan import scan
 from balancegan.data.store import open_store
 from balancegan.data.training_set import open_training_set, reopen_training_set
 from balancegan.evaluation.assembly import Judging
-from balancegan.folder import export
 from balancegan.folder.card import REMOVAL, Card, dataset_card
+from balancegan.folder.destination import MARKER
 from balancegan.folder.metadata import COLUMNS, read_table, stays_inside, table_bytes
-from balancegan.inspection.inspect import inspect_folder, render_html
+from balancegan.folder.real_files import plan_real
+from balancegan.inspection.inspect import inspect_folder
 from balancegan.methods import load_method
 from balancegan.metrics.extractors import choose
+from balancegan.report.inspection import render_html
 from balancegan.report.pictures import draw_pictures
 from balancegan.report.render import render_html as render_report
 from balancegan.runs.checkpoint import read_checkpoint
@@ -193,10 +195,10 @@ MARKERS = {
 def test_hostile_markers_are_refused(trained, tmp_path, kind):
     out = tmp_path / "out"
     out.mkdir()
-    (out / export.MARKER).write_bytes(MARKERS[kind].encode("utf-8", "surrogateescape"))
+    (out / MARKER).write_bytes(MARKERS[kind].encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError, match=r"not empty|another command"):
         go(trained, out)
-    assert [p.name for p in out.iterdir()] == [export.MARKER]
+    assert [p.name for p in out.iterdir()] == [MARKER]
 
 
 @pytest.mark.parametrize(
@@ -205,11 +207,11 @@ def test_hostile_markers_are_refused(trained, tmp_path, kind):
 def test_a_marker_with_the_right_key_and_a_wrong_result(trained, tmp_path, result):
     out = tmp_path / "out"
     whole = go(trained, out)
-    marker = json.loads((out / export.MARKER).read_text())
-    (out / export.MARKER).write_text(json.dumps({**marker, "result": result}))
+    marker = json.loads((out / MARKER).read_text())
+    (out / MARKER).write_text(json.dumps({**marker, "result": result}))
     again = go(trained, out)
     assert again["classes"] == whole["classes"] and again["complete"]
-    assert json.loads((out / export.MARKER).read_text())["result"]["classes"] == whole["classes"]
+    assert json.loads((out / MARKER).read_text())["result"]["classes"] == whole["classes"]
 
 
 @pytest.mark.parametrize("name", ["../../outside.png", "/dev/null", "x" * 5000, "../data/ant/000.png"])
@@ -227,8 +229,8 @@ def test_a_finished_folder_whose_table_leads_out_is_not_whole(trained, tmp_path,
 def test_links_left_in_an_unfinished_folder_are_not_written_through(trained, tmp_path):
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     go(trained, out)
-    marker = json.loads((out / export.MARKER).read_text())
-    (out / export.MARKER).write_text(json.dumps({**marker, "finished": False}))
+    marker = json.loads((out / MARKER).read_text())
+    (out / MARKER).write_text(json.dumps({**marker, "finished": False}))
     elsewhere.mkdir()
     (out / "bee").rename(tmp_path / "away")
     (out / "bee").symlink_to(elsewhere, target_is_directory=True)
@@ -657,7 +659,7 @@ def test_a_thousand_classes(tmp_path):
     assert render_html(found, folder).count("<tr>") >= 1000
     data = open_training_set(root, MethodConfig(image_size=8))
     assert len(data.class_names) == 1000 and len(data.store) == 1999
-    planned, _ = export.plan_real(data, "copy")
+    planned, _ = plan_real(data, "copy")
     assert len({file.target for file in planned}) == 1999
     assert {p.name for p in root.iterdir()} == before
 

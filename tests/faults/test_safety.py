@@ -115,7 +115,7 @@ def test_one_module_knows_the_network():
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
         if name.split(".")[0] in {"urllib", "http", "socket", "requests", "httpx", "ftplib", "smtplib"}
     }
-    assert users == {"metrics/weights.py"}
+    assert users == {"commands/weights.py"}
     assert all(item.url.startswith("https://") for item in PUBLISHED.values())
 
 

@@ -212,9 +212,9 @@ def quicken() -> None:
     """What costs seconds and plays no part here: drawings, well-trained classifiers, waiting for the disk."""
     from functools import partial
 
-    import balancegan.compare.run
-    import balancegan.launch
-
+    import balancegan.commands.compare.run
+    import balancegan.commands.train
+    import balancegan.report.write
     from balancegan.core.files import write_atomic
     from balancegan.evaluation import assembly as judge
     from balancegan.evaluation import measures
@@ -237,16 +237,14 @@ def quicken() -> None:
     def measure(material: Any, **options: Any) -> Json:
         return measure_utility(material, **{**options, "seeds": 1}, updates=2)
 
-    balancegan.launch.plot_losses = plot
-    balancegan.compare.run.write_comparison = page  # type: ignore[assignment]
+    balancegan.commands.train.plot_losses = plot
+    balancegan.commands.compare.run.write_comparison = page  # type: ignore[assignment]
     judge.measure_utility = measure  # type: ignore[assignment]
     OwnExtractor.fit = partial(OwnExtractor.fit, steps=3)  # type: ignore[method-assign]
     QualityFilter.fit = partial(QualityFilter.fit, steps=3)  # type: ignore[method-assign]
     for name in ("mean_ssim", "within_ssim"):
         original = getattr(measures, name)
         setattr(measures, name, lambda *a, f=original, **options: f(*a, **{**options, "pairs": 20}))
-    import balancegan.report.write
-
     balancegan.report.write.write_figures = lambda *_: []
     os.fsync = lambda fd: None  # type: ignore[assignment]  # what the kernel has survives the death of a process
 
@@ -283,9 +281,9 @@ def tear(operations: Operations) -> None:
 
 
 SLOW = {
-    "checkpoint": ("balancegan.rundir", "RunDir.save_checkpoint"),
-    "image": ("balancegan.data.export", "BalancedFolder.add_synthetic"),
-    "measure": ("balancegan.compare.measure", "Ruler.measure"),
+    "checkpoint": ("balancegan.runs.directory", "RunDir.save_checkpoint"),
+    "image": ("balancegan.folder.export", "BalancedFolder.add_synthetic"),
+    "measure": ("balancegan.commands.compare.measure", "Ruler.measure"),
     "decode": ("balancegan.data.build", "_decode_rows"),
 }
 
@@ -367,22 +365,23 @@ def child(request: Json) -> None:
 
 def warm_up() -> None:
     """Everything that is imported or computed at first use is there before the first fork."""
-    import balancegan.balance
-    import balancegan.compare.run
-    import balancegan.console
-    import balancegan.show
     import torch
     from helpers import train_tiny, write_images
 
-    import balancegan.cli
+    import balancegan.cli.app
+    import balancegan.cli.console
+    import balancegan.cli.results
+    import balancegan.commands.augment
+    import balancegan.commands.compare.run
+    import balancegan.commands.train
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BALANCEGAN_CACHE_DIR"] = f"{folder}/cache"
         data = write_images(Path(folder) / "data", {"a": 9, "b": 5})
-        plot, balancegan.launch.plot_losses = balancegan.launch.plot_losses, lambda *_: False
+        plot, balancegan.commands.train.plot_losses = balancegan.commands.train.plot_losses, lambda *_: False
         document = train_tiny(data, Path(folder) / "runs", pretrain_steps=1, steps=1)
-        balancegan.launch.plot_losses = plot
+        balancegan.commands.train.plot_losses = plot
         run_augment(document["run"], f"{folder}/out")
     gc.collect()
     gc.freeze()  # collections in the children would touch, and so copy, every page

@@ -55,7 +55,7 @@ def test_flip_and_grey_are_exact():
 )
 def test_jitter_equals_torchvision(field, function, monkeypatch):
     """With the factor fixed at its largest value."""
-    monkeypatch.setattr("balancegan.augment._uniform", lambda n, b, like: like.new_full((n,), b[1]))
+    monkeypatch.setattr("balancegan.nets.augmentation._uniform", lambda n, b, like: like.new_full((n,), b[1]))
     x = images() * 0.4
     y = replace(STILL, **{field: 0.4}, jitter_probability=2)(x)
     expected = torch.stack([function((image + 1) / 2, 1.4) for image in x]).clamp(0, 1) * 2 - 1

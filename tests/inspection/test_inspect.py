@@ -19,7 +19,8 @@ from balancegan.data import pool
 from balancegan.data.duplicates import near_groups, pixel_digest
 from balancegan.data.imbalance import imbalance_rate, normalised_entropy, to_add
 from balancegan.data.scan import scan
-from balancegan.inspection.inspect import inspect_folder, render_html
+from balancegan.inspection.inspect import inspect_folder
+from balancegan.report.inspection import render_html
 
 
 def paths(groups) -> list[list[str]]:
@@ -60,7 +61,7 @@ def test_to_add():
     assert to_add(counts, 2.8) == {"a": 0, "b": 80, "c": 0}  # 280 / 2.8 is a hair above 100 in floating point
     with pytest.raises(UsageError) as e:
         to_add(counts, 0.01)
-    assert "100" in e.value.hint and e.value.exit_code == 2
+    assert "100" in e.value.message and e.value.exit_code == 2
     for wrong in (0, -1, math.nan, math.inf):
         with pytest.raises(UsageError):
             to_add(counts, wrong)
@@ -223,7 +224,8 @@ def test_html(data, picture):
 
 def test_inspect_does_not_import_torch(data):
     code = (
-        "import sys; from balancegan.data.scan import scan; from balancegan.data.inspect import *;"
+        "import sys; from balancegan.data.scan import scan; from balancegan.inspection.inspect import *;"
+        "from balancegan.report.inspection import render_html;"
         f"f = scan({str(data)!r}); render_html(inspect_folder(f, duplicates='near'), f);"
         "bad = {'torch', 'sklearn', 'skimage', 'scipy', 'matplotlib', 'typer', 'rich'} & set(sys.modules);"
         "assert not bad, bad"

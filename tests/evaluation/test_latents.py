@@ -78,25 +78,23 @@ def test_ends_on_one_line(factor):
 
 def test_interpolation_of_every_class(trained):
     restored, _ = opened(trained["sgbgan"])
-    images = interpolation(restored, columns=5, seed=3)
+    images = interpolation(restored.method, CPU, columns=5, seed=3)
     assert images.shape == (3, 5, 3, 16, 16) and images.dtype == np.uint8
-    assert (images == interpolation(restored, columns=5, seed=3)).all()
+    assert (images == interpolation(restored.method, CPU, columns=5, seed=3)).all()
     z, c = latents(restored.method, [6, 7]), torch.tensor([1, 1])
     ends = to_uint8(restored.method.sample(z, c)).numpy()
     assert np.abs(images[1, [0, -1]].astype(int) - ends.astype(int)).max() <= 1
 
 
 def test_an_unconditional_method_has_one_row():
-    class Fake:
-        method, device = make_method("contrad").eval(), CPU
-
-    assert not Fake.method.conditional and interpolation(Fake).shape == (1, 9, 3, 16, 16)
+    method = make_method("contrad").eval()
+    assert not method.conditional and interpolation(method, CPU).shape == (1, 9, 3, 16, 16)
 
 
 def test_many_classes_are_cut(trained, monkeypatch):
     assert MAX_ROWS == 12
-    monkeypatch.setattr("balancegan.trace.MAX_ROWS", 2)
-    assert interpolation(opened(trained["sgbgan"])[0], columns=2).shape == (2, 2, 3, 16, 16)
+    monkeypatch.setattr("balancegan.sampling.interpolation.MAX_ROWS", 2)
+    assert interpolation(opened(trained["sgbgan"])[0].method, CPU, columns=2).shape == (2, 2, 3, 16, 16)
 
 
 def test_frames_in_the_order_of_steps(trained, tmp_path):

@@ -16,9 +16,9 @@ from torchvision.models import resnet50
 from typer.testing import CliRunner
 
 from balancegan.cli.app import app
+from balancegan.commands import weights
 from balancegan.commands.weights import fetch, status, verify
 from balancegan.core.errors import CheckpointError, DiskError, UsageError, WeightsMissingError
-from balancegan.metrics import weights
 from balancegan.metrics.weights import PUBLISHED, WEIGHTS_VARIABLE, find_weights
 
 CONTENT = bytes(range(256)) * 10_000  # two blocks and a half

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from balancegan.compute import microbatch as parts
+from balancegan.compute.memory import Fitting
 from balancegan.core.errors import OutOfMemoryError
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.contrad import ContraD
@@ -133,7 +134,7 @@ def test_the_size_is_halved_until_it_fits():
             raise RuntimeError(OUT)
         return size
 
-    fitting = parts.Fitting(20, CPU, note=notes.append)
+    fitting = Fitting(20, CPU, note=notes.append)
     assert fitting.run(work) == 3 and tried == [20, 10, 5, 3] and len(notes) == 3
     assert fitting.run(work) == 3 and len(tried) == 5  # and stays
     rows = fitting.rows(lambda some: torch.arange(10)[some], 10)
@@ -146,7 +147,7 @@ def test_where_one_does_not_fit_it_is_exit_5(error):
         raise error
 
     with pytest.raises(OutOfMemoryError) as caught:
-        parts.Fitting(4, CPU, hint="do this").run(work)
+        Fitting(4, CPU, hint="do this").run(work)
     assert caught.value.exit_code == 5 and caught.value.hint == "do this"
 
 
@@ -155,4 +156,4 @@ def test_other_errors_are_no_shortage():
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        parts.Fitting(4, CPU).run(work)
+        Fitting(4, CPU).run(work)

@@ -7,8 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers import train_tiny
-from test_utility import patterns, pool
+from helpers import patterns, pool, train_tiny
 
 from balancegan.commands.augment import AugmentOptions, augment
 from balancegan.core.errors import UsageError

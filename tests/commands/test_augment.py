@@ -1,14 +1,13 @@
 """The balanced folder: counts, bytes, metadata, determinism, resuming, refusals."""
 
 import csv
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import train_tiny, write_images
+from helpers import hashes, train_tiny, write_images
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
@@ -23,15 +22,6 @@ pytestmark = pytest.mark.usefixtures("quick_reports")
 
 CPU = torch.device("cpu")
 COLUMNS = ["file_name", "label", "synthetic", "run", "seed", "checkpoint_sha256", "source_path"]
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Relative path -> hash of every file."""
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -56,7 +46,7 @@ def go(run, out, **options):
 
 
 def test_balanced_counts_and_untouched_source(discs, run, tmp_path):
-    before = tree(discs)
+    before = hashes(discs)
     document = go(run, tmp_path / "out")
     assert document["complete"] and document["imbalance_rate_before"] == 4 and document["imbalance_rate_after"] == 1
     assert [(c["name"], c["real"], c["synthetic"]) for c in document["classes"]] == [
@@ -64,8 +54,8 @@ def test_balanced_counts_and_untouched_source(discs, run, tmp_path):
         ("bee", 8, 16),
         ("cat", 6, 18),
     ]
-    assert tree(discs) == before
-    out = tree(tmp_path / "out")
+    assert hashes(discs) == before
+    out = hashes(tmp_path / "out")
     assert all(out[name] == digest for name, digest in before.items())  # byte for byte, the held-out part too
     data = ImageFolder(tmp_path / "out")
     assert data.classes == ["ant", "bee", "cat"] and np.bincount(data.targets).tolist() == [24, 24, 24]
@@ -73,7 +63,7 @@ def test_balanced_counts_and_untouched_source(discs, run, tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_fills_a_folder_and_reports(discs, tmp_path, method, monkeypatch):
-    monkeypatch.setattr("balancegan.langevin.STEPS", 5)
+    monkeypatch.setattr("balancegan.sampling.langevin.STEPS", 5)
     narrow = {"d_width": 16} if "d_width" in load_method(method).Config.__dataclass_fields__ else {}
     run = RunDir(train_tiny(discs, tmp_path / "runs", method=method, **narrow)["run"])
     document = go(run, tmp_path / "out", report=True)
@@ -88,7 +78,7 @@ def test_every_method_fills_a_folder_and_reports(discs, tmp_path, method, monkey
     assert not short or not load_method(method).conditional
     again = go(RunDir(run.path), tmp_path / "again", seed=0)
     fakes = [
-        {n: d for n, d in tree(folder).items() if "syn_" in n} for folder in (tmp_path / "out", tmp_path / "again")
+        {n: d for n, d in hashes(folder).items() if "syn_" in n} for folder in (tmp_path / "out", tmp_path / "again")
     ]
     assert again["short"] == short and fakes[0] == fakes[1] and len(fakes[0]) == sum(made.values())
 
@@ -119,7 +109,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_is_asked_for(run, tmp_path)
     go(run, tmp_path / "a")
     go(run, tmp_path / "b", counts={"cat": 11})
     go(run, tmp_path / "c", seed=1)
-    a, b, c = (tree(tmp_path / name) for name in "abc")
+    a, b, c = (hashes(tmp_path / name) for name in "abc")
     shared = [name for name in b if "syn_" in name]
     assert len(shared) == 5 and all(a[name] == b[name] for name in shared)
     assert not any("syn_" in name and name in a for name in c)
@@ -129,7 +119,7 @@ def test_splits_are_kept_and_tests_get_nothing_synthetic(split_discs, tmp_path):
     run = RunDir(train_tiny(split_discs, tmp_path / "runs")["run"])
     document = go(run, tmp_path / "out")
     assert [c["synthetic"] for c in document["classes"]] == [0, 16, 18]
-    out, source = tree(tmp_path / "out"), tree(split_discs)
+    out, source = hashes(tmp_path / "out"), hashes(split_discs)
     assert {n for n in out if n.startswith("test/") and n.endswith(".png")} == {
         n for n in source if n.startswith("test/")
     }
@@ -156,9 +146,9 @@ def test_again_reports_and_partial_output_is_completed(run, tmp_path, monkeypatc
         go(run, out)
     monkeypatch.undo()
     first = go(run, out)
-    assert first["complete"] and tree(out).keys() == tree(tmp_path / "straight").keys()
-    same = {n: h for n, h in tree(out).items() if n != ".balancegan.json"}
-    assert same == {n: h for n, h in tree(tmp_path / "straight").items() if n != ".balancegan.json"}
+    assert first["complete"] and hashes(out).keys() == hashes(tmp_path / "straight").keys()
+    same = {n: h for n, h in hashes(out).items() if n != ".balancegan.json"}
+    assert same == {n: h for n, h in hashes(tmp_path / "straight").items() if n != ".balancegan.json"}
     stamp = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.is_file()}
     again = go(run, out)
     assert again["classes"] == first["classes"] and stamp == {
@@ -180,7 +170,7 @@ def test_images_in_flight_are_bounded_and_change_no_byte(run, tmp_path, monkeypa
     monkeypatch.setattr(export.BalancedFolder, "_wait", counted)
     go(run, tmp_path / "few")
     assert max(pending) == 3 and pending[-1] == 0
-    few, many = ({n: h for n, h in tree(tmp_path / k).items() if n != ".balancegan.json"} for k in ("few", "many"))
+    few, many = ({n: h for n, h in hashes(tmp_path / k).items() if n != ".balancegan.json"} for k in ("few", "many"))
     assert few == many
 
 
@@ -207,23 +197,23 @@ def test_targets():
     counts = {"a": 100, "b": 10, "c": 60}
 
     def need(**options):
-        return targets(counts, AugmentOptions(**options))
+        return targets(counts, **options)
 
     assert need() == {"a": 0, "b": 30, "c": 40}  # three for each real one at most
     assert need(target_ir=1) == {"a": 0, "b": 90, "c": 40}
     assert need(target_ir=3) == {"a": 0, "b": 24, "c": 0}  # ceil(100 / 3) = 34
     assert need(classes=("b",)) == {"a": 0, "b": 30, "c": 0}
     assert need(classes=("b",), target_ir=1) == {"a": 0, "b": 90, "c": 0}
-    assert need(counts={"b": 25}) == {"a": 0, "b": 15, "c": 0}
+    assert need(totals={"b": 25}) == {"a": 0, "b": 15, "c": 0}
     for bad, word in (
         ({"target_ir": 0.5}, "2"),
         ({"target_ir": 0}, "cannot be 0"),
         ({"target_ir": float("nan")}, "target-ir"),
         ({"target_ir": float("inf")}, "inf"),
-        ({"counts": {"b": 25}, "classes": ("b",)}, "--classes"),
-        ({"counts": {"b": 25}, "target_ir": 2.0}, "--target-ir"),
+        ({"totals": {"b": 25}, "classes": ("b",)}, "--classes"),
+        ({"totals": {"b": 25}, "target_ir": 2.0}, "--target-ir"),
         ({"classes": ("z",)}, "z"),
-        ({"counts": {"b": 5}}, "10"),
+        ({"totals": {"b": 5}}, "10"),
     ):
         with pytest.raises(UsageError, match=word):
             need(**bad)
@@ -383,7 +373,7 @@ def test_a_card_that_the_user_edited_survives_a_call_that_was_killed(run, tmp_pa
     go(run, tmp_path / "out")
     card.write_text(edited := card.read_text().replace("unknown", "cc-by-4.0"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("balancegan.balance._report", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("balancegan.commands.augment._report", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         go(run, tmp_path / "out", report=True)
     go(run, tmp_path / "out", report=True)
     assert card.read_text() == edited

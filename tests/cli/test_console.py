@@ -38,7 +38,7 @@ def test_a_terminal_shows_stage_step_speed_time_and_losses():
 
 
 def test_a_log_gets_plain_lines_now_and_then(monkeypatch):
-    import balancegan.console as module
+    from balancegan.cli import console as module
 
     clock = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])

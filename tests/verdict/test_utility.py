@@ -7,16 +7,18 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers import patterns, pool
 from torch import nn
 
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.nets.augmentation import flipped_and_cropped
-from balancegan.verdict import classifiers as utility
-from balancegan.verdict import scores as verdict
-from balancegan.verdict.arms import ARMS, Arm
-from balancegan.verdict.classifiers import _Draw, _draw, _Shelf, _shelf, _shrunk, _train
+from balancegan.verdict import classifiers, rule, utility
+from balancegan.verdict.arms import ARMS, REAL_ARMS, Arm
+from balancegan.verdict.classifiers import _Draw, _draw, _Shelf, _shelf, _shrunk, _train, allowed_updates
 from balancegan.verdict.flips import allowed_flips
-from balancegan.verdict.material import Material, Pool, TestPlan, stratified_split, test_plans
+from balancegan.verdict.material import Material, Pool, stratified_split
+from balancegan.verdict.material import TestPlan as Plan
+from balancegan.verdict.material import test_plans as plans_of
 from balancegan.verdict.utility import measure_utility
 
 CPU = torch.device("cpu")
@@ -26,30 +28,15 @@ NAMES = ("many", "few")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(utility, "UPDATES", (80, 80))
-    monkeypatch.setattr(utility, "BATCH", 16)
+    for module in (classifiers, utility):
+        monkeypatch.setattr(module, "BATCH", 16)
     monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=20, batch_size=16))
-    monkeypatch.setattr(utility, "build_classifier", small_network)
+    monkeypatch.setattr(classifiers, "build_classifier", small_network)
 
 
 def small_network(channels, classes, side):
     trunk = (nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
     return nn.Sequential(*trunk, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, classes))
-
-
-def patterns(label, n, seed=0, modes=6):
-    """Images of a class: one of several fixed coarse patterns each, alike in the mirror, under noise."""
-    kinds = np.random.default_rng(100 + label).integers(0, 2, (modes, 4, 2)) * 160 + 40
-    kinds = np.concatenate([kinds, kinds[..., ::-1]], axis=2)
-    rng = np.random.default_rng([label, seed])
-    images = kinds[np.arange(n) % modes].repeat(4, axis=1).repeat(4, axis=2)[:, None]
-    return np.clip(images + rng.normal(0, 15, (n, 1, 16, 16)), 0, 255).astype(np.uint8)
-
-
-def pool(*parts):
-    """Pairs of images and their label."""
-    images = [np.empty((0, 1, 16, 16), np.uint8), *(images for images, _ in parts)]
-    labels = np.concatenate([np.empty(0, int), *(np.full(len(images), label) for images, label in parts)])
-    return Pool(np.concatenate(images), labels.astype(np.int64))
 
 
 def starved(fake, delivered=(0, 58), **changes):
@@ -84,15 +71,15 @@ def arm(document, name):
 
 
 def test_perfect_images_of_a_starved_class_are_to_be_used(helpful):
-    assert helpful["verdict"] == verdict.USE, helpful["headline"]
-    assert {row["name"]: row["verdict"] for row in helpful["classes"]}["few"] == verdict.USE
+    assert helpful["verdict"] == rule.USE, helpful["headline"]
+    assert {row["name"]: row["verdict"] for row in helpful["classes"]}["few"] == rule.USE
     assert arm(helpful, "real + synthetic")["recall"]["few"]["value"] > 0.9
     assert arm(helpful, "synthetic only")["recall"]["few"]["value"] > 0.9  # its real ones stand for the other class
 
 
 def test_the_document(helpful):
     json.dumps(helpful, allow_nan=False)
-    assert helpful["measured"] is True and helpful["rule"] == verdict.RULE and helpful["headline"]
+    assert helpful["measured"] is True and helpful["rule"] == rule.RULE and helpful["headline"]
     assert (helpful["baseline"], helpful["candidate"]) == ("oversampling", "real + synthetic")
     assert helpful["test"] == {"kind": "test", "n": {"many": 24, "few": 24}, "total": 48}
     assert (helpful["seeds"], helpful["updates"], helpful["batch_size"], helpful["image_size"]) == (2, 80, 16, 16)
@@ -110,7 +97,7 @@ def test_the_document(helpful):
     assert counts["real + synthetic"] == {"many": 60, "few": 60}
     assert counts["synthetic only"] == {"many": 60, "few": 58}
     assert {(d["arm"], d["against"]) for d in helpful["differences"]} == {
-        *((a, b) for a in ("real + synthetic", "synthetic only") for b in verdict.REAL_ARMS),
+        *((a, b) for a in ("real + synthetic", "synthetic only") for b in REAL_ARMS),
         ("oversampling", "real only"),
     }
     assert helpful["unfiltered_verdict"] is None
@@ -121,7 +108,7 @@ def test_images_with_swapped_labels_are_not():
     real = pool((patterns(0, 30), 0), (patterns(1, 30), 1))
     fake = pool((patterns(1, 90, seed=2), 0), (patterns(0, 90, seed=2), 1))
     document = measure(starved(fake, real=real, delivered=(90, 90)))
-    assert document["verdict"] == verdict.DO_NOT_USE
+    assert document["verdict"] == rule.DO_NOT_USE
     assert "worse" in document["headline"]
     assert arm(document, "synthetic only")["balanced_accuracy"]["value"] < 0.2
 
@@ -129,7 +116,7 @@ def test_images_with_swapped_labels_are_not():
 def test_more_of_what_is_there_makes_no_difference():
     real = pool((patterns(0, 40), 0), (patterns(1, 40), 1))
     document = measure(starved(pool((patterns(1, 10, seed=2), 1)), real=real, delivered=(0, 10)))
-    assert document["verdict"] == verdict.NO_DIFFERENCE
+    assert document["verdict"] == rule.NO_DIFFERENCE
 
 
 def test_the_arm_without_the_filter_is_judged_too():
@@ -138,7 +125,7 @@ def test_the_arm_without_the_filter_is_judged_too():
     good, bad = pool((patterns(1, 20, seed=2), 1)), pool((patterns(0, 20, seed=3), 1))
     document = measure(starved(good, real=real, delivered=(0, 400), unfiltered=bad))
     assert [row["name"] for row in document["arms"]][4] == "real + synthetic, unfiltered"
-    assert document["verdict"] != verdict.DO_NOT_USE and document["unfiltered_verdict"] == verdict.DO_NOT_USE
+    assert document["verdict"] != rule.DO_NOT_USE and document["unfiltered_verdict"] == rule.DO_NOT_USE
     assert arm(document, "real + synthetic, unfiltered")["train_images"] == {"many": 40, "few": 440}
 
 
@@ -186,7 +173,7 @@ def test_the_unfiltered_arm_counts_what_it_would_have_got():
     material = Material(
         ["a", "b"], real, fake, None, "splits", [0, 1], unfiltered=all_of_it, delivered_unfiltered=[0, 98]
     )
-    plan, shelf = TestPlan(np.arange(8), np.empty(0, np.intp)), _shelf(material, real, CPU)
+    plan, shelf = Plan(np.arange(8), np.empty(0, np.intp)), _shelf(material, real, CPU)
     draws = {
         name: _draw(material, real, plan, by_name(name), shelf, np.ones(1, bool))
         for name in ("real + synthetic", "real + synthetic, unfiltered")
@@ -221,7 +208,7 @@ class Spy:
 
     def __init__(self, monkeypatch):
         self.calls, self._lock = [], threading.Lock()
-        monkeypatch.setattr(utility, "_train", self)
+        monkeypatch.setattr(classifiers, "_train", self)
 
     def __call__(self, network, shelf, draw, *, updates, seed, keep_on, augment, flips):
         start = torch.cat([p.detach().flatten() for p in network.parameters()]).clone()
@@ -252,7 +239,7 @@ def test_no_arm_sees_a_test_image(monkeypatch, split):
     test = None if split else Pool((100 + real.images[:20]).astype(np.uint8), real.labels[:20])
     fake = pool((np.full((9, 1, 16, 16), 255, np.uint8), 1))
     material = starved(fake, real=real, test=test, kind="splits" if split else "test")
-    _, plans = test_plans(material, 2)
+    _, plans = plans_of(material, 2)
     measure(material)
     shown = [set(call["shelf"].images[call["draw"].rows, 0, 0, 0].tolist()) - {255} for call in spy.calls]
     if not split:
@@ -287,8 +274,8 @@ def test_a_mistake_in_one_training_ends_all(monkeypatch):
             steps.append(seed)
             threading.Event().wait(0.001)
 
-    monkeypatch.setattr(utility, "_train", fails)
-    monkeypatch.setattr(utility, "_workers", lambda device: 4)
+    monkeypatch.setattr(classifiers, "_train", fails)
+    monkeypatch.setattr(classifiers, "_workers", lambda device: 4)
     with pytest.raises(RuntimeError, match="no luck"):
         measure(starved(pool((patterns(1, 9), 1))))
     assert len(steps) < 10_000 and threading.active_count() < 20
@@ -310,10 +297,10 @@ def test_progress_counts_the_trainings():
 
 def test_balanced_softmax_adds_the_logarithm_of_the_counts(monkeypatch):
     seen = []
-    original = utility.functional.cross_entropy
-    monkeypatch.setattr(utility.functional, "cross_entropy", lambda x, y: (seen.append(x), original(x, y))[1])
+    original = classifiers.functional.cross_entropy
+    monkeypatch.setattr(classifiers.functional, "cross_entropy", lambda x, y: (seen.append(x), original(x, y))[1])
     material = starved(pool((patterns(1, 9), 1)))
-    whole, (plan,) = test_plans(material, 1)
+    whole, (plan,) = plans_of(material, 1)
     network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
     nn.init.zeros_(network[1].weight)
     nn.init.zeros_(network[1].bias)
@@ -354,7 +341,7 @@ def shares(arm: Arm, real, fake, delivered):
     names = [str(k) for k in range(len(real))]
     material = Material(names, parts[0], parts[1], None, "splits", delivered)
     shelf = _shelf(material, parts[0], CPU)
-    plan = TestPlan(np.arange(len(parts[0])), np.empty(0, np.intp))
+    plan = Plan(np.arange(len(parts[0])), np.empty(0, np.intp))
     draw = _draw(material, parts[0], plan, arm, shelf, np.ones(len(parts[1]), bool))
     assert draw.often.sum() == pytest.approx(1) and len(draw.often) == len(draw.rows)
     origin = draw.rows >= len(parts[0])
@@ -433,7 +420,7 @@ def test_without_flips_nothing_is_mirrored():
 
 def decision(first, second):
     whole = pool((first, 0), (second, 1))
-    return allowed_flips(whole, TestPlan(np.arange(len(whole)), np.empty(0, np.intp)), 2, CPU)
+    return allowed_flips(whole, Plan(np.arange(len(whole)), np.empty(0, np.intp)), 2, CPU)
 
 
 def test_images_whose_direction_matters_are_not_flipped():
@@ -452,7 +439,7 @@ def test_two_classes_that_mirrors_exchange_are_enough_against_flips(monkeypatch)
     ramp = np.linspace(20, 230, 16)[None, None, None].repeat(16, axis=2).repeat(40, axis=0)
     noisy = np.clip(ramp + np.random.default_rng(0).normal(0, 10, ramp.shape), 0, 255).astype(np.uint8)
     whole = pool(*alike, (noisy, 22), (np.ascontiguousarray(noisy[..., ::-1]), 23))
-    flips, note = allowed_flips(whole, TestPlan(np.arange(len(whole)), np.empty(0, np.intp)), 24, CPU)
+    flips, note = allowed_flips(whole, Plan(np.arange(len(whole)), np.empty(0, np.intp)), 24, CPU)
     assert flips is False, note
 
 
@@ -498,9 +485,9 @@ def test_copies_of_test_images_are_kept_from_the_classifiers():
     images = np.random.default_rng(0).integers(0, 256, (24, 1, 16, 16), dtype=np.uint8)
     labels = np.repeat([0, 1], 12)
     real, fake = Pool(images, labels), Pool(images[[0, 13, 1]], labels[[0, 13, 1]])
-    plan = TestPlan(np.array([*range(1, 12), *range(14, 24)]), np.array([0, 12, 13]))
+    plan = Plan(np.array([*range(1, 12), *range(14, 24)]), np.array([0, 12, 13]))
     found = [
-        utility._allowed(Material(["a", "b"], real, fake, None, "splits", [2, 1], may_have_seen=seen), real, plan)
+        allowed_updates(Material(["a", "b"], real, fake, None, "splits", [2, 1], may_have_seen=seen), real, plan)
         for seen in (True, False)
     ]
     assert found[0].tolist() == [False, False, True] and found[1].all()

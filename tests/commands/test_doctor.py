@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from balancegan.cli.app import app
 from balancegan.commands import doctor
 from balancegan.compute import machine
+from balancegan.compute.device import threads
 from balancegan.metrics.weights import PUBLISHED
 from balancegan.training import speed
 
@@ -300,7 +301,7 @@ def test_weights_that_cannot_be_read(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("balancegan.metrics.weights.sha256", refuse)
+    monkeypatch.setattr("balancegan.commands.weights.sha256", refuse)
     document = quick()
     assert codes(document) == [6] and document["weights"] == []
 
@@ -331,7 +332,7 @@ def test_threads_that_wait_for_one_another(stopwatch, monkeypatch):
 
     monkeypatch.setattr(speed, "measure_preset", measure)
     monkeypatch.setattr(machine, "load", lambda: 1000.0)
-    with speed.threads(2):
+    with threads(2):
         document = doctor.examine()
         assert torch.get_num_threads() == 2
     notes = [n["what"] for n in document["notes"]]

@@ -138,7 +138,7 @@ def test_a_class_that_never_comes_is_left_short_after_both_samplers(trained, tmp
     monkeypatch.setattr(UnconditionalGAN, "assign", only(1))
     monkeypatch.setattr(Sampler, "patience", Patience(2, 0.005, 100))
     monkeypatch.setattr(LangevinSampler, "patience", Patience(1, 0.05, 20))
-    monkeypatch.setattr("balancegan.langevin.STEPS", 2)
+    monkeypatch.setattr("balancegan.sampling.langevin.STEPS", 2)
     notes = []
     options = AugmentOptions(out=tmp_path / "out", filter="none", report=False)
     document = augment(trained, options, device=CPU, note=notes.append)
@@ -159,7 +159,7 @@ def test_langevin_alone_fills_with_seeds_of_its_own(trained, tmp_path, monkeypat
     from balancegan.methods.unconditional import UnconditionalGAN
 
     monkeypatch.setattr(UnconditionalGAN, "assign", only(2))
-    monkeypatch.setattr("balancegan.langevin.STEPS", 2)
+    monkeypatch.setattr("balancegan.sampling.langevin.STEPS", 2)
     options = AugmentOptions(out=tmp_path / "out", filter="none", report=False, classes=("cat",), sampler="langevin")
     document = augment(trained, options, device=CPU)
     assert document["complete"] and set(document["assignment"]["acceptance"]["cat"]) == {"langevin"}
@@ -189,7 +189,7 @@ def test_over_seeds_in_a_comparison():
 
 
 def test_the_shares_are_those_of_samples_as_they_come_whatever_fills_the_folder(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("balancegan.langevin.STEPS", 1)
+    monkeypatch.setattr("balancegan.sampling.langevin.STEPS", 1)
     found = []
     for sampler in ("rejection", "langevin"):
         counts = {"ant": 25}

@@ -10,10 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import write_images
-from typer.testing import CliRunner
+from helpers import call, call_json, write_images
 
-from balancegan.cli.app import app
 from balancegan.cli.parse import parse_counts, parse_seed_count, parse_seeds
 from balancegan.core.errors import UsageError
 from balancegan.core.text import parse_time
@@ -30,20 +28,6 @@ SMALL = [
 @pytest.fixture(autouse=True)
 def in_tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def call(*args, code=0):
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-    assert "Traceback" not in result.stdout + result.stderr
-    return result
-
-
-def call_json(*args, code=0):
-    result = call(*args, "--json", code=code)
-    document = json.loads(result.stdout)  # one document and nothing else
-    assert document["schema_version"] == 1
-    return document
 
 
 def run_process(*args, **kwargs):
@@ -273,9 +257,7 @@ def test_a_narrow_encoding_does_not_break_the_output(discs):
 
 def test_sigterm_in_augment_is_a_line_and_143(discs, monkeypatch):
     call("train", discs, *SMALL)
-    import balancegan.balance
-
-    monkeypatch.setattr(balancegan.balance, "restore", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("balancegan.commands.augment.restore", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM))
     result = call("augment", "--no-report", code=143)
     assert "goes on" in result.stderr
 

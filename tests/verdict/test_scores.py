@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
-from balancegan.verdict import scores as verdict
+from balancegan.verdict import scores
 from balancegan.verdict.arms import BASELINE, CANDIDATE, REAL_ARMS
-from balancegan.verdict.rule import DO_NOT_USE, NO_DIFFERENCE, USE, gate, headline, judge, judge_classes
-from balancegan.verdict.scores import LEVEL, Answers, Scores, arms_json, difference_json, interval, score
+from balancegan.verdict.rule import DO_NOT_USE, NO_DIFFERENCE, USE, WEAK_TEST, gate, headline, judge, judge_classes
+from balancegan.verdict.scores import LEVEL, MIN_TEST, Answers, Scores, arms_json, difference_json, interval, score
 
 
 def answers_of(labels, right, seeds=3, seed=0, classes=3, arm="real only"):
@@ -37,7 +37,7 @@ def slow(predicted, labels, classes):
         for k in present:
             recalls[k].append(recall[k])
         tested = labels[(predicted >= 0).any(axis=0)]
-        enough = [k for k in range(classes) if (tested == k).sum() >= verdict.MIN_TEST]
+        enough = [k for k in range(classes) if (tested == k).sum() >= MIN_TEST]
         counted = [k for k in present if len(enough) < 2 or k in enough]
         balanced.append(np.mean([recall[k] for k in counted]))
         macros.append(np.mean([f1[k] for k in counted]))
@@ -148,7 +148,7 @@ def test_pairing_makes_a_difference_surer():
 
 def test_nineteen_in_twenty_intervals_hold_the_truth(monkeypatch):
     """Trainings that differ in chance only, and images drawn from the same source."""
-    monkeypatch.setattr(verdict, "_DRAWS", 300)
+    monkeypatch.setattr(scores, "_DRAWS", 300)
     rng, hits, runs = np.random.default_rng(0), 0, 150
     labels = labels_of(60, 30)
     for i in range(runs):
@@ -262,7 +262,7 @@ def test_classes_are_judged_by_their_own_recall():
     draws = np.concatenate([draws[1000:1001], draws])
     gains = [0.1, -0.1, 0.01, 0.003, 0.1]
     scores = {CANDIDATE: scores_of(0.5 + np.array(gains) + draws), BASELINE: scores_of(np.full((2002, 5), 0.5))}
-    n_test = [verdict.WEAK_TEST, verdict.WEAK_TEST - 1, 100, 100, verdict.MIN_TEST - 1]
+    n_test = [WEAK_TEST, WEAK_TEST - 1, 100, 100, MIN_TEST - 1]
     rows = judge_classes(scores, list("abcde"), n_test)
     assert [row["verdict"] for row in rows] == [USE, DO_NOT_USE, NO_DIFFERENCE, NO_DIFFERENCE, None]
     assert [row["weak"] for row in rows] == [False, True, False, False, True]
@@ -275,7 +275,7 @@ def test_intervals_of_classes_are_widened_for_the_number_that_is_judged():
     widths = []
     for classes, tested in ((1, 1), (10, 10), (10, 1)):
         scores = {CANDIDATE: scores_of(np.tile(draws[:, None], (1, classes))), BASELINE: scores_of([[0.0] * classes])}
-        n_test = [50] * tested + [verdict.MIN_TEST - 1] * (classes - tested)
+        n_test = [50] * tested + [MIN_TEST - 1] * (classes - tested)
         row = judge_classes(scores, [str(k) for k in range(classes)], n_test)[0]["difference"]
         widths.append((row["high"] - row["low"]) / 2 / 0.05)
     assert widths == pytest.approx([1.96, 2.807, 1.96], rel=0.04)  # 95% and 99.5% of a normal

@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import train_tiny, write_images
+from helpers import call, call_json, hashes, train_tiny, write_images
 from PIL import Image
-from test_balance import tree
-from test_cli import call, call_json
 
 from balancegan.commands.augment import AugmentOptions, augment
 from balancegan.commands.evaluate import EvaluateOptions, evaluate_run
@@ -319,7 +317,7 @@ def test_a_folder_with_other_files_is_refused_and_untouched(halves):
     (out / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"thesis\.txt"):
         folders(*halves)
-    assert tree(out) == {"thesis.txt": tree(out)["thesis.txt"]} and (out / "thesis.txt").read_text() == "mine"
+    assert hashes(out) == {"thesis.txt": hashes(out)["thesis.txt"]} and (out / "thesis.txt").read_text() == "mine"
     Path("file").write_text("mine")
     with pytest.raises(UsageError, match="is a file"):
         folders(*halves, out="file")
@@ -328,20 +326,20 @@ def test_a_folder_with_other_files_is_refused_and_untouched(halves):
 
 @pytest.mark.parametrize("inside", ["real", "real/ant", "real/report", "fake", "fake/bee/new"])
 def test_a_folder_of_the_data_is_refused(halves, tmp_path, inside):
-    before = [tree(path) for path in halves]
+    before = [hashes(path) for path in halves]
     with pytest.raises(UsageError, match=r"source|other files"):
         folders(*halves, out=tmp_path / inside)
-    assert [tree(path) for path in halves] == before
+    assert [hashes(path) for path in halves] == before
 
 
 def test_the_data_is_not_touched_and_a_second_call_replaces_the_report(halves):
-    before = [tree(path) for path in halves]
+    before = [hashes(path) for path in halves]
     first = folders(*halves)
     (Path("report") / "report.html").write_text("old")
     again = folders(*halves, metrics=frozenset({"ssim"}))
     assert "<h1>" in (Path("report") / "report.html").read_text()
     assert row_of(report_of(), "ant")["fid"] is None and row_of(again, "ant")["ssim"] == row_of(first, "ant")["ssim"]
-    assert [tree(path) for path in halves] == before
+    assert [hashes(path) for path in halves] == before
 
 
 def test_the_same_folders_give_the_same_numbers(halves):

@@ -49,7 +49,7 @@ def quick_extractor(monkeypatch):
     """The small classifier after five steps: its quality plays no part here."""
     monkeypatch.setattr(measure.OwnExtractor, "fit", partial(OwnExtractor.fit, steps=5))
     monkeypatch.delenv("BALANCEGAN_INCEPTION_WEIGHTS", raising=False)
-    monkeypatch.setattr("balancegan.metrics.choose.find_weights", lambda name, explicit=None: explicit)
+    monkeypatch.setattr("balancegan.metrics.extractors.find_weights", lambda name, explicit=None: explicit)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def finished(discs, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "comparison"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure.OwnExtractor, "fit", partial(OwnExtractor.fit, steps=5))
-        patch.setattr("balancegan.metrics.choose.find_weights", lambda name, explicit=None: explicit)
+        patch.setattr("balancegan.metrics.extractors.find_weights", lambda name, explicit=None: explicit)
         return run.compare(request(discs, out)), out
 
 
