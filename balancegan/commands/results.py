@@ -65,7 +65,7 @@ class Result(Mapping[str, Any]):
 def _wrapped(value: Any) -> Any:
     if isinstance(value, dict):
         return Result(value)
-    return [_wrapped(item) for item in value] if isinstance(value, list) else value
+    return [_wrapped(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _brief(value: Any) -> str:
