@@ -12,7 +12,7 @@ def main() -> None:
     print(f"imbalance rate {found.imbalance_rate:g}: {found.minority.count} images of {found.minority.name}")
 
     # Far too few steps for good images. `width` is a field of the configuration, as with --set.
-    tiny = {"preset": "tiny", "image_size": 16, "pretrain_steps": 40, "steps": 40, "width": 32}
+    tiny = {"preset": "tiny", "image_size": 16, "pretrain_steps": 30, "steps": 30, "width": 16}
     run = balancegan.train(data, method="sgbgan", device="cpu", **tiny)
     print(f"{run.steps} steps, {run.images_per_second:.0f} images per second: {run.path}")
 

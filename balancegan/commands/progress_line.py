@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from balancegan.commands.compare.matrix import Board, Matrix
 from balancegan.core.text import human_time, printable
 
-FAST, SLOW = 0.1, 10.0
+FAST, SLOW = 0.25, 10.0
 """Seconds between updates of the line; where it cannot be written over, between lines."""
 WIDTH = 110
 LOG = logging.getLogger("balancegan")
