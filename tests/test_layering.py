@@ -50,6 +50,12 @@ def test_rooms_import_downward_only():
     assert not [f"{m} -> {other}" for m in FILES for other in imports(m) if floor[other] < floor[m]]
 
 
+def test_the_command_line_knows_commands_compute_and_core_only():
+    own = {m for m in FILES if m.startswith("balancegan.cli")}
+    known = {other.split(".")[1] for m in own for other in imports(m)}
+    assert known == {"cli", "commands", "compute", "core"}
+
+
 def test_no_file_imports_in_a_circle():
     TopologicalSorter({m: imports(m) for m in FILES}).prepare()  # CycleError names the circle
 

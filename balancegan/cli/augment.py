@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from balancegan.cli.options import (
-    MOST_AUGMENT_SEED,
     Checkpoint,
     Device,
     Extractor,
@@ -19,7 +18,7 @@ from balancegan.cli.options import (
     option,
 )
 from balancegan.cli.parse import parse_counts, parse_names
-from balancegan.core.errors import UsageError
+from balancegan.core.options import MOST_AUGMENT_SEED, Filter, Format, OutSize, Real
 
 
 def augment(
@@ -35,14 +34,14 @@ def augment(
     classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
     data: Annotated[Path | None, option("--data", help="Where the data is now, if it moved.")] = None,
     out: Annotated[Path, typer.Option("--out", help="New folder for the result.")] = Path("balanced"),
-    real: Annotated[str, option("--real", help="copy, hardlink, symlink, convert or none.")] = "copy",
+    real: Annotated[Real, option("--real", help="What becomes of the real images.")] = "copy",
     filter: Annotated[
-        str,
-        option("--filter", help="none; copies: drop near-copies; quality: also what is not recognised as its class."),
+        Filter,
+        option("--filter", help="copies: drop near-copies; quality: also what is not recognised as its class."),
     ] = "copies",
     sampler: Sampler = "auto",
-    out_size: Annotated[str, option("--out-size", help="model, or native: the real images' size.")] = "model",
-    format: Annotated[str, option("--format", help="png, jpeg, or match: the real images' format.")] = "png",
+    out_size: Annotated[OutSize, option("--out-size", help="native: the size of the real images.")] = "model",
+    format: Annotated[Format, option("--format", help="match: the format of the real images.")] = "png",
     seed: Annotated[int, option("--seed", help="Seed of all random choices.", min=0, max=MOST_AUGMENT_SEED)] = 0,
     checkpoint: Checkpoint = "auto",
     extractor: Extractor = "auto",
@@ -55,24 +54,9 @@ def augment(
 ) -> None:
     """Write a balanced folder and its quality report."""
     from balancegan.cli.results import show_augment
-    from balancegan.commands.augment import FILTERS, AugmentOptions
+    from balancegan.commands.augment import AugmentOptions
     from balancegan.commands.augment import augment as balance
-    from balancegan.compute.device import prepare, resolve_device
-    from balancegan.folder.export import FORMATS, OUT_SIZES
-    from balancegan.folder.real_files import REAL_MODES
-    from balancegan.runs.directory import find_run
-    from balancegan.sampling.choice import SAMPLERS
-    from balancegan.verdict.rule import parse_least
 
-    for name, value, allowed in (
-        ("--real", real, REAL_MODES),
-        ("--filter", filter, FILTERS),
-        ("--sampler", sampler, SAMPLERS),
-        ("--out-size", out_size, OUT_SIZES),
-        ("--format", format, FORMATS),
-    ):
-        if value not in allowed:
-            raise UsageError(f"{name} {value} is not known", f"choose one of {', '.join(allowed)}")
     options = AugmentOptions(
         out=out,
         target_ir=target_ir,
@@ -89,12 +73,10 @@ def augment(
         extractor=extractor,
         weights=weights,
         utility=utility,
-        fail_under=parse_least(fail_under, utility=utility and not no_report),
+        fail_under=fail_under,
         checkpoint=checkpoint,
     )
-    where = resolve_device(device)
-    prepare(where)
-    with console.progress() as progress:
-        document = balance(find_run(run, runs), options, device=where, progress=progress, note=console.note)
+    with console.progress() as view:
+        document = balance(run, options, runs=runs, device=device, progress=view, note=console.note)
     console.result(document, show_augment)
     console.gate(document.get("gate"))

@@ -22,7 +22,7 @@ from balancegan.cli.options import (
     option,
 )
 from balancegan.cli.parse import parse_names, parse_rates, parse_seed_count
-from balancegan.methods import PAPER_TABLE
+from balancegan.commands.methods import PAPER_TABLE
 
 
 def compare(

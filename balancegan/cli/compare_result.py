@@ -6,8 +6,7 @@ from typing import Any
 
 from balancegan.cli.console import Console
 from balancegan.cli.tables import shown, table
-from balancegan.core.text import significant
-from balancegan.report.comparison_figures import SCALE
+from balancegan.core.text import SCALE, significant
 
 SHOWN_CLASSES = 6  # columns of a comparison's table on the terminal; the page has all
 _CAPTIONS = {

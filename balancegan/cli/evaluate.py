@@ -16,7 +16,6 @@ from balancegan.cli.options import (
     option,
 )
 from balancegan.cli.parse import parse_names
-from balancegan.core.errors import UsageError
 
 
 def evaluate(
@@ -57,33 +56,19 @@ def evaluate(
 ) -> None:
     """Measure a run's generator, or a folder of synthetic images against a real one, and say whether they help."""
     from balancegan.cli.results import show_evaluate
-    from balancegan.commands.evaluate import EvaluateOptions, evaluate_run
-    from balancegan.commands.evaluate_folders import evaluate_folders
-    from balancegan.compute.device import prepare, resolve_device
-    from balancegan.evaluation.assembly import Judging, parse_metrics
-    from balancegan.metrics.extractors import choose
-    from balancegan.runs.directory import find_run
-    from balancegan.verdict.rule import parse_least
+    from balancegan.commands.evaluate import EvaluateOptions, Measuring
+    from balancegan.commands.evaluate import evaluate as measure
 
-    where = resolve_device(device)
     options = EvaluateOptions(
         out=out,
         data=data,
         images=images,
         image_size=image_size,
-        fail_under=parse_least(fail_under, utility=utility),
+        fail_under=fail_under,
         checkpoint=checkpoint,
     )
-    judging = Judging(
-        choose(extractor, weights), where, metrics=parse_metrics(parse_names(metrics)), utility=utility, seeds=seeds
-    )
-    prepare(where)
+    measuring = Measuring(parse_names(metrics), extractor, weights, utility, seeds)
     with console.progress() as view:
-        if fake is None:
-            if what and Path(what).is_dir() and not (Path(what) / "config.yaml").is_file():
-                raise UsageError(f"{what} is no run", "to evaluate images, give two folders: evaluate REAL FAKE")
-            document = evaluate_run(find_run(what, runs), options, judging, progress=view, note=console.note)
-        else:
-            document = evaluate_folders(Path(what or ""), fake, options, judging, progress=view)
+        document = measure(what, fake, options, measuring, runs=runs, device=device, progress=view, note=console.note)
     console.result(document, show_evaluate)
     console.gate(document["gate"])

@@ -5,11 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from balancegan.cli.options import (
-    Seed,
-    option,
-)
+from balancegan.cli.options import Seed, option
 from balancegan.cli.parse import parse_counts
+from balancegan.core.options import Scheme
 
 
 def imbalance(
@@ -17,7 +15,9 @@ def imbalance(
     src: Annotated[Path, typer.Argument(metavar="SRC", help="Image folder to copy from.")],
     dst: Annotated[Path, typer.Argument(metavar="DST", help="New folder.")],
     ir: Annotated[float, option("--ir", help="Imbalance rate: majority / minority.")] = 100.0,
-    scheme: Annotated[str, option("--scheme", help="step: first class full, others 1/IR; exp: exponential.")] = "step",
+    scheme: Annotated[
+        Scheme, option("--scheme", help="step: first class full, others 1/IR; exp: exponential.")
+    ] = "step",
     counts: Annotated[str | None, option("--counts", help="Images to keep, e.g. frog=4500,cat=208.")] = None,
     majority: Annotated[str | None, option("--majority", help="The class that stays full.")] = None,
     seed: Seed = 0,

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from balancegan.core import options as choices
+
 
 def option(*flags: str, help: str, **more: Any) -> Any:
     """An option that `BALANCEGAN_<NAME>` sets too."""
@@ -24,7 +26,8 @@ Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.
 Runs = Annotated[Path, option("--runs", help="Folder that holds the runs.")]
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder, name or number; default: newest.")]
 Preset = Annotated[
-    str | None, option("--preset", help="default (for a GPU), paper, or tiny (for a CPU). [default: default]")
+    choices.Preset | None,
+    option("--preset", help="default is for a GPU, tiny for a CPU, paper is as published. [default: default]"),
 ]
 ImageSize = Annotated[
     int | None, option("--image-size", help="Side in pixels: 16, 32, 64, 128 or 256. [default: the preset's]")
@@ -44,17 +47,14 @@ GroupBy = Annotated[
     str | None,
     option("--group-by", help="Regex on paths; images with equal matches stay on one side, e.g. 'patient(\\d+)'."),
 ]
-Fit = Annotated[str | None, option("--fit", help="How images become square: stretch, crop or pad. [default: stretch]")]
+Fit = Annotated[choices.Fit | None, option("--fit", help="How images become square. [default: stretch]")]
 Sampler = Annotated[
-    str,
-    option(
-        "--sampler",
-        help="Where a generator knows no classes: rejection, langevin, or auto: langevin for what rejection lacks.",
-    ),
+    choices.Sampler,
+    option("--sampler", help="Where a generator knows no classes; auto: langevin for what rejection lacks."),
 ]
 Extractor = Annotated[
-    str,
-    option("--extractor", help="Features of the measures: inception, resnet50, own, or auto: inception if it is here."),
+    choices.Extractor,
+    option("--extractor", help="Features of the measures; auto: inception if its weights are here, otherwise own."),
 ]
 Weights = Annotated[Path | None, option("--weights", help="Weights file of the extractor.")]
 Utility = Annotated[
@@ -77,4 +77,3 @@ Checkpoint = Annotated[
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")]
 Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
-MOST_AUGMENT_SEED = 900_000_000_000

@@ -1,4 +1,4 @@
-"""Small languages of the command line: times, class counts, class names, seeds."""
+"""Small languages of the command line: class counts, class names, seeds."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ from balancegan.core.errors import UsageError
 
 MOST_SEEDS = 10_000
 MOST_SEED_COUNT = 100
-
-
-def parse_time(text: str | None) -> float | None:
-    """`90s`, `60m`, `1h30m` or a plain number of seconds, in seconds."""
-    if text is None:
-        return None
-    number = r"(\d+(?:\.\d+)?)"
-    match = re.fullmatch(rf"{number}|(?:{number}h)?(?:{number}m)?(?:{number}s)?", text.strip().lower(), re.ASCII)
-    if not match or not any(match.groups()):
-        raise UsageError(f"--max-time {text!r} is no time", "write 90s, 60m or 1h30m")
-    plain, hours, minutes, seconds = (float(g or 0) for g in match.groups())
-    return plain + 3600 * hours + 60 * minutes + seconds
 
 
 def parse_counts(text: str | None) -> dict[str, int]:

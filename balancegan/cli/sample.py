@@ -34,20 +34,15 @@ def sample(
     """Look at generated images before thousands are written."""
     from balancegan.cli.results import show_sample
     from balancegan.commands.sample import look
-    from balancegan.compute.device import prepare, resolve_device
-    from balancegan.runs.directory import find_run
 
-    where = resolve_device(device)
-    prepare(where)
-    wanted = parse_seeds(seeds) if seeds else None
-    names = parse_names(classes)
     document = look(
-        find_run(run, runs),
-        names,
-        wanted,
+        run,
+        parse_names(classes),
+        parse_seeds(seeds) if seeds else None,
         n,
         out,
-        device=where,
+        runs=runs,
+        device=device,
         note=console.note,
         sampler=sampler,
         checkpoint=checkpoint,

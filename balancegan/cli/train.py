@@ -19,7 +19,7 @@ from balancegan.cli.options import (
     Strict,
     option,
 )
-from balancegan.cli.parse import parse_time
+from balancegan.core.text import parse_time
 
 
 def train(
@@ -71,7 +71,7 @@ def train(
         device=device,
         out=out,
         resume=resume,
-        max_seconds=parse_time(max_time),
+        max_seconds=None if max_time is None else parse_time(max_time),
         strict=strict,
     )
     with console.progress() as view:

@@ -7,6 +7,7 @@ import typer
 
 from balancegan.cli.options import option
 from balancegan.cli.registrar import registrar
+from balancegan.core.options import Network
 
 app = typer.Typer(
     name="weights",
@@ -22,7 +23,7 @@ command = registrar(app)
 @command
 def fetch(
     console: Any,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="inception or resnet50.")] = "inception",
+    name: Annotated[Network, typer.Argument(metavar="NAME", help="inception or resnet50.")] = "inception",
     from_: Annotated[
         Path | None, option("--from", help="Take this copy of the file instead of downloading it.")
     ] = None,
@@ -33,19 +34,10 @@ def fetch(
     or later.
     """
     from balancegan.commands.weights import fetch as get
-    from balancegan.metrics.weights import PUBLISHED
 
-    with console.progress() as progress:
-        done = get(name, source=from_, progress=progress)
-    document = {
-        "schema_version": 1,
-        "name": done.name,
-        "path": str(done.path),
-        "action": done.action,
-        "replaced": done.replaced,
-        "sha256": PUBLISHED[done.name].sha256,
-    }
-    console.result(document, show_fetch)
+    with console.progress() as view:
+        done = get(name, source=from_, progress=view)
+    console.result(done.to_json(), show_fetch)
 
 
 @command
@@ -59,43 +51,22 @@ def verify(
 
     A file that cannot be used is an error (exit code 8); one that is missing is not.
     """
-    from balancegan.commands.weights import Status, status
+    from balancegan.commands.weights import document, require_usable, status
     from balancegan.commands.weights import verify as check
-    from balancegan.core.errors import CheckpointError
-    from balancegan.metrics.weights import get_weights
 
-    found: list[Status] = status(load=True) if file is None else [check(file)]
-    damaged = [item for item in found if item.state == "damaged"]
+    found = status(load=True) if file is None else [check(file)]
+    damaged = any(item.state == "damaged" for item in found)
     if not (damaged and console.as_json):  # a script gets one document: the error
-        console.result(_document(found), show_weights)
-    if damaged:
-        reasons = "; ".join(item.reason for item in damaged)
-        raise CheckpointError(reasons, get_weights(damaged[0].name or "inception"))
+        console.result(document(found), show_weights)
+    require_usable(found)
 
 
 @command
 def list_(console: Any) -> None:
     """Which networks there are, and which files are here."""
-    from balancegan.commands.weights import status
+    from balancegan.commands.weights import document, status
 
-    console.result(_document(status()), show_weights)
-
-
-def _document(found: list[Any]) -> dict[str, Any]:
-    from balancegan.metrics.weights import PUBLISHED
-
-    def row(item: Any) -> dict[str, Any]:
-        published = PUBLISHED.get(item.name)
-        return {
-            "name": item.name,
-            "state": item.state,
-            "path": None if item.path is None else str(item.path),
-            "sha256": item.sha256,
-            "reason": item.reason or None,
-            "published": published and {"url": published.url, "sha256": published.sha256, "size": published.size},
-        }
-
-    return {"schema_version": 1, "weights": [row(item) for item in found]}
+    console.result(document(status()), show_weights)
 
 
 def show_fetch(console: Any, document: dict[str, Any]) -> None:

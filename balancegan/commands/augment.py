@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from balancegan.compute.device import use_device
 from balancegan.core.errors import CheckpointError, UsageError
 from balancegan.core.files import disk_errors, sha256, write_atomic
+from balancegan.core.options import (
+    MOST_AUGMENT_SEED,
+    Extractor,
+    Filter,
+    Format,
+    OutSize,
+    Real,
+    Sampler,
+    require_choices,
+    require_range,
+)
 from balancegan.core.progress import Progress, silent
 from balancegan.core.version import __version__
 from balancegan.data.imbalance import imbalance_rate
@@ -31,14 +43,12 @@ from balancegan.folder.real_files import check_space, plan_real
 from balancegan.folder.recipe import capped_note, targets
 from balancegan.metrics.extractors import choose
 from balancegan.report.write import write_report
-from balancegan.runs.directory import AUTO, RunDir
+from balancegan.runs.directory import AUTO, RUNS, RunDir, find_run
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.choice import make_samplers
 from balancegan.sampling.samplers import SEED_STRIDE
 from balancegan.verdict.material import ClassImages
-from balancegan.verdict.rule import gate_json
-
-FILTERS = ("none", "copies", "quality")
+from balancegan.verdict.rule import gate_json, parse_least
 
 
 @dataclass(frozen=True)
@@ -50,33 +60,42 @@ class AugmentOptions:
     counts: dict[str, int] = field(default_factory=dict)  # class -> total to reach, instead of the target IR's
     classes: tuple[str, ...] = ()  # only these get synthetic images; empty: all that are short
     data: Path | None = None
-    real: str = "copy"
-    filter: str = "copies"
-    sampler: str = "auto"
-    out_size: str = "model"
-    format: str = "png"
+    real: Real = "copy"
+    filter: Filter = "copies"
+    sampler: Sampler = "auto"
+    out_size: OutSize = "model"
+    format: Format = "png"
     seed: int = 0
     report: bool = True
     weights: Path | None = None
-    extractor: str = "auto"
+    extractor: Extractor = "auto"
     utility: bool = True
     fail_under: str | float | None = None
     checkpoint: str = AUTO
 
 
 def augment(
-    run: RunDir,
+    run: RunDir | str | Path | None,
     options: AugmentOptions,
     *,
-    device: torch.device,
+    runs: Path = RUNS,
+    device: torch.device | str = "auto",
     progress: Progress = silent,
     note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Fill the classes that are short and write the balanced folder; returns the command's JSON document.
 
+    `run` is a run, its path, name or number in `runs`, or None for the newest there.
+
     Raises `UsageError` for options or folders that cannot work, `DatasetError` when the data changed since training,
     `CheckpointError`, `WeightsMissingError`, `DiskError`.
     """
+    require_choices(options)
+    require_range("seed", options.seed, 0, MOST_AUGMENT_SEED)
+    least = parse_least(options.fail_under, utility=options.utility and options.report)
+    options = replace(options, fail_under=least)
+    device = use_device(device)
+    run = find_run(run, runs)
     judging = None
     if options.report:
         choice = choose(options.extractor, options.weights)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from balancegan.commands.evaluate import OUT, EvaluateOptions, check_out, command_document, try_out
+from balancegan.commands.evaluate_run import OUT, EvaluateOptions, check_out, command_document, try_out
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
 from balancegan.core.progress import Progress, silent

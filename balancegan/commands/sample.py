@@ -6,33 +6,40 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from balancegan.compute.device import use_device
 from balancegan.core.errors import UsageError
 from balancegan.core.files import disk_errors, refuse_source, write_atomic
 from balancegan.core.grid import png_bytes, save_grid, to_pil
+from balancegan.core.options import Sampler
 from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import reopen_training_set
 from balancegan.folder.destination import is_free
-from balancegan.runs.directory import AUTO, RunDir
-from balancegan.runs.restore import restore
+from balancegan.runs.directory import AUTO, RUNS, RunDir, find_run
+from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.accepted import first_images
 from balancegan.sampling.choice import make_samplers
 
+Drawn = dict[str, tuple[list[int], np.ndarray]]
+"""Class -> the seeds and images uint8 (m, C, S, S)."""
+
 
 def look(
-    run: RunDir,
+    run: RunDir | str | Path | None,
     classes: Sequence[str],
     seeds: Sequence[int] | None,
     n: int,
     out: Path | None,
     *,
-    device: torch.device,
+    runs: Path = RUNS,
+    device: torch.device | str = "auto",
     note: Callable[[str], None],
-    sampler: str = "auto",
+    sampler: Sampler = "auto",
     checkpoint: str = AUTO,
 ) -> dict[str, Any]:
-    """Sample the given classes (all if empty); returns the command's JSON document.
+    """Sample the given classes (all if empty) and write pictures; returns the command's JSON document.
 
     The first `n` images of each class, or those of the given `seeds`; where the method makes no class on request, those
     of the seeds that belong to it, found by `sampler`: `auto` looks among all and, for the first n, goes on with walks
@@ -41,35 +48,18 @@ def look(
     `out` ending in .png is a new grid with one row per class, any other `out` a new folder with one PNG per image; by
     default a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
     """
-    restored = restore(run, device, warn=note, checkpoint=checkpoint)
-    if checkpoint == AUTO and restored.trained and not restored.method.ready:
-        note(f"at step {restored.checkpoint.step} classes cannot be assigned without the data: the last step is taken")
-        restored = restore(run, device, warn=note)
-    if not restored.trained:
-        note(f"{run.name} has made no adversarial step yet: these come from its pre-training")
+    restored = _restored(find_run(run, runs), use_device(device), checkpoint, note)
     restored.require_classes(classes)
     if out is None:
-        out = run.samples / f"look-{restored.checkpoint.step:06d}.png"
+        out = restored.run.samples / f"look-{restored.checkpoint.step:06d}.png"
     else:
         refuse_source(out, [restored.source])
         if out.suffix.lower() in (".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"):
             raise UsageError(f"a grid is written as .png, not {out.suffix}", "choose a name that ends in .png")
         if out.is_file() if out.suffix.lower() == ".png" else not is_free(out):
             raise UsageError(f"{out} exists already", "choose a new file or folder with --out")
-    names = restored.class_names
-    chosen = [name for name in names if not classes or name in classes]
-    sources = None
-    if restored.method.uses_sources:
-        sources = SourceImages.of(reopen_training_set(run.read_json("dataset.json"), restored.method.cfg))
-    samplers = make_samplers(restored.method, device, sampler, sources)
-    found = {
-        name: first_images(samplers, label, n) if seeds is None else samplers[0].of_seeds(label, seeds)
-        for label, name in enumerate(names)
-        if name in chosen
-    }
-    rows = [images for _, images in found.values()]
-    for name in (name for name, (_, images) in found.items() if len(images) < (len(seeds) if seeds else n)):
-        note(f"{name}: {len(found[name][1])} images only: the method assigns few or none to this class")
+    found = _draw(restored, classes, seeds, n, sampler, note)
+    chosen, rows = list(found), [images for _, images in found.values()]
     with disk_errors(f"write {out}"):
         if out.suffix.lower() == ".png":
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +71,7 @@ def look(
                     write_atomic(out / name / f"{seed}.png", png_bytes(to_pil(image)))
     return {
         "schema_version": 1,
-        "run": str(run.path),
+        "run": str(restored.run.path),
         "step": restored.checkpoint.step,
         "classes": chosen,
         "seeds": list(seeds or range(n)),
@@ -89,3 +79,54 @@ def look(
         "images": sum(map(len, rows)),
         "out": str(out.absolute()),
     }
+
+
+def draw(
+    run: RunDir,
+    classes: Sequence[str],
+    seeds: Sequence[int] | None,
+    n: int,
+    *,
+    device: torch.device | str = "auto",
+    note: Callable[[str], None],
+    sampler: Sampler = "auto",
+    checkpoint: str = AUTO,
+) -> Drawn:
+    """As `look`, but writes nothing and returns the seeds and images of every class."""
+    restored = _restored(run, use_device(device), checkpoint, note)
+    restored.require_classes(classes)
+    return _draw(restored, classes, seeds, n, sampler, note)
+
+
+def _restored(run: RunDir, device: torch.device, checkpoint: str, note: Callable[[str], None]) -> Restored:
+    """The run's generator at a checkpoint from which it can be sampled."""
+    restored = restore(run, device, warn=note, checkpoint=checkpoint)
+    if checkpoint == AUTO and restored.trained and not restored.method.ready:
+        note(f"at step {restored.checkpoint.step} classes cannot be assigned without the data: the last step is taken")
+        restored = restore(run, device, warn=note)
+    if not restored.trained:
+        note(f"{run.name} has made no adversarial step yet: these come from its pre-training")
+    return restored
+
+
+def _draw(
+    restored: Restored,
+    classes: Sequence[str],
+    seeds: Sequence[int] | None,
+    n: int,
+    sampler: Sampler,
+    note: Callable[[str], None],
+) -> Drawn:
+    sources = None
+    if restored.method.uses_sources:
+        sources = SourceImages.of(reopen_training_set(restored.run.read_json("dataset.json"), restored.method.cfg))
+    samplers = make_samplers(restored.method, restored.device, sampler, sources)
+    found = {
+        name: first_images(samplers, label, n) if seeds is None else samplers[0].of_seeds(label, seeds)
+        for label, name in enumerate(restored.class_names)
+        if not classes or name in classes
+    }
+    for name, (_, images) in found.items():
+        if len(images) < (n if seeds is None else len(seeds)):
+            note(f"{name}: {len(images)} images only: the method assigns few or none to this class")
+    return found

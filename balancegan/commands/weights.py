@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from balancegan.core.documents import Json
 from balancegan.core.errors import BalanceGANError, CheckpointError, UsageError, WeightsMissingError
 from balancegan.core.files import UMASK, disk_errors, sha256
 from balancegan.core.progress import Progress, silent
-from balancegan.metrics.weights import PUBLISHED, cached_file, find_weights, known
+from balancegan.metrics.weights import PUBLISHED, cached_file, find_weights, get_weights, known
 
 TIMEOUT = 30.0  # seconds without a byte before a download is given up
 _BLOCK = 1 << 20
@@ -35,6 +36,17 @@ class Fetched:
     replaced: bool
     """Another file of this name was there and was wrong."""
 
+    def to_json(self) -> Json:
+        """The JSON document of `weights fetch`."""
+        return {
+            "schema_version": 1,
+            "name": self.name,
+            "path": str(self.path),
+            "action": self.action,
+            "replaced": self.replaced,
+            "sha256": PUBLISHED[self.name].sha256,
+        }
+
 
 @dataclass(frozen=True)
 class Status:
@@ -49,6 +61,18 @@ class Status:
     not theirs, but it loads as this network. `damaged`: it does not load. `missing`: no file."""
     reason: str = ""
     """Why it is missing or damaged."""
+
+    def to_json(self) -> Json:
+        """A row of the JSON document of `weights list` and `weights verify`."""
+        published = PUBLISHED.get(self.name or "")
+        return {
+            "name": self.name,
+            "state": self.state,
+            "path": None if self.path is None else str(self.path),
+            "sha256": self.sha256,
+            "reason": self.reason or None,
+            "published": published and {"url": published.url, "sha256": published.sha256, "size": published.size},
+        }
 
 
 # Getting ---------------------------------------------------------------------------------------------------------
@@ -189,6 +213,18 @@ def status(*, load: bool = False) -> list[Status]:
         else:
             found.append(_examine(path, (name,), load=load))
     return found
+
+
+def document(found: list[Status]) -> Json:
+    """The JSON document of `weights list` and `weights verify`."""
+    return {"schema_version": 1, "weights": [item.to_json() for item in found]}
+
+
+def require_usable(found: list[Status]) -> None:
+    """Raise `CheckpointError` if any of the files cannot be used."""
+    if damaged := [item for item in found if item.state == "damaged"]:
+        reasons = "; ".join(item.reason for item in damaged)
+        raise CheckpointError(reasons, get_weights(damaged[0].name or "inception"))
 
 
 def verify(path: Path) -> Status:

@@ -52,6 +52,13 @@ def prepare(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = True
 
 
+def use_device(name: str | torch.device = "auto") -> torch.device:
+    """`resolve_device`, prepared for work."""
+    device = resolve_device(str(name))
+    prepare(device)
+    return device
+
+
 def random_state(device: torch.device) -> list[torch.Tensor]:
     """The states of torch's global generators that work on `device` draws from; costs no synchronisation."""
     states = [torch.get_rng_state()]

@@ -15,17 +15,18 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 
 from balancegan.core.errors import UsageError
+from balancegan.core.options import Fit
 from balancegan.core.text import printable
 
 ENV_PREFIX = "BALANCEGAN_"
 SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
 """A class is drawn with a probability in proportion to this power of its count."""
-FITS = ("stretch", "crop", "pad")
+FITS = get_args(Fit)
 MOST_YAML = 64 * 1024
 """Bytes of a configuration, which is a few lines."""
 MOST_DEPTH = 20

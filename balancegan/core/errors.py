@@ -6,7 +6,7 @@ with `exit_code`; a traceback is shown for our own bugs only (exit code 1).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BalanceGANError(Exception):
@@ -63,9 +63,13 @@ class CheckpointError(BalanceGANError):
 
 
 class QualityGateError(BalanceGANError):
-    """The work is done, and its quality is below what `--fail-under` asks for."""
+    """The work is done, and its quality is below what `--fail-under` asks for; from Python, `result` has all of it."""
 
     exit_code = 9
+
+    def __init__(self, message: str, hint: str = "", result: Any = None) -> None:
+        super().__init__(message, hint)
+        self.result = result
 
 
 class RankLostError(BalanceGANError):

@@ -1,6 +1,13 @@
-"""Numbers, times and names as people read them, on the terminal and on pages."""
+"""Numbers, times and names as people read and write them, on the terminal and on pages."""
 
 from __future__ import annotations
+
+import re
+
+from balancegan.core.errors import UsageError
+
+SCALE = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0, "copy_rate": 100.0}
+"""What measures are multiplied by where people read them: KID in thousandths, copies in percent."""
 
 
 def printable(text: str) -> str:
@@ -26,3 +33,13 @@ def significant(value: float) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """`1 image`, `1,200 images`: counts as people write them."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def parse_time(text: str) -> float:
+    """`90s`, `60m`, `1h30m` or a plain number of seconds, in seconds."""
+    number = r"(\d+(?:\.\d+)?)"
+    match = re.fullmatch(rf"{number}|(?:{number}h)?(?:{number}m)?(?:{number}s)?", text.strip().lower(), re.ASCII)
+    if not match or not any(match.groups()):
+        raise UsageError(f"the time {text!r} cannot be read", "write 90s, 60m or 1h30m")
+    plain, hours, minutes, seconds = (float(g or 0) for g in match.groups())
+    return plain + 3600 * hours + 60 * minutes + seconds

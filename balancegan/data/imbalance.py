@@ -6,12 +6,13 @@ import hashlib
 import math
 import random
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from balancegan.core.errors import UsageError
+from balancegan.core.options import Scheme
 from balancegan.core.text import printable
 
-SCHEMES = ("step", "exp")
+SCHEMES = get_args(Scheme)
 _NEAR = 1.25
 T = TypeVar("T")
 

@@ -33,8 +33,6 @@ from balancegan.folder.real_files import READABLE, SUFFIXES, RealFile, folded_na
 
 IN_FLIGHT = 512
 """Synthetic images that wait for being encoded and written: what bounds the memory."""
-FORMATS = ("png", "jpeg", "match")
-OUT_SIZES = ("model", "native")
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},

@@ -14,7 +14,6 @@ from balancegan.data.scan import ImageFile
 from balancegan.data.training_set import TrainingSet
 
 BLOCK = 4096  # bytes that a file system gives at a time
-REAL_MODES = ("copy", "hardlink", "symlink", "convert", "none")
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif", "PPM": ".ppm", "GIF": ".gif"}
 READABLE = {"PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM"}  # what torchvision's ImageFolder picks up
 MOST_BYTES = 255

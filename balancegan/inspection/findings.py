@@ -109,7 +109,9 @@ class Inspection:
             "normalised_entropy": self.normalised_entropy,
             "classes": [asdict(c) for c in self.classes],
             "splits": self.splits,
-            "image_sizes": None if self.image_sizes is None else asdict(self.image_sizes),
+            "image_sizes": None
+            if (sizes := self.image_sizes) is None
+            else asdict(sizes) | {"common": [*map(asdict, sizes.common)]},
             "modes": self.modes,
             "formats": self.formats,
             "bad_files": [asdict(b) for b in self.bad_files],

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from balancegan.core.errors import UsageError
+from balancegan.core.options import Duplicates
 from balancegan.core.progress import Progress, silent
 from balancegan.data.decode import ImageError, decode_image, read_header
 from balancegan.data.duplicates import equal_groups, near_groups, pixel_digest, thumbnail
@@ -19,7 +20,7 @@ from balancegan.data.scan import BadFile, ImageFile, ImageFolder, no_collection
 from balancegan.inspection.advice import advise
 from balancegan.inspection.findings import ClassCount, Group, ImageSizes, Inspection, SizeCount
 
-DUPLICATES = ("exact", "near", "off")
+DUPLICATES = get_args(Duplicates)
 
 
 class _Look(NamedTuple):

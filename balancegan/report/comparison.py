@@ -14,10 +14,10 @@ import numpy as np
 
 from balancegan.core.documents import Json
 from balancegan.core.files import disk_errors, write_atomic, write_json
+from balancegan.core.text import SCALE
 from balancegan.report.comparison_figures import (
     FEW_SHOWN,
     MANY_CLASSES,
-    SCALE,
     Figure,
     counts_at,
     draw_charts,

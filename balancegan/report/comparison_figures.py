@@ -13,6 +13,7 @@ from PIL import Image
 
 from balancegan.core.documents import Json
 from balancegan.core.grid import PAPER, grid_image, png_bytes
+from balancegan.core.text import SCALE
 from balancegan.report.charts import (
     INK,
     MARKERS,
@@ -27,7 +28,6 @@ from balancegan.report.charts import (
 )
 from balancegan.report.pages import picture_uri
 
-SCALE = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0, "copy_rate": 100.0}
 TITLES = {
     "fid": "FID, lower is better",
     "kid": "KID × 10³, lower is better",

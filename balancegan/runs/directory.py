@@ -36,6 +36,7 @@ from balancegan.runs.checkpoint import (
 from balancegan.runs.numbering import RUN_NAME, numbered, numbering, run_title
 
 STALE_SECONDS = 60  # no small file takes that long to write
+RUNS = Path("runs")  # where runs go unless another folder is named
 NEWEST, AUTO = "newest", "auto"  # choices of a checkpoint; the third is a step
 CHECKPOINT_NAME = re.compile(r"step-(\d{6,})")
 
@@ -301,9 +302,12 @@ def list_runs(out: Path) -> list[RunDir]:
     return [RunDir(path) for _, path in sorted(numbered(out), reverse=True)]
 
 
-def find_run(run: str | None, out: Path) -> RunDir:
+def find_run(run: RunDir | str | Path | None, out: Path) -> RunDir:
     """The run that was named (path, name in `out`, or number), or the newest one with a checkpoint."""
+    if isinstance(run, RunDir):
+        return run
     if run is not None:
+        run = str(run)
         number = int(run) if re.fullmatch("[0-9]{1,18}", run) else -1
         for path in [Path(run), out / run, *(p for n, p in numbered(out) if n == number)]:
             with contextlib.suppress(OSError):  # a name that no file system takes

@@ -14,13 +14,13 @@ from balancegan.verdict.scores import LEVEL, MIN_TEST, Scores, interval
 LEAST = ("use", "no-difference")
 
 
-def parse_least(text: str | None, *, utility: bool) -> str | float | None:
+def parse_least(text: str | float | None, *, utility: bool) -> str | float | None:
     """The value of `--fail-under`: a verdict, or the least gain in points. Raises `UsageError`."""
     if text is None:
         return None
     if not utility:
         raise UsageError("--fail-under needs the verdict", "leave --no-utility and --no-report out")
-    if text in LEAST:
+    if isinstance(text, str) and text in LEAST:
         return text
     try:
         value = float(text)

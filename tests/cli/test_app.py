@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from helpers import call, call_json, write_images
 
-from balancegan.cli.parse import parse_counts, parse_seed_count, parse_seeds, parse_time
+from balancegan.cli.parse import parse_counts, parse_seed_count, parse_seeds
 from balancegan.core.errors import UsageError
+from balancegan.core.text import parse_time
 from balancegan.core.version import __version__
 
 pytestmark = pytest.mark.usefixtures("quick_reports")

@@ -528,7 +528,7 @@ def test_the_gate_needs_a_verdict(halves):
 def test_mistakes_get_a_line_and_the_right_exit_code(halves, args, code, words):
     result = call("evaluate", *args, code=code)
     assert words in result.stderr.replace("\n", "")
-    assert len([line for line in result.stderr.splitlines() if line.startswith("error:")]) == 1
+    assert len([line for line in result.stderr.splitlines() if line.lower().startswith("error:")]) == 1
     assert not Path("evaluation").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 from balancegan.commands.compare.matrix import Cell
 from balancegan.commands.train import TrainRequest
 from balancegan.core.errors import UsageError
+from balancegan.core.options import Extractor, require_choices
 from balancegan.methods import PAPER_TABLE, load_method
-from balancegan.metrics.extractors import CHOICES
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ class CompareRequest:
     out: Path = Path("comparison")
     images: int | None = None
     baseline: str | None = None
-    extractor: str = "auto"
+    extractor: Extractor = "auto"
     weights: Path | None = None
     strict: bool = False
+    use_environment: bool = True  # whether BALANCEGAN_<FIELD> variables count
 
     def check(self) -> None:
         """Raise `UsageError` for what cannot be compared."""
@@ -58,8 +60,7 @@ class CompareRequest:
             )
         if bad := [ir for ir in self.irs if not ir >= 1]:
             raise UsageError(f"--ir cannot be {bad[0]:g}", "it is majority / minority: 1 or more")
-        if self.extractor not in CHOICES:
-            raise UsageError(f"--extractor {self.extractor} is not known", f"choose one of {', '.join(CHOICES)}")
+        require_choices(self)
         if self.images is not None and self.images < 2:
             raise UsageError(f"--images {self.images} cannot be measured", "sample at least 2 images per class")
         for name, option in (("seed", "--seeds"), ("train_ir", "--ir")):
@@ -67,7 +68,9 @@ class CompareRequest:
                 raise UsageError(f"--set {name} would be the same for every cell", f"use {option}")
         known = {f.name for name in self.methods for f in fields(load_method(name).Config)}
         if unknown := [name for name in self.settings if name not in known]:
-            raise UsageError(f"no method here has a configuration field {unknown[0]!r}", "see a run's config.yaml")
+            near = difflib.get_close_matches(unknown[0], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see a run's config.yaml"
+            raise UsageError(f"no method here has a configuration field {unknown[0]!r}", hint)
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -101,4 +104,5 @@ class CompareRequest:
             device=self.device,
             out=self.out / "runs",
             strict=self.strict,
+            use_environment=self.use_environment,
         )

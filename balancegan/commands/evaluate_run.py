@@ -1,0 +1,157 @@
+"""`evaluate RUN`: the quality report of a run's generator, and what it shares with the report on two folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from balancegan.core.documents import Json
+from balancegan.core.errors import CheckpointError, UsageError
+from balancegan.core.files import disk_errors, refuse_source
+from balancegan.core.progress import Progress, silent
+from balancegan.data.scan import ImageFolder
+from balancegan.data.sources import SourceImages
+from balancegan.data.training_set import TrainingSet, reopen_training_set
+from balancegan.evaluation import assembly as judge
+from balancegan.evaluation.assembly import Judging
+from balancegan.evaluation.class_assignment import describe_assignment
+from balancegan.report.write import write_report
+from balancegan.runs.directory import AUTO, RunDir
+from balancegan.runs.restore import Restored, restore
+from balancegan.sampling.accepted import first_images
+from balancegan.sampling.choice import make_samplers
+from balancegan.verdict.material import ClassImages
+from balancegan.verdict.rule import gate_json
+
+Note = Callable[[str], None]
+
+OUT = Path("evaluation")
+MEASURED = 500  # images per class that are generated for the measures, where the folder would need fewer
+
+REPORT = ("report.html", "report.json")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What `evaluate` can be asked for beside its `Judging`."""
+
+    out: Path | None = None  # a run's report/ or `OUT`
+    data: Path | None = None
+    images: int | None = None  # per class, from a run
+    image_size: int | None = None  # for two folders
+    fail_under: str | float | None = None
+    checkpoint: str = AUTO  # of a run
+
+
+# --- a run ------------------------------------------------------------------------------------------------------------
+
+
+def evaluate_run(
+    run: RunDir, options: EvaluateOptions, judging: Judging, *, progress: Progress = silent, note: Note | None = None
+) -> Json:
+    """Generate images of every class, without any filter, and report on them; returns the command's document.
+
+    The classifiers get as many of each class as `augment --target-ir 1` would add. Raises as `augment` does.
+    """
+    if options.image_size is not None:
+        raise UsageError("--image-size is for two folders: a run has its own", "leave it out")
+    restored = restore(run, judging.device, warn=note, checkpoint=options.checkpoint)
+    if not restored.trained:
+        raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
+    data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
+    out = options.out or run.path / "report"
+    check_out(out, data.folder, given=options.out is not None)
+    try_out(out)
+    restored.make_ready(data)
+    classes = _generate(restored, data, options.images or min(MEASURED, judging.limit), progress)
+    extractor = judge.run_extractor(data, judging, progress)
+    inp = judge.run_input(
+        restored,
+        data,
+        classes,
+        describe_assignment(restored, data, progress=progress),
+        judging,
+        title=f"Evaluation of {run.name}",
+        delivered=False,
+        notes=[
+            "Nothing was written but this report. Counts are those of a folder filled to imbalance rate 1; the images "
+            "are the generator's first ones, none of them filtered out."
+        ],
+        plain=True,
+        progress=progress,
+    )
+    document = judge.report_document(inp, extractor, judging, progress)
+    write_report(document, inp, out, figures=out / "figures")
+    return command_document(document, out, options, run=str(run.path), step=restored.checkpoint.step)
+
+
+def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Progress) -> list[ClassImages]:
+    """The first images of every class: as many as it lacks, and enough to measure."""
+    samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))
+    counts = data.split_counts()
+    goal = max(counts.values())
+    train, unseen = data.by_class(data.train_rows), data.by_class(data.unseen_rows)
+    classes = []
+    for label, name in enumerate(data.class_names):
+        need = goal - counts[name]
+        _, fake = first_images(samplers, label, max(measured, min(need, judge.REPORT_IMAGES)))
+        short = len(fake) < min(need, judge.REPORT_IMAGES)
+        classes.append(
+            ClassImages(
+                name=name,
+                real_train=data.store.images[train[label]],
+                real_holdout=data.store.images[unseen[label]],
+                fake=fake,
+                real=counts[name],
+                synthetic=len(fake) if short else need,
+                requested=need,
+            )
+        )
+        progress("generate", label + 1, len(data.class_names))
+    return classes
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def check_out(out: Path, source: ImageFolder, *, given: bool) -> None:
+    """Refuse a folder of the data, and one with files that are not a report's; a report there is replaced."""
+    refuse_source(out, source.folders())
+    if not given:
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file", "choose another folder with --out")
+    with disk_errors(f"read {out}"):
+        foreign = out.is_dir() and [p for p in out.iterdir() if p.name not in (*REPORT, "figures")]
+    if foreign:
+        raise UsageError(f"{out} holds other files, such as {foreign[0].name}", "choose a new folder with --out")
+
+
+def try_out(out: Path) -> None:
+    """Find out now whether the report can be written, not after all the work."""
+    with disk_errors(f"write to {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".tmp-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+
+
+def command_document(document: Json, out: Path, options: EvaluateOptions, **what: Any) -> Json:
+    """The command's document: the report's measures, without its pictures' data."""
+    left_out = ("pairs",)
+    return {
+        "schema_version": 1,
+        **what,
+        "out": str(out.absolute()),
+        "report": str((out / REPORT[0]).absolute()),
+        "extractor": document["extractor"]["name"],
+        "classes": [{key: value for key, value in row.items() if key not in left_out} for row in document["classes"]],
+        "overall": document["overall"],
+        "utility": document["utility"],
+        "findings": document["findings"],
+        "notes": document["notes"],
+        "gate": gate_json(document["utility"], options.fail_under),
+    }

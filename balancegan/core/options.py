@@ -1,0 +1,38 @@
+"""What options may be: the choices that commands and Python functions share, and the checks of them."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from balancegan.core.errors import UsageError
+
+Split = Literal["train", "val", "test"]
+Duplicates = Literal["exact", "near", "off"]
+Scheme = Literal["step", "exp"]
+Preset = Literal["default", "paper", "tiny"]
+Fit = Literal["stretch", "crop", "pad"]
+Real = Literal["copy", "hardlink", "symlink", "convert", "none"]
+Filter = Literal["none", "copies", "quality"]
+Sampler = Literal["auto", "rejection", "langevin"]
+OutSize = Literal["model", "native"]
+Format = Literal["png", "jpeg", "match"]
+Extractor = Literal["auto", "inception", "resnet50", "own"]
+Network = Literal["inception", "resnet50"]
+
+MOST_AUGMENT_SEED = 900_000_000_000
+
+
+def require_choices(options: object) -> None:
+    """Raise `UsageError` if a field of a dataclass that is declared as a `Literal` holds any other value."""
+    for name, kind in get_type_hints(type(options)).items():
+        value = getattr(options, name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            raise UsageError(f"{name} = {value!r} is not known", f"choose one of {', '.join(get_args(kind))}")
+
+
+def require_range(name: str, value: float | None, least: float, most: float | None = None) -> None:
+    """Raise `UsageError` if a number that was given is not between `least` and `most`."""
+    if value is None or (value >= least and (most is None or value <= most)):
+        return
+    expected = f"{least:,} or more" if most is None else f"between {least:,} and {most:,}"
+    raise UsageError(f"{name} = {value} cannot work", f"give a value of {expected}")
