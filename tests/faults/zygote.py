@@ -150,7 +150,7 @@ def run_store(
     from balancegan.data.scan import scan
     from balancegan.data.store import open_store
 
-    build._chunk_size = lambda folder: chunk  # type: ignore[assignment]
+    build.chunk_size = lambda mean_bytes: chunk  # type: ignore[assignment]
     if processes:
         pool.PROCESSES_FROM = 1
 
