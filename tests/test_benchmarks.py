@@ -734,7 +734,7 @@ def test_amounts_of_synthetic_images_are_compared(scripts, folder, tmp_path, cap
     trained = launch_module.launch(request, SilentMonitor())
     fit = partial(OwnExtractor.fit, steps=5)
     monkeypatch.setattr(module.QualityFilter, "fit", lambda *a, **k: lambda images, label: np.ones(len(images), bool))
-    monkeypatch.setattr(module.utility.OwnExtractor, "fit", fit)
+    monkeypatch.setattr(OwnExtractor, "fit", fit)
     assert (
         module.main(
             [trained["run"], "--images", "8", "--seeds", "2", "--updates", "2", "--amounts", "to IR 1,1 per real"]
