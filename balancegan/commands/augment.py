@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from balancegan.compute.device import use_device
-from balancegan.core.errors import CheckpointError, UsageError
+from balancegan.core.errors import UsageError
 from balancegan.core.files import disk_errors, sha256, write_atomic
 from balancegan.core.options import (
     MOST_AUGMENT_SEED,
@@ -116,8 +116,8 @@ def augment(
         result = _finished(options, judging)
         if result is not None:
             return result
-    if not restored.trained and any(need.values()):
-        raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
+    if any(need.values()):
+        restored.require_trained()
     restored.make_ready(data)
     samplers = make_samplers(restored.method, restored.device, options.sampler, SourceImages.of(data))
     real, notes = plan_real(data, options.real)

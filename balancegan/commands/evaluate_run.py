@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from balancegan.core.documents import Json
-from balancegan.core.errors import CheckpointError, UsageError
+from balancegan.core.errors import UsageError
 from balancegan.core.files import disk_errors, refuse_source
 from balancegan.core.progress import Progress, silent
 from balancegan.data.scan import ImageFolder
@@ -59,8 +59,7 @@ def evaluate_run(
     if options.image_size is not None:
         raise UsageError("--image-size is for two folders: a run has its own", "leave it out")
     restored = restore(run, judging.device, warn=note, checkpoint=options.checkpoint)
-    if not restored.trained:
-        raise CheckpointError(f"{run.name} stopped before its first adversarial step", "continue its training first")
+    restored.require_trained()
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
     out = options.out or run.path / "report"
     check_out(out, data.folder, given=options.out is not None)

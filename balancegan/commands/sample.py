@@ -105,7 +105,9 @@ def _restored(run: RunDir, device: torch.device, checkpoint: str, note: Callable
         note(f"at step {restored.checkpoint.step} classes cannot be assigned without the data: the last step is taken")
         restored = restore(run, device, warn=note)
     if not restored.trained:
-        note(f"{run.name} has made no adversarial step yet: these come from its pre-training")
+        note(
+            f"{run.name} has made no {restored.method.schedule.last.name} step yet: these images come from its pre-training"
+        )
     return restored
 
 

@@ -141,7 +141,7 @@ def describe_assignment(
 
     Without `shares` the distribution is None: it takes thousands of samples.
     """
-    if restored.method.conditional:
+    if "rejection" not in restored.method.samplers:
         return None
     confused = confusion(restored, data)
     distribution = distribution_json(restored, data, confused, samplers, progress) if shares else None

@@ -94,7 +94,7 @@ def _encode(method: Method, data: TrainingSet, rows: np.ndarray, device: torch.d
 def _label_embedding(restored: Restored) -> nn.Module | None:
     """What the generator that samples multiplies its latents with, where it does so."""
     method = restored.method
-    averaged = restored.trained and method.G_ema is not None  # the average begins with the adversarial training
+    averaged = restored.trained and method.G_ema is not None  # the average begins with the last stage
     generator = method.G_ema if averaged else method.G
     embedding = getattr(generator, "embedding", None)
     return embedding if isinstance(embedding, nn.Embedding) else None

@@ -39,6 +39,14 @@ class Restored:
             if name not in self.class_names:
                 raise UsageError(f"the run knows no class {name!r}", f"its classes: {', '.join(self.class_names)}")
 
+    def require_trained(self) -> None:
+        """Raise `CheckpointError` unless the last stage made a step."""
+        if not self.trained:
+            stage = self.method.schedule.last.name
+            raise CheckpointError(
+                f"{self.run.name} stopped before its first {stage} step", "continue its training first"
+            )
+
     @property
     def finished(self) -> bool:
         """Whether all steps of the configuration were made."""

@@ -26,7 +26,7 @@ class SilentMonitor:
 class TrainResult:
     """How a call of `train` ended; `finished` is false when time ran out before the last step."""
 
-    steps: int  # adversarial steps (generator updates) done, earlier calls counted
+    steps: int  # of the last stage, earlier calls counted
     images_seen: int
     seconds: float  # training time, earlier calls counted
     images_per_second: float  # of this call, or of the run when this call had nothing to do

@@ -29,7 +29,7 @@ from balancegan.core.files import disk_errors, refuse_source, require_space, wri
 from balancegan.core.locks import require_lock
 from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet, open_training_set
-from balancegan.evaluation.class_assignment import confusion, distribution_json
+from balancegan.evaluation.class_assignment import describe_assignment
 from balancegan.report.comparison import write_comparison
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
@@ -230,10 +230,8 @@ class _Worker:
         samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))
         rows, shown = self.ruler.measure(samplers, data.train_rows)
         write_images(self.folder, cell, shown)
-        distribution = None
-        if not restored.method.conditional:
-            distribution = distribution_json(restored, data, confusion(restored, data), samplers, self.board)
+        assignment = describe_assignment(restored, data, samplers, progress=self.board)
         parameters = {name: count_parameters(m) for name, m in restored.method.named_children() if name != "G_ema"}
         kept = {name: trained[name] for name in ("run", "steps", "seconds", "images_per_second", "signum")}
-        made = {"parameters": parameters, "rows": rows, "distribution": distribution}
+        made = {"parameters": parameters, "rows": rows, "distribution": assignment and assignment["distribution"]}
         return {"status": "done", "reason": None, "exit_code": 0, **kept, **made}
