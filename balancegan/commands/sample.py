@@ -105,9 +105,8 @@ def _restored(run: RunDir, device: torch.device, checkpoint: str, note: Callable
         note(f"at step {restored.checkpoint.step} classes cannot be assigned without the data: the last step is taken")
         restored = restore(run, device, warn=note)
     if not restored.trained:
-        note(
-            f"{run.name} has made no {restored.method.schedule.last.name} step yet: these images come from its pre-training"
-        )
+        stage = restored.method.schedule.last.name
+        note(f"{run.name} has made no {stage} step yet: these images come from its pre-training")
     return restored
 
 

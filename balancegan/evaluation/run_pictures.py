@@ -32,7 +32,7 @@ def run_pictures(restored: Restored, data: TrainingSet, *, plain: bool, progress
 
 
 def run_extras(restored: Restored, sources: SourceImages | None = None, *, columns: int = 9, seed: int = 0) -> Extras:
-    """Everything of `Extras`; no interpolation where the last stage never began, or the method is not ready to sample."""
+    """Everything of `Extras`; no interpolation before the last stage, or where the method is not ready to sample."""
     able = restored.trained and restored.method.ready
     strip = interpolation(restored.method, restored.device, columns, seed, sources) if able else None
     return Extras(strip, frames(restored.run, last=restored.checkpoint.step))
