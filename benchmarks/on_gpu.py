@@ -203,7 +203,8 @@ def memory(args, preset="default", peak=torch.cuda.max_memory_allocated):
             "gradient_cosine": cosine,
             "norm_ratio": float(parts.norm() / whole.norm()),
         }
-        assert size < len(x) and cosine > 0.999, result
+        assert cosine > 0.999, result
+    assert result["eighth"]["images_at_once"] < len(x), result  # half may do: cuDNN takes slower ways that need less
     with memory_limit(idle):
         try:
             update()
