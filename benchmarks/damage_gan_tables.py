@@ -35,7 +35,6 @@ import paper_tables
 import torch
 from common import Watch, averaged, grid_head, line, provenance, rounded, several, title, two_digits
 
-from balancegan.cli.parse import parse_time
 from balancegan.commands.compare.records import read_record, write_record
 from balancegan.commands.imbalance import make_imbalanced
 from balancegan.commands.train import TrainRequest, configure, launch
@@ -43,6 +42,7 @@ from balancegan.compute import device as devices
 from balancegan.compute.memory import memory_errors
 from balancegan.core.errors import StoppedError, UsageError, WeightsMissingError
 from balancegan.core.files import disk_errors, sha256, write_atomic
+from balancegan.core.text import parse_time
 from balancegan.data.training_set import open_training_set
 from balancegan.evaluation.class_assignment import class_shares, over_training
 from balancegan.metrics.classifier_features import OwnExtractor

@@ -18,7 +18,7 @@ with instrumented():
     import yaml.scanner
 
     from balancegan.cli import parse
-    from balancegan.core import config
+    from balancegan.core import config, text
     from balancegan.methods import METHODS, load_method
 
 from balancegan.core.errors import UsageError
@@ -27,7 +27,7 @@ assert yaml
 FILE = scratch("config") / "config.yaml"
 KINDS = [load_method(name).Config for name in METHODS]
 PARSERS = (
-    parse.parse_time,
+    text.parse_time,
     parse.parse_counts,
     parse.parse_names,
     parse.parse_seeds,

@@ -19,7 +19,7 @@ _BINS = 120
 
 @dataclass(frozen=True)
 class Curve:
-    """One loss over the steps of one stage: `points` are steps and values, (n, 2) with n >= 2."""
+    """One loss over the steps of one stage: `points` are steps and values, (n, 2)."""
 
     stage: str
     name: str
@@ -42,7 +42,7 @@ class Curve:
         margin = 0.08 * (top - bottom) or max(1e-6, 0.1 * abs(top))
         bottom, top = bottom - margin, top + margin
         axis.fill_between(steps, low.clip(bottom, top), high.clip(bottom, top), color=REAL, alpha=0.2, linewidth=0)
-        axis.plot(steps, mean, color=REAL, linewidth=1.3)
+        axis.plot(steps, mean, color=REAL, linewidth=1.3, marker="o" if len(mean) == 1 else None)
         axis.set(xlabel="step", ylim=(bottom, top))
         axis.margins(x=0.02)
         axis.locator_params(nbins=4)
@@ -51,11 +51,12 @@ class Curve:
         axis.grid(axis="y")
 
 
-def loss_curves(history: list[dict[str, Any]]) -> list[Curve]:
-    """Every stage and loss of a run's metrics with two values at least, in the order of their appearance.
+def loss_curves(history: list[dict[str, Any]], least: int = 2) -> list[Curve]:
+    """Every stage and loss of a run's metrics with at least so many values, in the order of their appearance.
 
     Args:
         history: rows with "step", "stage" and any number of "loss/…" values; values that are not finite are left out.
+        least: values of a curve.
     """
     series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for row in history:
@@ -63,13 +64,13 @@ def loss_curves(history: list[dict[str, Any]]) -> list[Curve]:
             if key.startswith("loss/") and _is_number(value) and _is_number(row.get("step")):
                 series[str(row.get("stage", "")), key.removeprefix("loss/")].append((float(row["step"]), float(value)))
     return [
-        Curve(stage, name, np.array(sorted(points))) for (stage, name), points in series.items() if len(points) >= 2
+        Curve(stage, name, np.array(sorted(points))) for (stage, name), points in series.items() if len(points) >= least
     ]
 
 
 def plot_losses(history: list[dict[str, Any]], path: Path) -> bool:
     """Draw every loss of metrics.jsonl into a PNG file; false when there is nothing to draw."""
-    panels = [curve.panel for curve in loss_curves(history)]
+    panels = [curve.panel for curve in loss_curves(history, least=1)]
     if not panels:
         return False
     with chart_style(), disk_errors(f"write {path.name}"):

@@ -227,17 +227,15 @@ def test_an_interrupt_saves_and_the_same_call_goes_on(discs, monkeypatch):
     import signal
 
     more = {**SMALL, "steps": 6, "progress": False}
-    from balancegan.training.loop import _Loop
+    from balancegan.training.loop import one_step
 
-    step = _Loop._one_step
-
-    def interrupted(self):
-        step(self)
-        if self.step == 4:
+    def interrupted(method, batches, state, steps):
+        one_step(method, batches, state, steps)
+        if state.step == 4:
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch, pytest.raises(balancegan.StoppedError):
-        patch.setattr(_Loop, "_one_step", interrupted)
+        patch.setattr("balancegan.training.loop.one_step", interrupted)
         balancegan.train(discs, **more)
     run = balancegan.train(discs, **more)
     assert run.resumed_from and run.finished and run.steps == 6

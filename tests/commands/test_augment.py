@@ -236,7 +236,7 @@ def test_copies_are_dropped_and_a_class_may_fall_short(run, tmp_path, monkeypatc
     from balancegan.methods.sgbgan import SGBGAN
 
     original = SGBGAN.sample
-    monkeypatch.setattr(SGBGAN, "sample", lambda self, z, c: original(self, z[:1].expand_as(z) * 0, c))
+    monkeypatch.setattr(SGBGAN, "sample", lambda self, z, c, source=None: original(self, z[:1].expand_as(z) * 0, c))
     document = go(run, tmp_path / "out", filter="copies")
     assert not document["complete"] and document["short"] == ["bee", "cat"]
     bee = next(c for c in document["classes"] if c["name"] == "bee")

@@ -4,28 +4,29 @@ import dataclasses
 
 import pytest
 
-from balancegan.core.config import MethodConfig, dump_yaml, load_yaml, parse_set, resolve
+from balancegan.core.config import dump_yaml, load_yaml, parse_set, resolve
 from balancegan.core.errors import UsageError
+from balancegan.methods.gan import GANConfig
 
 
 def test_precedence(tmp_path):
     preset, file = {"steps": 1, "batch_size": 1, "lr_g": 1e-3, "seed": 1}, {"batch_size": 2, "lr_g": 2e-3, "seed": 2}
     env = {"BALANCEGAN_LR_G": "3e-3", "BALANCEGAN_SEED": "3"}
-    cfg = resolve(MethodConfig, preset, file=file, env=env, flags={"seed": 4, "steps": None})
+    cfg = resolve(GANConfig, preset, file=file, env=env, flags={"seed": 4, "steps": None})
     assert (cfg.steps, cfg.batch_size, cfg.lr_g, cfg.seed) == (1, 2, 3e-3, 4)
 
 
 def test_yaml_round_trip(tmp_path):
-    cfg = resolve(MethodConfig, {"group_by": r"^(\w+)_", "lr_g": 5e-5}, env={})
+    cfg = resolve(GANConfig, {"group_by": r"^(\w+)_", "lr_g": 5e-5}, env={})
     path = tmp_path / "c.yaml"
     path.write_text(dump_yaml(cfg, method="sgbgan"))
     data = load_yaml(path)
-    assert data.pop("method") == "sgbgan" and resolve(MethodConfig, {}, file=data, env={}) == cfg
+    assert data.pop("method") == "sgbgan" and resolve(GANConfig, {}, file=data, env={}) == cfg
 
 
 @pytest.mark.parametrize(("text", "value"), [("1_000", 1000), ("1e3", 1000), (" 7 ", 7)])
 def test_whole_numbers(text, value):
-    assert resolve(MethodConfig, {}, flags={"steps": text}, env={}).steps == value
+    assert resolve(GANConfig, {}, flags={"steps": text}, env={}).steps == value
 
 
 @pytest.mark.parametrize(
@@ -49,13 +50,13 @@ def test_whole_numbers(text, value):
 )
 def test_impossible_values_are_refused_in_one_line(flags):
     with pytest.raises(UsageError) as caught:
-        resolve(MethodConfig, {}, flags=flags, env={})
+        resolve(GANConfig, {}, flags=flags, env={})
     assert next(iter(flags)) in caught.value.message and "\n" not in caught.value.message
 
 
 def test_unknown_fields_name_the_nearest():
     with pytest.raises(UsageError) as caught:
-        resolve(MethodConfig, {}, flags={"batchsize": 3}, env={})
+        resolve(GANConfig, {}, flags={"batchsize": 3}, env={})
     assert "batch_size" in caught.value.hint
 
 
@@ -74,6 +75,6 @@ def test_set_and_files(tmp_path):
 
 
 def test_identity_leaves_out_what_may_change():
-    cfg = resolve(MethodConfig, {}, env={})
+    cfg = resolve(GANConfig, {}, env={})
     assert cfg.identity() == dataclasses.replace(cfg, steps=5, save_every=7).identity()
     assert cfg.identity() != dataclasses.replace(cfg, seed=1).identity()

@@ -375,7 +375,7 @@ def test_failures_that_nobody_expected_have_words_too(discs, monkeypatch):
         def scan(*_, **__):
             raise error
 
-        monkeypatch.setattr("balancegan.data.scan.scan", scan)
+        monkeypatch.setattr("balancegan.commands.inspect.scan", scan)
 
     fails(OSError(5, "Input/output error", "/mnt/x"))
     code, document = command("inspect", discs)

@@ -31,6 +31,7 @@ from balancegan.commands.evaluate import EvaluateOptions
 from balancegan.commands.evaluate_folders import evaluate_folders
 from balancegan.core.config import MOST_YAML, MethodConfig, load_yaml, resolve
 from balancegan.core.errors import BalanceGANError, CheckpointError, DatasetError, DiskError, UsageError
+from balancegan.core.text import parse_time
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
@@ -526,7 +527,7 @@ def test_any_value_is_taken_or_refused(found):
 @example("9" * 5000 + "s")
 @example("0-" + "9" * 18)
 def test_the_options_languages(said):
-    for parser in (parse.parse_time, parse.parse_counts, parse.parse_names, parse.parse_seeds, parse.parse_rates):
+    for parser in (parse_time, parse.parse_counts, parse.parse_names, parse.parse_seeds, parse.parse_rates):
         with contextlib.suppress(UsageError):
             parser(said)
     with contextlib.suppress(UsageError):
