@@ -237,7 +237,7 @@ class Ruler:
 
     @staticmethod
     def sampler_of(method):
-        """Return the method's sampler without Langevin walks, which take longer than training on a CPU."""
+        """Name the sampler to use; never Langevin, which takes longer than the training on a CPU."""
         return "auto" if method.conditional else "rejection"
 
     def few_shot_kid(self, samplers):
