@@ -2,18 +2,18 @@
 
     python benchmarks/ablation.py DATA --methods sgbgan --options paper,default --seconds 240 --weights FILE
 
-An option is a base and changes to it. `paper` is that preset, narrowed (NARROW); `default` is the preset `tiny`: the
-default with networks as narrow and the learning rates that go with them; `before` is what `tiny` was before any of this
-was measured. `before+share+projection` changes the fields that CHANGES names, `default+no-attention` takes one of the
-papers' ideas out, and `default@latents-x-0.8` measures the training of `default` again with what EXPORTS names done to
-its images. With `--full` nothing is narrowed: that takes a GPU.
+An option is a base plus changes. `paper` is that preset, narrowed (NARROW). `default` is the preset `tiny`: the default
+with equally narrow networks and matching learning rates. `before` is `tiny` as it was before any of these measurements.
+`before+share+projection` changes the fields listed in CHANGES, `default+no-attention` removes one of the papers' ideas,
+and `default@latents-x-0.8` measures the training of `default` again after applying an entry of EXPORTS to its images.
+`--full` narrows nothing and needs a GPU.
 
-All trainings get the same time, on one thread where there is no GPU. The images are compared with a validation part
-(`--holdout`) of the training folder, which no network sees: choices are made by it. `--test FOLDER` also measures with
-a test split, which is for the end.
+All trainings get the same time, on one thread without a GPU. The images are compared with a validation part
+(`--holdout`) of the training folder, which no network sees; use it to choose. `--test FOLDER` also measures on a test
+split, for the final result.
 
-Finished cells are kept in `--work` and read again, so the command goes on where it was stopped; several of these
-processes may share a work folder, each takes cells that nobody works on. Rows go to `results/ablation.json`;
+Finished cells are kept in `--work` and reused, so the command continues where it stopped; several processes can share a
+work folder, each taking cells that no other process works on. Rows go to `results/ablation.json`;
 `--print` shows the table.
 """
 
@@ -118,7 +118,7 @@ CHANGES = {
 
 
 def flags_of(method, option, *, full=False):
-    """The preset of an option and the fields over it. Raises `KeyError` for an option that is not known."""
+    """Return an option's preset and the fields that override it. Raises `KeyError` for an unknown option."""
     option, *exports = option.split("@")
     base, *words = option.split("+")
     for export in exports:
@@ -133,24 +133,24 @@ def flags_of(method, option, *, full=False):
     return preset, flags
 
 
-# What can be done with a training's images; each gets the trained method and the ruler, and gives the method that is to
-# be sampled and what says which images of a class to keep.
+# What can be done with a training's images: each function gets the trained method and the ruler, and returns the method
+# to sample from and a function that selects the images of a class to keep.
 
 
 def scaled(restored, ruler, scale):
-    """Latents of samples nearer to the middle (the truncation of other papers), or farther from it."""
+    """Scale the latents towards the mean (the truncation trick) or away from it."""
     prior = restored.method.prior
     restored.method.prior = lambda *args: scale * prior(*args)
     return restored, None
 
 
 def uncopied(restored, ruler):
-    """Without near-copies of training images, as `augment` delivers them."""
+    """Drop near-copies of training images, as `augment` does."""
     return restored, lambda c: CopyFilter(ruler.train[c], len(ruler.train[c]) + ruler.images)
 
 
 def recognised(restored, ruler):
-    """Also without what classifiers of the training images do not take for the class: `--filter quality`."""
+    """Also drop images that classifiers do not assign to the requested class, as `--filter quality` does."""
     rows, classes = ruler.data.train_rows, len(ruler.data.class_names)
     judge = QualityFilter.fit(ruler.data.store.images[rows], ruler.data.labels[rows], classes)
 
@@ -162,7 +162,7 @@ def recognised(restored, ruler):
 
 
 def best_checkpoint(restored, ruler):
-    """The checkpoint with the least few-shot KID on the validation part, in place of the last."""
+    """Use the checkpoint with the lowest few-shot KID on the validation part instead of the last one."""
 
     def worth(step):
         found = restore(restored.run, restored.device, checkpoint=str(step))
@@ -181,7 +181,7 @@ EXPORTS |= {"uncopied": uncopied, "recognised": recognised, "best": best_checkpo
 
 
 class Ruler:
-    """Features of the real images of a data set, and what samples are worth beside them."""
+    """Compares samples with the features of a data set's real images."""
 
     def __init__(self, data, args, test=None):
         self.data, self.images = data, args.images
@@ -205,7 +205,7 @@ class Ruler:
         self.seen = [look_at(self.train[c], self.real["validation"][c]) for c in self.few]
 
     def copies_row(self):
-        """The measures of the few-shot classes' training images themselves: what perfect copies would get."""
+        """Measure the few-shot classes' training images themselves: the score of perfect copies."""
         features = [self.extractor(self.train[c][:REFERENCE]) for c in self.few]
         return {split: self._few_shot(features, split) for split in self.real}
 
@@ -237,17 +237,17 @@ class Ruler:
 
     @staticmethod
     def sampler_of(method):
-        """Walks are left out: on a CPU they take longer than the training."""
+        """Name the sampler to use; never Langevin, which takes longer than the training on a CPU."""
         return "auto" if method.conditional else "rejection"
 
     def few_shot_kid(self, samplers):
-        """Of the validation part, with half as many images."""
+        """Return the few-shot KID on the validation part, with half as many images."""
         return self._few_shot(
             [self.extractor(first_images(samplers, c, self.images // 2)[1]) for c in self.few], "validation"
         )
 
     def _images(self, samplers, c, keep):
-        """The first images of a class, of those that `keep` keeps."""
+        """Return the first images of a class that `keep` accepts."""
         if keep is None:
             return first_images(samplers, c, self.images)[1]
         keep, made = keep(c), [np.empty((0, *self.train[0].shape[1:]), np.uint8)]
@@ -257,7 +257,7 @@ class Ruler:
         return np.concatenate(made)
 
     def measure(self, samplers, keep=None):
-        """The measures of a row, and a few images of each class."""
+        """Return the measures of a row and a few images of each class."""
         fakes = [self._images(samplers, c, keep) for c in range(len(self.data.class_names))]
         features = [self.extractor(x) if len(x) else np.empty((0, self.extractor.dim), np.float32) for x in fakes]
         few = [features[c] for c in self.few]
@@ -293,14 +293,14 @@ class Ruler:
 
 
 def train_cell(args, method, option, seed):
-    """Train for the given time in a fresh folder; where the run is, its steps and settings."""
+    """Train for the given time in a fresh folder; return the run's path, steps and settings."""
     option = option.split("@")[0]
     preset, flags = flags_of(method, option, full=args.full)
     flags = {**flags, "seed": seed, "holdout": args.holdout, "train_ir": args.train_ir, "steps": 1_000_000}
     flags |= {"save_every": args.save_every, "sample_every": 1_000_000, "keep_checkpoints": 100}
     out = args.work / "runs" / cell_name(args, method, option, seed)
     document = out / "trained.json"
-    if document.is_file():  # by another option that differs in what is done with its images
+    if document.is_file():  # from another option that only treats the images differently
         return json.loads(document.read_text())
     shutil.rmtree(out, ignore_errors=True)
     request = TrainRequest(
@@ -333,7 +333,7 @@ def main(argv=None):
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--holdout", type=float, default=0.3)
     parser.add_argument("--train-ir", type=float, default=0.0)
-    parser.add_argument("--full", action="store_true", help="the presets as they are")
+    parser.add_argument("--full", action="store_true", help="use the presets without narrowing")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--test", type=Path)
     parser.add_argument("--device", default="cpu")
@@ -341,7 +341,7 @@ def main(argv=None):
     parser.add_argument("--work", type=Path, default=Path("ablation-work"))
     parser.add_argument("--results", type=Path, default=common.HERE / "results")
     parser.add_argument("--save-every", type=int, default=150, help="steps; what `@best` chooses from")
-    parser.add_argument("--commit", help="what to record where this is no git checkout")
+    parser.add_argument("--commit", help="commit to record outside a git checkout")
     parser.add_argument("--print", action="store_true", dest="only_print")
     args = parser.parse_args(argv)
     file = args.results / "ablation.json"
@@ -413,7 +413,7 @@ def cell(args, ruler, method, option, seed, commit):
 
 
 def table(rows):
-    """Markdown, options in the order of their few-shot KID; several seeds as mean and deviation."""
+    """Return a markdown table with options sorted by few-shot KID; several seeds give mean and deviation."""
     lines = []
     for data, method in dict.fromkeys((r["data"], r["method"]) for r in rows):
         mine = [r for r in rows if (r["data"], r["method"]) == (data, method)]

@@ -1,7 +1,7 @@
-"""What the benchmark scripts share; it does nothing by itself.
+"""Helpers of the benchmark scripts; not a script itself.
 
-Results that accumulate in JSON files and know where they come from, tables in markdown, and updates of a method's
-networks as the training loop makes them, to be timed.
+Results that accumulate in JSON files with their provenance, markdown tables, and a method's updates as the training
+loop makes them, for timing.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from balancegan.training.steps import frozen
 
 HERE = Path(__file__).resolve().parent
 EVERY = 20  # seconds between two lines of progress
-COUNTS = (5600, 197, 119, 58, 20)  # training images per class of the networks that are timed
+COUNTS = (5600, 197, 119, 58, 20)  # assumed training images per class for timed networks
 
 
 # Making cells ---------------------------------------------------------------------------------------------------------
 
 
 class Watch(Board):
-    """Prints a line now and then, and ends the training when the time is over, as a signal from outside would."""
+    """Prints progress and, when time runs out, stops the training with a signal to this process."""
 
     def __init__(self, label, deadline=math.inf):
         self.label, self.deadline = label, deadline
@@ -72,7 +72,7 @@ class Watch(Board):
 
 
 def commit_here(script):
-    """The commit of this checkout; whether the code was changed since, but not whether results were."""
+    """Return this checkout's commit and whether the code (not the results) has changed since."""
 
     def git(*words):
         done = subprocess.run(["git", "-C", str(HERE), *words], capture_output=True, text=True)
@@ -84,7 +84,7 @@ def commit_here(script):
 
 
 def provenance(described, commit):
-    """Where a result comes from, given `device.describe`'s dict: commit, hardware, versions, date."""
+    """Return a result's provenance, given `device.describe`'s dict: commit, hardware, versions, date."""
     hardware = {**described, "platform": f"{platform.system()} {platform.machine()}"}  # not the kernel
     versions = {name: hardware.pop(name) for name in ("balancegan", "python", "torch", "cuda") if name in hardware}
     return {"commit": commit, "hardware": hardware, "versions": versions, "date": datetime.now(UTC).date().isoformat()}
@@ -95,10 +95,10 @@ def rounded(value):
 
 
 def condensed(features):
-    """d + 1 rows with the mean and the covariance of (N, d) features, which is all that a FID looks at.
+    """Return d + 1 rows with the same mean and covariance as (N, d) features, which is all that FID depends on.
 
     With Σ = RᵀR and a d x (d+1) matrix H of orthonormal rows that sum to zero, the rows of √d·HᵀR have mean 0 and
-    covariance RᵀHHᵀR = Σ. A reference that many sets are compared with is decomposed only once that way.
+    covariance RᵀHHᵀR = Σ. This way, a reference for many sets is decomposed only once.
     """
     n, d = features.shape
     if n <= d + 1:
@@ -110,7 +110,7 @@ def condensed(features):
 
 
 def contrasts(d):
-    """Helmert's: orthonormal rows (d, d+1), each orthogonal to the constant."""
+    """Return Helmert contrasts: orthonormal rows (d, d+1), each orthogonal to the constant."""
     k = np.arange(1, d + 1)[:, None]
     columns = np.arange(d + 1)[None]
     return np.where(columns < k, 1.0, np.where(columns == k, -k, 0.0)) / np.sqrt(k * (k + 1))
@@ -124,7 +124,7 @@ def read(path):
 
 
 def merge(path, new, key):
-    """Add results; of two with one key the new one stays. In the order of the keys, so that changes are small."""
+    """Add results, replacing entries with the same key; sorted by key, so diffs stay small."""
     merged = {key(item): item for item in [*read(path), *new]}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, [merged[k] for k in sorted(merged)])
@@ -134,7 +134,7 @@ def merge(path, new, key):
 
 
 def averaged(values, form):
-    """Mean and, of several values, the sample deviation, each written by `form`; – of none."""
+    """Format the mean and, for several values, the sample deviation with `form`; "–" for no values."""
     if not values:
         return "–"
     spread = f" ± {form(statistics.stdev(values))}" if len(values) > 1 else ""
@@ -158,7 +158,7 @@ def grid_head(*names):
 
 
 def report(result, show, preset, device, as_json, rate=None):
-    """Print a result with what it was measured on: as JSON, or as `show` makes a table of it."""
+    """Print a result and its hardware, as JSON or as the table that `show` returns."""
     described = devices.describe(device)
     hardware = described.get("gpu", {}).get("name") or f"CPU, {described['threads']} threads"
     if as_json:
@@ -172,7 +172,7 @@ def report(result, show, preset, device, as_json, rate=None):
 
 
 def several(kind, allowed=None):
-    """A parser of comma-separated values without repetition."""
+    """Return a parser of comma-separated values that drops duplicates."""
 
     def parse(text):
         values = list(dict.fromkeys(kind(word) for word in text.split(",")))
@@ -184,7 +184,7 @@ def several(kind, allowed=None):
 
 
 def failure(error):
-    """Say in one line what no cell can do without; the exit status."""
+    """Print an error that stops every cell; return the exit status."""
     print(f"{error.message}: {error.hint}", file=sys.stderr)
     return error.exit_code
 
@@ -208,16 +208,16 @@ def batch(n, size, device):
 
 
 def random_images(method, device):
-    """A training set of noise, for what looks at all images between the stages."""
+    """Return a training set of noise, for hooks that read all images between stages."""
     size, labels = method.cfg.image_size, np.repeat(np.arange(len(COUNTS)), 40)
     images = np.random.default_rng(0).integers(0, 256, (len(labels), 3, size, size), dtype=np.uint8)
     return Batches(images, np.arange(len(labels)), labels, "natural", device, method.cfg.batch_size)
 
 
 class Updates:
-    """Updates of a method's networks on one batch, as the loop makes them, with the last loss of each kind.
+    """Makes a method's updates on one batch, as the loop does, and keeps the last loss of each.
 
-    `adam` are further arguments of the optimisers.
+    `adam`: further arguments of the optimisers.
     """
 
     def __init__(self, method, device, amp, **adam):
@@ -231,12 +231,12 @@ class Updates:
         }
 
     def update(self, update):
-        """All repetitions of one update."""
+        """Make all repetitions of one update."""
         for _ in range(update.repeats):
             self.once(update)
 
     def once(self, update):
-        """One update."""
+        """Make one update."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             total = torch.stack([t.float() for t in update.loss(*self.x_c).values()]).sum()
         self.optimisers[update.name].zero_grad(set_to_none=True)
@@ -245,14 +245,14 @@ class Updates:
         self.losses[update.name] = total.detach()
 
     def step(self, stage=None):
-        """A step of a stage, by default of the last."""
+        """Make a step of a stage, by default the last."""
         stage = self.stages[stage] if stage else self.method.schedule.last
         for i, update in enumerate(stage.updates):
             with frozen(p for before in stage.updates[:i] for p in before.parameters()):
                 self.update(update)
 
     def alone(self, name):
-        """One update of a step of the last stage, by itself, as a function."""
+        """Return a function that makes only this update of the last stage."""
         updates = self.method.schedule.last.updates
         (i,) = (i for i, update in enumerate(updates) if update.name == name)
 
@@ -264,7 +264,7 @@ class Updates:
 
 
 def seconds_of(step, times, device):
-    """Mean seconds of a call, with everything that it started on the device."""
+    """Return the mean seconds of a call, including the work that it queued on the device."""
     wait(device)
     start = time.monotonic()
     for _ in range(times):

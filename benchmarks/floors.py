@@ -1,10 +1,10 @@
-"""What this machine can do at most, measured: the floors that the other scripts compare with.
+"""The measured peak rates of this machine, as floors for the other scripts.
 
     python benchmarks/floors.py [--device auto]
 
-A step that needs F floating-point operations cannot take less than F over `matrix_rate`; work that reads and writes B
-bytes of memory not less than B over `copy_rate`. Both are the best of several runs, since other programs only ever make
-them slower.
+A step that needs F floating-point operations takes at least F / `matrix_rate`; work that reads and writes B bytes of
+memory takes at least B / `copy_rate`. Both rates are the best of several runs, since other programs can only lower
+them.
 """
 
 import argparse
@@ -20,23 +20,23 @@ RUNS = 7
 
 
 def matrix_rate(device, dtype=torch.float32):
-    """Floating-point operations a second of one large matrix product."""
+    """Return the floating-point operations per second of one large matrix product."""
     n = 2048 if device.type == "cpu" else 8192
     a = torch.randn(n, n, device=device).to(dtype)
     return 2 * n**3 / _best(lambda: a @ a, device)
 
 
 def copy_rate(device):
-    """Bytes a second of a copy that no cache holds, reads and writes counted."""
+    """Return the bytes per second of a copy larger than the caches, counting reads and writes."""
     a = torch.zeros(2**28 if device.type == "cpu" else 2**30, dtype=torch.uint8, device=device)
     b = torch.empty_like(a)
     return 2 * a.numel() / _best(lambda: b.copy_(a), device)
 
 
 def flops(work):
-    """Floating-point operations of matrix products, convolutions and attention in `work()`, backward passes too.
+    """Count the floating-point operations of products, convolutions and attention in `work()`, including backward.
 
-    Element-wise work is not counted: where it takes most of the time, the floor is bandwidth's.
+    Element-wise work is not counted: if it dominates, memory bandwidth sets the floor.
     """
     with _Counter() as counter:
         work()
@@ -44,7 +44,7 @@ def flops(work):
 
 
 class _Counter(TorchDispatchMode):
-    """torch's own counter follows modules by hooks that a gradient of a gradient does not allow."""
+    """torch's counter without its module hooks, which fail under double backward."""
 
     total = 0
 
@@ -57,7 +57,7 @@ class _Counter(TorchDispatchMode):
 
 
 def wait(device):
-    """Until the device has done everything that it was asked to."""
+    """Wait until the device has finished all queued work."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
 

@@ -1,6 +1,6 @@
-"""The training loop that implementations usually have, to compare the product's with; it does nothing by itself.
+"""A conventional training loop, as a baseline for the product's; not a script itself.
 
-Same networks, losses and optimiser's numbers as the product; what differs is how the work is laid out. A torch
+It has the same networks, losses and optimiser settings as the product but organises the work conventionally. A torch
 DataLoader opens and decodes the files of every batch again, in worker processes. Real, generated and wrongly labelled
 images, and every view and branch, pass the discriminator by themselves. Spectral norms are computed in every pass.
 Attention is written out in three products. Adam is torch's default one, gradients are cleared before the forward pass,
@@ -51,7 +51,7 @@ def loader(paths, labels, cfg, channels, workers, pinned=False):
 
 
 class WrittenOutAttention(SelfAttention2d):
-    """Softmax of one product, times another: whole matrices of positions by positions."""
+    """Attention with full position-by-position matrices."""
 
     def forward(self, x):
         key, query, value = (conv(x).flatten(2) for conv in (self.f, self.g, self.h))
@@ -61,7 +61,7 @@ class WrittenOutAttention(SelfAttention2d):
 
 
 def write_out(network):
-    """Put the usual form of layers in the place of the product's; the function stays the same."""
+    """Replace the product's layers by conventional, equivalent ones."""
     for module in network.modules():
         if isinstance(module, SelfAttention2d):
             module.__class__ = WrittenOutAttention
@@ -79,7 +79,7 @@ class PlainLoop:
         self.optimisers = [torch.optim.Adam(list(u.parameters()), lr=u.lr, betas=u.betas) for u in self.updates]
 
     def step(self):
-        """The updates of a step of the last stage."""
+        """Make the updates of a step of the last stage."""
         method, updated = self.method, []
         for update, optimiser in zip(self.updates, self.optimisers, strict=True):
             loss = self.losses_of.get(update.name, update.loss)  # most are one pass already

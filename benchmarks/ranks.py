@@ -3,9 +3,9 @@
     python benchmarks/ranks.py DATA [--processes 2] [--method sgbgan] [--preset tiny] [--steps 60] [--rounds 3]
                                     [--set width=64,...] [--device auto]
 
-Every round trains anew in both ways, the same batch and the same steps. On the CPU both have all cores: one process as
-threads, several processes as one thread each. Printed are the medians of images/s and of the rounds' ratios; 1 is no
-gain, and the number of processes the most that can be had where each has a device of its own.
+Every round trains from scratch in both ways, with the same batch size and steps. On the CPU both use all cores: one
+process with several threads, or several processes with one thread each. The output has the medians of images/s and of
+the rounds' ratios: 1 is no gain, and the number of processes is the maximum if each has its own device.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from common import grid_head, line
 
 
 def train(launcher, args, out, threads):
-    """Images a second of one training."""
+    """Return the images per second of one training run."""
     words = [*launcher, "-m", "balancegan", "train", str(args.data), "--method", args.method, "--preset", args.preset]
     words += ["--steps", str(args.steps), "--device", args.device, "--out", str(out), "--json", "--quiet"]
     if args.pretrain_steps is not None:

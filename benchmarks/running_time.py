@@ -4,8 +4,8 @@
                                       [--methods damage-gan,contrad] [--rounds 9] [--steps 5] [--epoch 11165]
 
 A round times every method once: some steps whole, then as many discriminator and generator updates by themselves, and
-one renewal of what a method renews after an epoch (Damage GAN's masks). The methods take turns, so that what else the
-machine does hits all of them; printed are medians over the rounds, and the ratio is the median of the rounds' ratios. A
+one renewal of what a method renews after an epoch (Damage GAN's masks). The methods take turns, so other load on the
+machine affects all of them; the output has medians over the rounds and the median of the rounds' ratios. A
 step is one generator update with its discriminator updates, as the loop makes them, in bf16 on CUDA, without reading
 images and without the averaged generator, which cost every method the same. `--epoch` says after how many images masks
 are renewed: those of the paper's imbalanced CIFAR-10.
@@ -31,7 +31,7 @@ PARTS = ("step", "d", "g", "epoch")
 
 
 class Timed:
-    """A method's updates and how long they took, round by round."""
+    """A method's updates and their times, round by round."""
 
     def __init__(self, name, preset, device, flags):
         self.name, self.device = name, device
@@ -64,7 +64,7 @@ def measure(names, preset, device, *, rounds=9, steps=5, epoch=11165, **flags):
     """Medians by method, and the ratio of the first two with and without what follows an epoch."""
     timed = [Timed(name, preset, device, flags) for name in names]
     for one in timed:
-        one.measure(2)  # kernels are chosen and memory is taken now
+        one.measure(2)  # warm up: choose kernels and allocate memory
         one.seconds = {part: [] for part in PARTS}
     for _ in range(rounds):
         for one in timed:

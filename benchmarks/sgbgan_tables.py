@@ -5,7 +5,7 @@
     python benchmarks/sgbgan_tables.py cells FOLDER
     python benchmarks/sgbgan_tables.py --print
 
-FOLDER holds train/<class> and test/<class>, balanced but for cells; `--ir` thins what is trained on. Every cell of a
+FOLDER holds train/<class> and test/<class>, balanced except for cells; `--ir` thins the training part. Every cell of a
 table is one training with the `paper` preset at 64 px and one measurement of 1,000 generated images per class against
 the class's test images. Any part of a table can be made at a time: finished cells accumulate in benchmarks/results
 (`--results`), and --print shows what is there. `--work` keeps the trainings: a cell that --max-minutes or a signal

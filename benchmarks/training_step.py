@@ -1,4 +1,4 @@
-"""How fast a training step is: the product's loop and a plain one in turn, beside what the machine could do at most.
+"""The speed of a training step: the product's loop, a plain loop, and the machine's floor.
 
     python benchmarks/training_step.py [DATA] [--methods sgbgan,damage-gan] [--preset tiny] [--device auto]
                                        [--image-size S] [--batch-size N] [--width W] [--rounds 5] [--steps 3]
@@ -6,8 +6,8 @@
 A step is one update of the generator with its updates of the discriminator, after any pre-training. The product's is
 the package's own: batches from the cached store, random numbers seeded anew, gradients in parts if need be, the fused
 optimiser, sums for the log, the averaged generator. The plain loop (`plain_loop.py`) has the same networks and losses.
-They take turns, so that what else the machine does hits both; printed are medians over the rounds, and the ratio is the
-median of the rounds' ratios.
+They take turns, so other load on the machine affects both; the output has medians over the rounds and the median of the
+rounds' ratios.
 
 The floor is the time of the floating-point operations of the product's step at the rate of one large matrix product in
 float32 (TF32 or bf16 on CUDA), measured in the same run; work that is done again to save memory traffic is not counted.
@@ -119,7 +119,7 @@ class Pair:
 
 @contextlib.contextmanager
 def written_out(method):
-    """While inside, layers are in their usual form, in which nothing is computed twice."""
+    """Use conventional layers, which recompute nothing, inside the context."""
     kinds = [(module, module.__class__) for module in method.modules()]
     write_out(method)
     try:
@@ -130,17 +130,17 @@ def written_out(method):
 
 
 def measure(names, preset, data, device, *, rounds=5, steps=3, workers=2, **flags):
-    """A row for every method."""
+    """Measure one row per method."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     rates, rows = [], {}
     for name in names:
         pair = Pair(name, preset, data, device, flags, workers)
-        pair.measure(2)  # kernels are chosen and memory is taken now
+        pair.measure(2)  # warm up: choose kernels and allocate memory
         pair.seconds = {"plain": [], "product": []}
         for _ in range(rounds):
             pair.measure(steps)
         rows[name] = pair.row()
-        rates.append(matrix_rate(device, dtype))  # anew, since other programs make it lower
+        rates.append(matrix_rate(device, dtype))  # measured again, since other programs lower it
         del pair  # and the workers with it
     for row in rows.values():
         row["floor_ms"] = 1000 * row["gflop"] * 1e9 / max(rates)
@@ -149,7 +149,7 @@ def measure(names, preset, data, device, *, rounds=5, steps=3, workers=2, **flag
 
 
 def show(result):
-    """A table with a line for every method."""
+    """Return a table with one line per method."""
     head = ("method", "px", "batch", "D per G", "plain ms", "product ms", "plain / product", "images/s", "GFLOP")
     lines = grid_head(*head, "floor ms", "share of the floor's rate")
     for name, row in result["methods"].items():

@@ -1,4 +1,4 @@
-"""The methods that `--method` accepts. A new one is one file here and one line in `METHODS`."""
+"""The methods that `--method` accepts. To add one, write one file here and add one line to `METHODS`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ METHODS: dict[str, str] = {
 }
 
 PAPER_TABLE = ("dcgan", "bagan", "cwgan-gp", "bagan-gp", "sgbgan")
-"""The rows of SGBGAN's Tables 3 and 4, in their order."""
+"""The rows of SGBGAN's Tables 3 and 4, in order."""
 
 
 def load_method(name: str) -> type[Method]:
-    """The class behind a method's name; imported here and not before, because it imports torch."""
+    """Return the class of a method. Imported on demand, because its module imports torch."""
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         raise UsageError(
-            f"there is no method {name!r}",
+            f"unknown method {name!r}",
             (f"Did you mean {near[0]}? " if near else "") + f"Known: {', '.join(METHODS)}.",
         )
     module, _, attribute = METHODS[name].partition(":")

@@ -1,23 +1,23 @@
 """BAGAN: an autoencoder, a Gaussian per class in its latent space, and a discriminator that classifies.
 
 Mariani et al.: "BAGAN: Data Augmentation with Balancing GAN", 2018, arXiv 1803.09655. The autoencoder is trained
-without labels on the mean squared error; its decoder initialises the generator, its encoder's trunk the
-discriminator's. A Gaussian per class is fitted to the encoded training images, and the generator starts from a draw
-of the requested class's. The discriminator has K + 1 outputs: real images get their class, generated ones the last.
-The generator is trained to get its images classified as what was asked for; those labels are uniform over the
-classes. As in the released code, a batch of n real images goes with ceil(n / K) generated ones, so that "generated"
-is one class among K + 1.
+without labels on the mean squared error; its decoder initialises the generator and its encoder's trunk initialises the
+discriminator's. A Gaussian per class is fitted to the encoded training images, and the generator decodes draws from the
+requested class's Gaussian. The discriminator has K + 1 outputs: one per class of real images, and one for generated
+images. The generator is trained to have its images classified as the requested class; requested classes are uniform. As
+in the released code, a batch of n real images comes with ceil(n / K) generated ones, so that "generated" is one class
+among K + 1.
 
-A class with n images in L latent dimensions has a sample covariance S_c of rank n - 1 at most. What is used is
-Σ_c = (n S_c + L S) / (n + L), with S the covariance within the classes, pooled over all: the estimate after L
-observations of S were added. A rare class borrows its directions of variation from the others, a common one
-keeps its own. A ten-thousandth of the mean variance on the diagonal keeps Σ_c positive definite when all of L
-dimensions are not used.
+In L latent dimensions, a class with n images has a sample covariance S_c of rank at most n - 1. This implementation
+uses Σ_c = (n S_c + L S) / (n + L), where S is the pooled within-class covariance: the estimate after adding L
+observations of S. A rare class borrows its directions of variation from the others, and a common class keeps its own. A
+ten-thousandth of the mean variance, added to the diagonal, keeps Σ_c positive definite if the codes do not use all L
+dimensions.
 
 Deviations: the networks are those of the other methods here, without dropout. `paper` is the SGBGAN paper's setting for
-its baselines; BAGAN's own makes one discriminator update per generator update (`--set n_critic=1`) with Adam 5e-5, β1
-0.5. `tiny` keeps the learning rate of `default`: without a gradient penalty the higher one of the others gains nothing.
-What was seen here: the adversarial stage makes the images of a class alike, at 5e-5, 2e-4 and 8e-4, where those of the
+its baselines; BAGAN's own setting makes one discriminator update per generator update (`--set n_critic=1`) with Adam
+5e-5, β1 0.5. `tiny` keeps the learning rate of `default`: without a gradient penalty, the other methods' higher rate
+gains nothing. In our tests at 5e-5, 2e-4 and 8e-4, the adversarial stage made the images of a class alike; those of the
 autoencoder alone were not.
 """
 
@@ -36,7 +36,7 @@ from balancegan.methods.stages import Batches, Terms
 from balancegan.nets import losses
 from balancegan.nets.dcgan import Classifier, GaussianGenerator
 
-_JITTER = 1e-4  # of the mean variance
+_JITTER = 1e-4  # as a fraction of the mean variance
 
 
 class BAGAN(Autoencoded):
@@ -56,35 +56,35 @@ class BAGAN(Autoencoded):
         super().__init__(cfg)
         if cfg.shared_fakes:
             raise UsageError(
-                "shared_fakes = True, but BAGAN's discriminator judges fewer images than its generator learns from",
+                "shared_fakes = True, but BAGAN's discriminator sees fewer images than its generator learns from",
                 "leave it out",
             )
         if cfg.conditioning != "product":
             raise UsageError(
-                f"conditioning = {cfg.conditioning}, but BAGAN's classes are those of its latents", "leave it out"
+                f"conditioning = {cfg.conditioning}, but BAGAN encodes the class in the latent", "leave it out"
             )
 
     def generator(self, data: DataSpec) -> nn.Module:
-        """G(z, c) = decoder(a draw from the Gaussian of class c)."""
+        """Build G(z, c) = decoder(draw from the Gaussian of class c)."""
         return GaussianGenerator(data.num_classes, self.cfg.latent_dim, self.decoder(data))
 
     def discriminator(self, data: DataSpec) -> nn.Module:
-        """K + 1 logits."""
+        """Build a classifier with K + 1 logits."""
         return Classifier(data.num_classes, self.trunk(data), self.cfg.width)
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Mean squared error of the reconstruction; the labels play no part."""
+        """Return the mean squared error of the reconstruction; it does not use the labels."""
         return {"mse": losses.mean_squared_error(self.G.decoder(self.E(x)), x)}
 
     @torch.no_grad()
     def begin_adversarial(self, batches: Batches) -> None:
-        """Copy the trunk, and fit the Gaussians to the encoded training images, each taken once."""
+        """Copy the trunk, and fit the Gaussians to all encoded training images."""
         super().begin_adversarial(batches)
         codes, labels = zip(*((self.E(x).double().cpu(), c.cpu()) for x, c in batches.once()), strict=True)
         self.G.set_prior(*class_gaussians(torch.cat(codes), torch.cat(labels), self.data.num_classes))
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Cross-entropy over K + 1 classes, a mean over the whole batch, in its real and its generated part."""
+        """Return the cross-entropy over K + 1 classes, averaged over real and fake images together, in two terms."""
         with torch.no_grad(), companions(len(x), per=self.data.num_classes) as (fakes, weight):
             x_fake = self.generate(self.random_labels(fakes, x.device)).to(x.dtype) if fakes else x[:0]
         targets = torch.cat([c, c.new_full((fakes,), self.data.num_classes)])
@@ -92,17 +92,17 @@ class BAGAN(Autoencoded):
         return {"real": entropies[: len(x)].sum() * weight, "fake": entropies[len(x) :].sum() * weight}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Generated images should be classified as what was asked for."""
+        """Return the cross-entropy of fakes against the requested classes."""
         c_fake = self.random_labels(len(x), x.device)
         return {"fake": losses.cross_entropies(self.D(self.generate(c_fake)), c_fake).mean()}
 
 
 def class_gaussians(codes: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Mean and regularised covariance of every class; see the module's docstring.
+    """Compute the mean and the regularised covariance of every class; see the module's docstring.
 
     Args:
         codes: (N, L) encoded training images.
-        labels: (N,) their classes; a class without images gets the mean of all.
+        labels: (N,) their classes; a class without images gets the mean of all codes.
         num_classes: K.
 
     Returns:

@@ -2,23 +2,23 @@
 
 Huang, Jafari: "Enhanced balancing GAN: minority-class image generation", Neural Computing and Applications 35 (2023),
 doi 10.1007/s00521-021-06163-8. The autoencoder multiplies its latent with a label embedding before decoding and is
-trained on the mean absolute error; its decoder and embedding initialise the generator. The discriminator judges real,
-generated and wrongly labelled images, with a gradient penalty.
+trained on the mean absolute error; its decoder and embedding initialise the generator. The discriminator sees real,
+generated and wrongly labelled images and has a gradient penalty.
 
-Where paper and released script leave a choice, and what is done here:
-- The released script trains the discriminator from scratch. Here its trunk starts as the encoder's, as in BAGAN and
-  SGBGAN, so that the three compare; `--set trunk_from_encoder=false` is the script's way.
+Choices that the paper and the released script leave open, and deviations from them:
+- The released script trains the discriminator from scratch. Here its trunk starts from the encoder's, as in BAGAN and
+  SGBGAN, so that the three methods are comparable; `--set trunk_from_encoder=false` restores the script's behaviour.
 - The losses are SGBGAN's (Eq. 8 in its non-saturating form): cross-entropy on one logit.
-- `paper` is the SGBGAN paper's setting for its baselines (λ 5). The script has `--set lambda_gp=10`, draws the
-  interpolation's factor from a normal distribution instead of U(0, 1), may take the true label for a wrong one, and has
-  no other learning rate than 2e-4.
-- The labels of generated images are uniform over the classes, for the discriminator's as for the generator's update.
+- `paper` is the SGBGAN paper's setting for its baselines (λ 5). The script uses λ 10 (`--set lambda_gp=10`), draws the
+  interpolation factor from a normal distribution instead of U(0, 1), may draw the true label as a "wrong" one, and uses
+  a learning rate of 2e-4 throughout.
+- The labels of generated images are uniform over the classes in both the discriminator's and the generator's update.
 
-`default` and `tiny` deviate where images of rare classes became better for it in the same time (docs/quality.md,
-measured with SGBGAN): the label enters the generator by the gains of its batch norms, which leaves all classes the same
-latents and the same weights to learn together, and the discriminator by a projection; the penalty looks at every fourth
-image; and classes are drawn as often as they are, since drawn by the root of its size the rarest was learned by heart
-sooner and became no better.
+`default` and `tiny` deviate where that improved images of rare classes in the same time (docs/quality.md, measured with
+SGBGAN). The label enters the generator through the gains of its batch norms, so all classes share latents and weights,
+and enters the discriminator through a projection. The penalty applies to every fourth image. Classes are drawn at their
+natural frequency: drawn in proportion to the square root of its size, the rarest class was memorised sooner and did not
+get better.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TUNED = {"sampling": "natural", "conditioning": "norms", "head": "projection", 
 class BAGANGPConfig(AutoencodedConfig, PenaltyConfig):
     """BAGAN-GP's fields."""
 
-    w_wrong: float = 1.0  # weight of the real images under wrong labels
+    w_wrong: float = 1.0  # weight of real images with wrong labels
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,14 +62,14 @@ class BAGANGP(Autoencoded):
     D: Discriminator
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Mean absolute error of the reconstruction G(E(x), c)."""
+        """Return the mean absolute error of the reconstruction G(E(x), c)."""
         return {"mae": losses.mean_absolute_error(self.G(self.E(x), c), x)}
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Real, generated and wrongly labelled images, and the gradient penalty.
+        """Return the losses of real, generated and wrongly labelled images, and the gradient penalty.
 
-        One trunk pass serves real and generated images, and the real features are judged again under the wrong label;
-        without batch norm in `D` this equals three separate passes.
+        One trunk pass covers real and generated images, and the head reuses the real features with the wrong labels.
+        Because `D` has no batch norm, this equals three separate passes.
         """
         c_fake, c_wrong = self.random_labels(len(x), x.device), self.wrong_labels(c)
         x_fake, _ = self.fakes_for_d(lambda: c_fake, x)
@@ -85,6 +85,6 @@ class BAGANGP(Autoencoded):
         }
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Non-saturating: generated images should be taken for real ones of their class."""
+        """Return the non-saturating generator loss."""
         x_fake, c_fake = self.fakes_for_g(lambda: self.random_labels(len(x), x.device))
         return {"fake": losses.bce_as_real(self.D(x_fake, c_fake))}

@@ -1,4 +1,4 @@
-"""What a method is: the networks and losses of one paper. No optimiser, device, file or command-line code."""
+"""The base class of all methods: the networks and losses of one paper, without optimisers, devices, files or CLI."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ PRESETS = ("default", "paper", "tiny")
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What networks must know of the data."""
+    """What the networks need to know about the data."""
 
     num_classes: int
     channels: int
     image_size: int
-    class_counts: tuple[int, ...]  # training images per class, the held-out part not counted
+    class_counts: tuple[int, ...]  # training images per class, without held-out images
 
 
 class Method(nn.Module):
-    """Base class. Sub-classes set the class variables, `build` their networks and say in `stages` how they are trained.
+    """Base class. Subclasses set the class variables, create their networks in `build` and define training in `stages`.
 
-    Life of an instance: `setup` once; then the loop runs the stages; `on_epoch` after every pass over the data's size;
-    `on_resume` when a training goes on. Losses draw their random numbers from `compute.batch_random`: the loop seeds
-    torch's generators from (seed, step), and where memory is short, losses get a batch in parts of at least
-    `least_part` images and draw for a part what the whole batch would draw.
+    Life cycle: `setup` is called once; the loop then runs the stages, calls `on_epoch` after each epoch's worth of
+    images, and calls `on_resume` when training continues from a checkpoint.
+
+    Losses are means over the images of the batch. They draw random numbers from `compute.batch_random`: the loop seeds
+    torch's generators from (seed, step). If memory runs short, the loop splits a batch into parts of at least
+    `least_part` images, and `batch_random` gives each image the numbers that it would get in the whole batch.
     """
 
     Config: ClassVar[type[MethodConfig]]
@@ -45,22 +47,22 @@ class Method(nn.Module):
     paper: ClassVar[str]
     image_sizes: ClassVar[tuple[int, ...]]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
-    conditional: ClassVar[bool] = True  # whether the generator makes the class that it is asked for
-    samplers: ClassVar[tuple[str, ...]] = ("direct",)  # names in `sampling.choice`, each where those before give up
-    encoder_kind: ClassVar[str] = ""  # "plain" or "variational" where `encode` gives latents
-    least_part: ClassVar[int] = 1  # images that the losses need at once
+    conditional: ClassVar[bool] = True  # whether the generator takes a class label
+    samplers: ClassVar[tuple[str, ...]] = ("direct",)  # names in `sampling.choice`; each is a fallback for the previous
+    encoder_kind: ClassVar[str] = ""  # "plain" or "variational" if the method has `encode`
+    least_part: ClassVar[int] = 1  # fewest images that the losses can work on
 
     G: nn.Module
     G_ema: nn.Module | None
     latent_dim: int
-    support: tuple[float, float] = (-float("inf"), float("inf"))  # of the prior, in every coordinate
+    support: tuple[float, float] = (-float("inf"), float("inf"))  # of the prior, per coordinate
 
     def __init__(self, cfg: MethodConfig) -> None:
         super().__init__()
         self.cfg = cfg
         if cfg.image_size not in self.image_sizes:
             sizes = ", ".join(map(str, self.image_sizes))
-            raise UsageError(f"image_size = {cfg.image_size} is not a size of {self.title}", f"choose one of {sizes}")
+            raise UsageError(f"{self.title} does not support image_size = {cfg.image_size}", f"choose one of {sizes}")
         if cfg.pretrain_steps and len(self.stages()) == 1:
             raise UsageError(
                 f"pretrain_steps = {cfg.pretrain_steps}, but {self.title} has no pre-training", "leave it out"
@@ -68,30 +70,30 @@ class Method(nn.Module):
 
     @classmethod
     def pretrains(cls) -> bool:
-        """Whether there is a stage before the last one."""
+        """Whether the method has a stage before the last one."""
         return len(cls(cls.Config(image_size=cls.image_sizes[0])).stages()) > 1
 
     def setup(self, data: DataSpec) -> None:
-        """Build the networks and, where the configuration asks for it, the generator's moving average `G_ema`."""
+        """Build the networks and, if the configuration enables it, the generator's moving average `G_ema`."""
         self.data = data
         self.build(data)
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False).eval() if self.cfg.ema_halflife > 0 else None
 
     def build(self, data: DataSpec) -> None:
-        """Create `G`, which makes images, and every other network, and set `latent_dim`."""
+        """Create the generator `G` and all other networks, and set `latent_dim`."""
         raise NotImplementedError
 
     def stages(self) -> tuple[Stage, ...]:
-        """What the loop runs, in order; also called before `setup`.
+        """Return the training stages in order. Also called before `setup`.
 
-        The last stage has `cfg.steps` steps, the first of several `cfg.pretrain_steps`, any other as many as a field
-        of its own says.
+        The last stage has `cfg.steps` steps. If there are several, the first has `cfg.pretrain_steps`; any other stage
+        takes its length from a configuration field of its own.
         """
         raise NotImplementedError
 
     @cached_property
     def schedule(self) -> Schedule:
-        """The stages that have steps."""
+        """The stages with at least one step, and the last one."""
         return Schedule.of(self.stages())
 
     # Sampling --------------------------------------------------------------------------------------------------------
@@ -102,9 +104,9 @@ class Method(nn.Module):
         return (self.latent_dim,)
 
     def latent(self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> Tensor:
-        """Draw z (n, *latent_shape) from the generator's prior, by default a standard normal.
+        """Draw z (n, *latent_shape) from the prior, by default a standard normal.
 
-        Without a `generator`, in a part of a batch, the part's rows.
+        Without `generator`, within a part of a batch, the result is that part's rows of the whole batch's draw.
         """
 
         def draw(count: int) -> Tensor:
@@ -113,36 +115,36 @@ class Method(nn.Module):
         return draw(n) if generator else batch_random.rows(draw, n)
 
     def prior(self, n: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
-        """n draws from the prior (n, *latent_shape)."""
+        """Draw n latents from the prior (n, *latent_shape)."""
         return torch.randn(n, *self.latent_shape, device=device, generator=generator)
 
     def source_classes(self, label: int) -> tuple[int, ...]:
-        """Classes whose training images `sample` starts from to make images of a class; none by default."""
+        """Classes whose training images serve as `source` when sampling class `label`; none by default."""
         return ()
 
     @property
     def uses_sources(self) -> bool:
-        """Whether images of any class start from real ones."""
+        """Whether sampling any class needs source images."""
         return any(self.source_classes(label) for label in range(self.data.num_classes))
 
     @torch.no_grad()
     def sample(self, z: Tensor, c: Tensor, source: Tensor | None = None) -> Tensor:
-        """Images (n, C, S, S) in [-1, 1].
+        """Generate images (n, C, S, S) in [-1, 1].
 
         Args:
             z: latents (n, *latent_shape).
             c: classes (n,).
-            source: real images (n, C, S, S) of `source_classes`, for methods that start from them.
+            source: real images (n, C, S, S) of `source_classes`, for methods that use them.
 
-        By the averaged generator where there is one, in evaluation mode, so that an image does not depend on its
-        neighbours in the batch.
+        Uses the averaged generator if it exists, in evaluation mode, so an image does not depend on the rest of its
+        batch.
         """
         with self.sampling_network() as network:
             return network(z, c)
 
     @contextmanager
     def sampling_network(self) -> Iterator[nn.Module]:
-        """The network that samples: averaged where there is an average, in evaluation mode while inside."""
+        """Yield `G_ema` if it exists, otherwise `G`, in evaluation mode; restores the mode afterwards."""
         network = self.G if self.G_ema is None else self.G_ema
         was_training = network.training
         network.eval()
@@ -153,44 +155,44 @@ class Method(nn.Module):
 
     @property
     def ready(self) -> bool:
-        """Whether images of a class can be sampled."""
+        """Whether the method can sample images of a given class."""
         return True
 
     def assign(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest class of each image (N,) and whether it is likely enough to count as one of it (N,) bool.
+        """Return the likeliest class of each image (N,), and whether its probability is high enough (N,) bool.
 
-        For methods that cannot be asked for a class, as is `energy`.
+        Only unconditional methods implement this and `energy`.
         """
         raise NotImplementedError
 
     def energy(self, z: Tensor, c: Tensor, weight: float) -> Tensor:
-        """Low where a latent's image is real and of class c, differentiable in z: (N, latent_dim), (N,) -> (N,).
+        """Return an energy that is low if G(z) looks real and like class c: (N, latent_dim), (N,) -> (N,).
 
-        `weight` is that of the class against that of realism.
+        Differentiable in z. `weight` is the weight of the class term relative to the realism term.
         """
         raise NotImplementedError
 
     def encode(self, x: Tensor) -> Tensor:
-        """Latents (N, latent_dim) of images, for methods with an `encoder_kind`; means where it is variational."""
+        """Encode images to latents (N, latent_dim); a variational encoder returns means. Requires an `encoder_kind`."""
         raise NotImplementedError
 
-    # What can be asked for -------------------------------------------------------------------------------------------
+    # Conditions ------------------------------------------------------------------------------------------------------
 
     def condition_names(self, class_names: Sequence[str]) -> tuple[str, ...]:
-        """What the generator can be asked for: the classes, or one name that stands for all of them."""
+        """Return the conditions that the generator accepts: the classes, or one name for all of them."""
         return tuple(class_names)
 
     def references(self, batches: Batches, most: int) -> Iterator[np.ndarray]:
-        """Real images that generated ones should vary like: uint8 (n, C, S, S) for each of `condition_names`."""
+        """Yield real images for each of `condition_names`, to compare diversity with: uint8 (n, C, S, S)."""
         return (batches.of_class(label, most) for label in range(self.data.num_classes))
 
     # Training --------------------------------------------------------------------------------------------------------
 
     def on_epoch(self) -> None:
-        """Called whenever as many images were drawn as the training set has."""
+        """Called, in any stage, each time training has drawn as many images as the training set holds."""
 
     def on_resume(self) -> None:
-        """Called when training goes on from a checkpoint, which may have been saved after the last stage's `end`."""
+        """Called when training continues from a checkpoint, which may have been saved after a stage's `end`."""
 
     @torch.no_grad()
     def update_ema(self, beta: float) -> None:

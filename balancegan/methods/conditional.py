@@ -1,23 +1,27 @@
-"""What the methods of the SGBGAN paper's comparison share: networks, settings, and the autoencoder stage.
+"""Networks, settings and the autoencoder stage shared by the methods that the SGBGAN paper compares.
 
-Every one of them turns a latent and a label into an image, with the networks of `nets/dcgan.py`; they differ in the
-discriminator, the losses, and in what happens before the adversarial training. This module holds no method.
+Each of them turns a latent and a label into an image with the networks of `nets/dcgan.py`; they differ in the
+discriminator, the losses and what precedes adversarial training. This module defines no method of its own.
 
-Presets. SGBGAN's §4.4 says that its Table 2 was used for the baselines too, so `paper` is that table for all: batch
-128, latent 128, ratio 5 (discriminator updates per generator update), penalty weight 5. Of the four learning rates
-that it lists per network without saying which was used for what, `paper` takes 2e-4 for the autoencoder, 2e-4 for the
-generator (BAGAN-GP's value) and 1e-4 for the discriminator (the smallest: it makes five updates for each of the
-generator's); β1 is 0.5 and β2 0.9, from BAGAN-GP. Of its numbers of epochs, 30 for the autoencoder; the adversarial
-ones are not given, BAGAN-GP's released script has 100. Counted in steps of batch 128 on the 6,540 images of
-Fashion-MNIST at imbalance rate 100 that makes 1,530 and 5,110.
+Presets. SGBGAN's §4.4 says that its Table 2 was used for the baselines too, so `paper` is that table for all methods:
+batch 128, latent 128, ratio 5 (discriminator updates per generator update), penalty weight 5. The table lists four
+learning rates per network without saying which was used where. `paper` uses 2e-4 for the autoencoder, 2e-4 for the
+generator (BAGAN-GP's value) and 1e-4 for the discriminator (the smallest, because it gets five updates per generator
+update); β1 is 0.5 and β2 0.9, from BAGAN-GP. The paper trains the autoencoder for 30 epochs and does not give the
+number of adversarial epochs; BAGAN-GP's released script uses 100. In steps of batch 128 on the 6,540 images of
+Fashion-MNIST at imbalance rate 100, these are 1,530 and 5,110.
 
-`default` and `tiny` deviate for all methods alike, each for a reason: classes are drawn by the square root of their
-size (a rare class is seen more often, without repeating its few images as often as balanced drawing would), the
-generator's weights are averaged, the discriminator makes one update per generator update (five times as many
-generator updates in the same time), the generator learns from the images that the discriminator has just judged
-instead of others (`shared_fakes`: a pass less; measured in benchmarks/training_step.md), and it doubles its side by
-bilinear resizing and a convolution: with transposed convolutions the images keep a pixel noise (`upsampling`; measured
-in benchmarks/upsampling.md). BAGAN-GP and SGBGAN deviate further, as docs/quality.md measured it.
+`default` and `tiny` deviate in the same way for all methods:
+- Classes are drawn in proportion to the square root of their size: a rare class is seen more often, but its few images
+  repeat less often than with balanced sampling.
+- The generator's weights are averaged.
+- The discriminator makes one update per generator update, which allows five times as many generator updates in the same
+  time.
+- The generator update reuses the discriminator's fakes (`shared_fakes`), which saves a pass; measured in
+  benchmarks/training_step.md.
+- The generator upsamples by bilinear resizing and a convolution: transposed convolutions leave pixel noise
+  (`upsampling`; measured in benchmarks/upsampling.md).
+BAGAN-GP and SGBGAN deviate further; docs/quality.md has the measurements.
 """
 
 from __future__ import annotations
@@ -75,7 +79,7 @@ _AUTOENCODER: dict[str, Preset] = {
 
 
 def presets(*, autoencoder: bool, **changes: Preset) -> dict[str, Preset]:
-    """The three presets, with the autoencoder's stage or without; `changes` by preset come last."""
+    """Return the three presets, with or without the autoencoder stage; `changes` (by preset) override them."""
     return {
         name: {**common, **(_AUTOENCODER[name] if autoencoder else {}), **changes.get(name, {})}
         for name, common in _ADVERSARIAL.items()
@@ -88,13 +92,13 @@ HEADS = {"product": Discriminator, "projection": ProjectedDiscriminator}
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionalConfig(GANConfig):
-    """The networks' fields."""
+    """Fields of the networks."""
 
     latent_dim: int = 128
     width: int = 256  # channels at 4x4
     upsampling: str = "transposed"  # or resize
-    conditioning: str = "product"  # how the label enters the generator: times the latent, or in the norms
-    head: str = "product"  # how it enters the discriminator: times the features, or as a projection
+    conditioning: str = "product"  # how the label enters the generator: multiplied into the latent, or in the norms
+    head: str = "product"  # how it enters the discriminator: multiplied into the features, or by projection
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,40 +111,40 @@ class ConditionalConfig(GANConfig):
             )
 
     def require_choice(self, name: str, allowed: tuple[str, ...]) -> None:
-        """Raise `UsageError` unless a field has one of the allowed values."""
+        """Raise `UsageError` unless the field has one of the allowed values."""
         if getattr(self, name) not in allowed:
             raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {' or '.join(allowed)}")
 
     def require_weight(self, *names: str) -> None:
-        """Raise `UsageError` for a loss weight below 0."""
+        """Raise `UsageError` if a loss weight is negative."""
         for name in names:
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {name} 0 or more")
 
 
 class ConditionalGAN(GAN):
-    """A generator of z and c and a discriminator on a trunk; sub-classes choose the parts and the losses."""
+    """A generator G(z, c) and a discriminator D(x, c) on a trunk; subclasses choose the networks and the losses."""
 
     image_sizes = (16, 32, 64, 128, 256)
     cfg: ConditionalConfig
 
     def build(self, data: DataSpec) -> None:
-        """Generator `G` and discriminator `D`."""
+        """Create generator `G` and discriminator `D`."""
         self.latent_dim = self.cfg.latent_dim
         self.G = self.generator(data)
         self.D = self.discriminator(data)
 
     def generator(self, data: DataSpec) -> nn.Module:
-        """G(z, c) = decoder(z ⊙ e(c)), or the decoder alone where its norms look at labels."""
+        """Build G(z, c) = decoder(z ⊙ e(c)), or the decoder alone if its norms are conditional."""
         decoder = self.decoder(data)
         return decoder if self._by_norms else Generator(data.num_classes, self.cfg.latent_dim, decoder)
 
     def discriminator(self, data: DataSpec) -> nn.Module:
-        """D(x, c): a trunk and a head that looks at the label, one logit."""
+        """Build D(x, c): a trunk and a label-conditional head with one logit."""
         return HEADS[self.cfg.head](data.num_classes, self.trunk(data), self.cfg.width)
 
     def decoder(self, data: DataSpec, **options: Any) -> Decoder:
-        """What makes images of latents; sub-classes add `options` of `Decoder`."""
+        """Build the network that maps latents to images; subclasses add `options` of `Decoder`."""
         cfg = self.cfg
         norm: Norm = partial(ConditionalBatchNorm2d, data.num_classes) if self._by_norms else BatchNorm2d
         sizes = (data.channels, data.image_size, cfg.width, cfg.latent_dim)
@@ -151,53 +155,53 @@ class ConditionalGAN(GAN):
         return self.cfg.conditioning == "norms"
 
     def trunk(self, data: DataSpec) -> nn.Module:
-        """What makes features of images, in the discriminator and in the encoder where there is one."""
+        """Build the feature extractor of the discriminator and, if there is one, of the encoder."""
         return conv_trunk(data.channels, data.image_size, self.cfg.width)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencodedConfig(ConditionalConfig):
-    """Fields of the methods with an autoencoder stage."""
+    """Fields of methods with an autoencoder stage."""
 
-    trunk_from_encoder: bool = True  # the discriminator's trunk starts as the encoder's, or from scratch
+    trunk_from_encoder: bool = True  # initialise the discriminator's trunk from the encoder's
 
 
 class Autoencoded(ConditionalGAN):
-    """An autoencoder is trained first: its decoder is the generator's, its encoder's trunk the discriminator's."""
+    """Trains an autoencoder first; its decoder becomes the generator's, its encoder's trunk initialises `D`."""
 
     encoder_kind = "plain"
     cfg: AutoencodedConfig
     E: nn.Module
 
     def stages(self) -> tuple[Stage, ...]:
-        """The autoencoder's stage, then the adversarial one."""
+        """Return the autoencoder stage and the adversarial stage."""
         cfg = self.cfg
         betas = (cfg.pretrain_beta1, cfg.beta2)
         update = Update("pretrain", self.pretrain_loss, self.pretrain_parameters, cfg.lr_pretrain, betas)
         return (Stage("pretrain", cfg.pretrain_steps, (update,)), *super().stages())
 
     def build(self, data: DataSpec) -> None:
-        """Encoder `E`, generator `G`, whose decoder the autoencoder trains, and discriminator `D`."""
+        """Create encoder `E`, generator `G` (its decoder is also the autoencoder's) and discriminator `D`."""
         self.E = self.encoder(data)
         super().build(data)
 
     def encoder(self, data: DataSpec) -> nn.Module:
-        """E(x): latents."""
+        """Build E(x), which returns latents."""
         return Encoder(self.trunk(data), self.cfg.width, self.cfg.latent_dim)
 
     def pretrain_parameters(self) -> Iterator[nn.Parameter]:
-        """Encoder, decoder, and the label embedding where there is one."""
+        """Parameters of the encoder and of the generator, including its label embedding if there is one."""
         return chain(self.E.parameters(), self.G.parameters())
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """The autoencoder's loss on a batch of real images."""
+        """Compute the autoencoder's loss on a batch of real images."""
         raise NotImplementedError
 
     def encode(self, x: Tensor) -> Tensor:
-        """E(x), (N, latent_dim)."""
+        """Return E(x), (N, latent_dim)."""
         return self.E(x)
 
     def begin_adversarial(self, batches: Batches) -> None:
-        """Copy the encoder's trunk into the discriminator; the generator holds the decoder already."""
+        """Copy the encoder's trunk into the discriminator; the generator already holds the trained decoder."""
         if self.cfg.trunk_from_encoder:
             self.D.get_submodule("trunk").load_state_dict(self.E.get_submodule("trunk").state_dict())

@@ -1,18 +1,18 @@
-"""ContraD: a discriminator whose features are learned by contrast alone.
+"""ContraD: a discriminator that learns its features by contrastive losses alone.
 
 Jeong, Shin: "Training GANs with Stronger Augmentations via Contrastive Discriminator", ICLR 2021, arXiv 2103.09742.
-The trunk and two projection heads are trained by SimCLR's contrast of two augmented views of the real images
-(`nt_xent`) and by a supervised contrast of generated images against both views (`supcon_fake`). The logit head sees
-the features detached: the adversarial loss trains that head and nothing below it. The generator is trained through
-augmentation, trunk and head, with the non-saturating loss. Batch 512, Adam 2e-4 with betas (0.5, 0.999), learning
-rates warmed up over 3,000 steps, 200,000 steps; the trunk of the published runs on CIFAR-10 is the SN-ResNet-18.
+Two losses train the trunk and two projection heads: SimCLR's contrastive loss on two augmented views of the real images
+(`nt_xent`), and a supervised contrastive loss on generated images against both views (`supcon_fake`). The logit head
+gets detached features: the adversarial loss trains that head and nothing below it. The generator is trained through
+augmentation, trunk and head, with the non-saturating loss. Batch 512, Adam 2e-4 with betas (0.5, 0.999), learning rate
+warm-up over 3,000 steps, 200,000 steps; the published CIFAR-10 runs use the SN-ResNet-18 trunk.
 
-Where the paper leaves a choice: the adversarial loss looks at the first view of the real images; both networks'
-learning rates are warmed up; every layer of the discriminator has spectral norm, the heads' too, and these have 1,024
-hidden units in `paper`, both as in the released script. Unlike there, weights start as torch starts them, and the
-generator's first batch norm is per channel, not per unit. `tiny` is narrow, has SNDCGAN's trunk, which learns sooner,
-and a batch of 64, which gives the contrast fewer images to tell apart than it likes. In `default` and `tiny` the
-generator learns from the images that the discriminator has just judged, which saves a pass.
+Choices that the paper leaves open: the adversarial loss uses the first view of the real images; both networks' learning
+rates are warmed up; every layer of the discriminator, heads included, has spectral norm, and the heads have 1,024
+hidden units in `paper`; the last two follow the released script. Unlike the script, weights have torch's default
+initialisation, and the generator's first batch norm is per channel, not per unit. `tiny` is narrow, uses SNDCGAN's
+trunk, which learns sooner, and a batch of 64, which is small for a contrastive loss. In `default` and `tiny` the
+generator update reuses the discriminator's fakes, which saves a pass.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class ContraDConfig(UnconditionalConfig):
     """ContraD's fields."""
 
     temperature: float = 0.1
-    lambda_con: float = 1.0  # weight of the generated images' contrast
-    detached: bool = True  # the adversarial loss trains the logit head alone, or the trunk too
+    lambda_con: float = 1.0  # weight of `supcon_fake`
+    detached: bool = True  # the adversarial loss trains the logit head only, not the trunk
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,7 +46,7 @@ class ContraDConfig(UnconditionalConfig):
             what = f"temperature = {self.temperature}, lambda_con = {self.lambda_con} cannot work"
             raise UsageError(what, "give a temperature above 0 and a weight of 0 or more")
         if self.batch_size < 2:
-            raise UsageError("batch_size = 1 cannot work", "a contrast needs at least two images in a batch")
+            raise UsageError("batch_size = 1 cannot work", "a contrastive loss needs at least two images in a batch")
 
 
 class ContraD(UnconditionalGAN):
@@ -89,20 +89,20 @@ class ContraD(UnconditionalGAN):
             "steps": 10_000,
         },
     }
-    least_part = 2  # a contrast needs another image
+    least_part = 2  # a contrastive loss needs a negative
     cfg: ContraDConfig
     D: ContrastiveDiscriminator
     augment = SimCLRAugment()
 
     def discriminator(self, trunk: nn.Module) -> ContrastiveDiscriminator:
-        """With two projection heads."""
+        """Build a discriminator with two projection heads."""
         return ContrastiveDiscriminator(trunk, self.cfg.head_width)
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Both contrasts for the trunk, and the adversarial loss for the logit head alone.
+        """Return both contrastive losses, and the adversarial loss, which trains the logit head only if `detached`.
 
-        Two views of the real images and one of the generated ones go through the trunk in one pass, and through each
-        head as many as it looks at; inside it every weight is normalised once.
+        One trunk pass covers two views of the real images and one of the fakes; each head gets the views that it needs.
+        `parametrize.cached` normalises each weight once.
         """
         n = len(x)
         x_fake, c_fake = self.fakes_for_d(lambda: self.fake_labels(c), x)
@@ -125,18 +125,18 @@ class ContraD(UnconditionalGAN):
         }
 
     def fake_labels(self, c: Tensor) -> Tensor:
-        """Labels (N,) of generated images beside real ones with labels c; here they have no effect."""
+        """Return labels (N,) for fakes, given the real labels c; this unconditional generator ignores them."""
         return c
 
     def judged(self, features: Tensor, c: Tensor) -> Tensor:
-        """Logits (N,) that the adversarial loss of the discriminator sees."""
+        """Return the logits (N,) for the discriminator's adversarial loss."""
         return self.D.logit(features, c)
 
     def contrasted_view(self, view: Tensor, features: Tensor) -> Tensor:
-        """Features of the first view of the real images as SimCLR's contrast sees them, here those of the trunk."""
+        """Return the first view's features for SimCLR's loss; here the trunk's features unchanged."""
         return features
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Non-saturating, through the augmentation."""
+        """Return the non-saturating loss of augmented fakes."""
         x_fake, c_fake = self.fakes_for_g(lambda: self.fake_labels(c))
         return {"fake": losses.bce_as_real(self.D(self.augment(x_fake), c_fake))}

@@ -1,14 +1,15 @@
-"""Damage GAN with a conditional generator: a practitioner wants the class that was asked for. Our own, not the paper's.
+"""Damage GAN with a conditional generator, which produces the requested class. Our own variant, not the paper's.
 
-The contrasts are Damage GAN's. The generator's batch norms have their gain and bias by label, and it is trained on
-labels drawn uniformly over the classes, so that a rare class gets as many updates as a frequent one. The logit head has
-a projection term; with `paper`, like everything behind the logit, it sees the features detached, so the trunk learns no
-labels. Classes are drawn by the root of their size here: the generator makes them equally often anyway.
+The contrastive losses are Damage GAN's. The generator's batch norms have a gain and bias per label, and the generator
+is trained on uniformly drawn labels, so a rare class gets as many updates as a frequent one. The logit head has a
+projection term; in `paper` it gets detached features, like the rest of the logit head, so the trunk learns nothing
+about labels. `default` and `tiny` draw classes in proportion to the square root of their size, because the generator
+produces all classes equally often anyway.
 
-Real batches hold the classes by their frequency (`sampling`), generated ones all alike: the label alone would tell the
-two apart. With q_c the frequency of class c among K in the real batches, that part of the logit is log(K·q_c) whatever
-the image; it is added in the discriminator's loss (logit adjustment, Menon et al., ICLR 2021, arXiv 2007.07314), so
-that the head learns the rest, which is what tells real images of a class from generated ones of it.
+Real batches follow the class frequencies (`sampling`), whereas generated batches are uniform, so the label alone would
+tell the two apart. If q_c is the frequency of class c in the real batches and K the number of classes, this part of the
+logit is log(K·q_c) for every image. The discriminator's loss adds it to the logit (logit adjustment, Menon et al., ICLR
+2021, arXiv 2007.07314), so the head learns only what distinguishes real from generated images of a class.
 """
 
 from __future__ import annotations
@@ -42,25 +43,25 @@ class DamageGANC(DamageGAN):
     references = Method.references
 
     def end_adversarial(self, batches: Batches) -> None:
-        """Nothing: no class is assigned afterwards."""
+        """Do nothing: this variant has no evaluator to fit."""
 
     @property
     def ready(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def norm(self, data: DataSpec) -> Callable[[int], nn.Module]:
-        """By label."""
+        """Return a constructor of conditional batch norm."""
         return partial(ConditionalBatchNorm2d, data.num_classes)
 
     def discriminator(self, trunk: nn.Module) -> ProjectionDiscriminator:
-        """With a projection term."""
+        """Build a discriminator with a projection term."""
         return ProjectionDiscriminator(trunk, self.data.num_classes, self.cfg.head_width)
 
     def fake_labels(self, c: Tensor) -> Tensor:
-        """All classes alike."""
+        """Draw labels (N,) uniformly over the classes."""
         return self.random_labels(len(c), c.device)
 
     def judged(self, features: Tensor, c: Tensor) -> Tensor:
-        """With the labels' own part."""
+        """Return the logits (N,) with log(K·q_c) added; see the module's docstring."""
         return super().judged(features, c) + self.log_frequency[c] + math.log(self.data.num_classes)

@@ -3,15 +3,15 @@
 Radford, Metz, Chintala: "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks", 2015, arXiv 1511.06434. Batch norm in both networks (not in the generator's last and the discriminator's
 first layer), ReLU in the generator, LeakyReLU(0.2) in the discriminator, weights from N(0, 0.02²), Adam 2e-4 with β1
-0.5, the non-saturating loss, real and generated images in batches of their own.
+0.5, the non-saturating loss, real and generated images in separate batches.
 
 Deviations:
-- It is conditional, since every method here must produce a class on request: a label embedding is multiplied into the
-  latent and into the discriminator's trunk. Generated images take the labels of the real batch, so that both kinds have
-  the same mix of classes and the label alone tells nothing.
+- It is conditional, because every method here must produce a class on request: a label embedding is multiplied into the
+  latent and into the discriminator's features. Generated images take the labels of the real batch, so both batches have
+  the same class frequencies and the label alone does not tell them apart.
 - `paper` is the SGBGAN paper's setting for its baselines (five discriminator updates per generator update). DCGAN's
   own paper makes one (`--set n_critic=1`) and has 100 latent dimensions (`--set latent_dim=100`).
-- Dense layers take the place of the discriminator's single output layer, as in the other methods.
+- Two dense layers replace the discriminator's single output layer, as in the other methods.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ class DCGAN(ConditionalGAN):
     presets: ClassVar = presets(autoencoder=False, paper=_ADAM, default=_ADAM, tiny=_ADAM)
 
     def build(self, data: DataSpec) -> None:
-        """`G` and `D` with DCGAN's initialisation."""
+        """Create `G` and `D` with DCGAN's initialisation."""
         super().build(data)
         init_normal(self.G)
         init_normal(self.D)
 
     def decoder(self, data: DataSpec, **options: Any) -> Decoder:
-        """With ReLU."""
+        """Build the decoder with ReLU."""
         return super().decoder(data, slope=0.0, **options)
 
     def trunk(self, data: DataSpec) -> nn.Module:
-        """With batch norm."""
+        """Build the trunk with batch norm."""
         return conv_trunk(data.channels, data.image_size, self.cfg.width, batch_norm=True)
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Real images of their classes against generated ones of the same classes."""
+        """Return the losses of real images and of fakes with the same labels."""
         x_fake, _ = self.fakes_for_d(lambda: c, x)
         return {"real": losses.bce_as_real(self.D(x, c)), "fake": losses.bce_as_fake(self.D(x_fake, c))}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Non-saturating."""
+        """Return the non-saturating generator loss."""
         return {"fake": losses.bce_as_real(self.D(*self.fakes_for_g(lambda: c)))}

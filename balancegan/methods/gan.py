@@ -1,6 +1,6 @@
-"""What all GANs here share: their settings, and a step of `n_critic` discriminator updates and one of the generator.
+"""Base class and configuration of all GANs: a step is `n_critic` discriminator updates and one generator update.
 
-This module holds no method.
+This module defines no method of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from balancegan.methods.stages import Batches, Stage, Terms, Update
 
 @dataclass(frozen=True, kw_only=True)
 class GANConfig(MethodConfig):
-    """Fields of all GANs. Images are counted as the discriminator (or the autoencoder before it) sees them."""
+    """Fields of all GANs. `images_seen` counts what the discriminator (or, before it, the autoencoder) sees."""
 
     n_critic: int = 1  # discriminator updates per generator update
     lr_g: float = 2e-4
@@ -29,7 +29,7 @@ class GANConfig(MethodConfig):
     beta1: float = 0.5
     beta2: float = 0.999
     pretrain_beta1: float = 0.5
-    shared_fakes: bool = False  # the generator learns from what the last discriminator update judged
+    shared_fakes: bool = False  # the generator update reuses the discriminator's last fakes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,51 +42,51 @@ class GANConfig(MethodConfig):
 
 
 class GAN(Method):
-    """Sub-classes build `G` and `D` and define the two losses."""
+    """Subclasses build `G` and `D` and define the two losses."""
 
     cfg: GANConfig
     D: nn.Module
 
     def __init__(self, cfg: GANConfig) -> None:
         super().__init__(cfg)
-        self._kept: tuple[Tensor, Tensor] | None = None  # generated images and their labels, for the next g_loss
+        self._kept: tuple[Tensor, Tensor] | None = None  # fakes and their labels, for the next g_loss
         self._g_in_parts = False
 
     def stages(self) -> tuple[Stage, ...]:
-        """The adversarial stage."""
+        """Return the adversarial stage."""
         cfg, betas = self.cfg, (self.cfg.beta1, self.cfg.beta2)
         d = Update("d", self.d_loss, self.d_parameters, cfg.lr_d, betas, cfg.n_critic, cfg.warmup_steps)
         g = Update("g", self.g_loss, self.g_parameters, cfg.lr_g, betas, 1, cfg.warmup_steps)
         return (Stage("adversarial", cfg.steps, (d, g), begin=self.begin_adversarial, end=self.end_adversarial),)
 
     def d_parameters(self) -> Iterator[nn.Parameter]:
-        """What `d_loss` trains."""
+        """Parameters that `d_loss` trains."""
         return self.D.parameters()
 
     def g_parameters(self) -> Iterator[nn.Parameter]:
-        """What `g_loss` trains."""
+        """Parameters that `g_loss` trains."""
         return self.G.parameters()
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Discriminator loss on a batch of real images."""
+        """Compute the discriminator loss on a batch of real images."""
         raise NotImplementedError
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Generator loss; real images are passed for methods that need them."""
+        """Compute the generator loss; x and c are a real batch, for methods that need one."""
         raise NotImplementedError
 
     def begin_adversarial(self, batches: Batches) -> None:
-        """Before the first adversarial step, with or without pre-training: transfer weights, fit priors."""
+        """Called before the first adversarial step, with or without pre-training, e.g. to transfer weights."""
 
     def end_adversarial(self, batches: Batches) -> None:
-        """After the last adversarial step, and whenever a training is cut short between them."""
+        """Called after the last adversarial step, and whenever adversarial training is interrupted."""
 
     def fakes_for_d(self, labels: Callable[[], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-        """Generated images for the discriminator, as many as labels and of x's type, without gradients; and the labels.
+        """Return detached fakes for the discriminator, in x's dtype, and their labels, which `labels` draws.
 
-        With `shared_fakes` they are kept for `fakes_for_g`, with what their gradients need, unless memory is short.
+        With `shared_fakes`, they are kept for `fakes_for_g` with their graph, unless batches are split for memory.
         """
-        self._kept = None  # before others are made: their memory
+        self._kept = None  # free the previous fakes first
         keep = self.cfg.shared_fakes and not self._g_in_parts and not batch_random.in_parts()
         with torch.set_grad_enabled(keep):
             c = labels()
@@ -95,7 +95,7 @@ class GAN(Method):
         return x_fake.detach().to(x.dtype), c
 
     def fakes_for_g(self, labels: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-        """Generated images for the generator's loss, and their labels: those kept, once, or new ones."""
+        """Return fakes for the generator's loss and their labels: the kept ones, once, or new ones."""
         self._g_in_parts = batch_random.in_parts()
         kept, self._kept = self._kept, None
         if kept is not None and not self._g_in_parts:
@@ -104,13 +104,13 @@ class GAN(Method):
         return self.generate(c), c
 
     def generate(self, c: Tensor) -> Tensor:
-        """As many images as labels (N,), from fresh latents; a generator that knows classes makes theirs."""
+        """Generate one image per label (N,) from fresh latents; an unconditional generator ignores the labels."""
         return self.G(self.latent(len(c), device=c.device), c)
 
     def random_labels(self, n: int, device: torch.device) -> Tensor:
-        """Labels drawn uniformly over the classes, (n,) int64."""
+        """Draw n labels uniformly over the classes: (n,) int64."""
         return batch_random.randint(0, self.data.num_classes, n, device)
 
     def wrong_labels(self, c: Tensor) -> Tensor:
-        """For every label another one, uniform over the other classes."""
+        """Draw a different label for each of c, uniformly over the other classes."""
         return (c + batch_random.randint(1, self.data.num_classes, len(c), c.device)) % self.data.num_classes

@@ -1,6 +1,7 @@
-"""The gradient penalty of conditional discriminators, as BAGAN-GP, SGBGAN and cWGAN-GP have it.
+"""The gradient penalty on conditional discriminators that BAGAN-GP, SGBGAN and cWGAN-GP use.
 
-Gulrajani et al.: "Improved Training of Wasserstein GANs", 2017, arXiv 1704.00028. This module holds no method.
+Gulrajani et al.: "Improved Training of Wasserstein GANs", 2017, arXiv 1704.00028. This module defines no method of its
+own.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from balancegan.nets import losses
 
 @dataclass(frozen=True, kw_only=True)
 class PenaltyConfig(ConditionalConfig):
-    """Fields of the methods with a gradient penalty."""
+    """Fields of methods with a gradient penalty."""
 
     lambda_gp: float = 5.0
-    penalty_every: int = 1  # of so many images one has its gradient penalised
+    penalty_every: int = 1  # penalise every n-th image of a batch
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -29,10 +30,10 @@ class PenaltyConfig(ConditionalConfig):
 
 
 def gradient_penalty(D: nn.Module, cfg: PenaltyConfig, x: Tensor, x_fake: Tensor, c: Tensor) -> Tensor:
-    """The weighted penalty between real and generated images (N, C, S, S), judged under the real images' labels c (N,).
+    """Return the weighted penalty between real and generated images (N, C, S, S) under the real labels c (N,).
 
-    Of `penalty_every` images one is looked at: those of a batch are independent, so the mean is the same in
-    expectation, at that share of the cost of differentiating twice.
+    Only every `penalty_every`-th image is penalised. Images of a batch are independent, so the expected mean is the
+    same, and the double backward pass costs only 1 / `penalty_every`.
     """
     alpha = batch_random.rand(len(x), device=x.device)
     chosen, weight = batch_random.every_nth(len(x), cfg.penalty_every)

@@ -6,25 +6,26 @@ Applications 35 (2024), doi 10.1007/s00138-023-01506-y. It builds on BAGAN-GP (H
 Implemented: self-attention (Eqs. 1–3), GLU convolution (Eq. 4), re-parameterisation (Eq. 6), label embedding (Eq. 7),
 adversarial loss (Eq. 8), gradient penalty (Eq. 9), pre-training objective (Eq. 10), weight transfer (§3.2).
 
-Where the paper is ambiguous, and what is done here:
-- Eq. 6 calls α both normally distributed and U(0, 1). Normal by default: KL to N(0, 1) presupposes it and sampling
-  starts from N(0, 1). `latent_noise=uniform` gives U(0, 1), which never falls below the mean.
-- Eq. 7 writes e(z, y); the text describes an embedding of the label alone, multiplied to z. That is what we do.
-- Eq. 8 is the minimax form; the text (three discriminator losses, one generator loss) and BAGAN-GP use the
-  non-saturating one, and so do we.
-- Eq. 9's text names α ~ U(0, 1) and also calls it normal: uniform. The label under which the interpolate is judged is
-  the real image's. λ = 5 (Table 2; BAGAN-GP's script has 10).
-- Eq. 10's cross-entropy and MSE need images in [0, 1]; both are taken between (x + 1)/2 and its reconstruction, summed
-  over pixels; KL is summed over latents; all are averaged over the batch. With means over pixels KL outweighs
-  the reconstruction and the posterior collapses. The three weights are configuration (`w_kl`, `w_ce`, `w_mse`).
-- Where the attention layer sits is not said: at side 16 in both networks (side 8 for 16 px images).
+Ambiguities in the paper, and how this implementation resolves them:
+- Eq. 6 calls α both normally distributed and U(0, 1). The default is normal, because the KL to N(0, 1) presupposes it
+  and sampling starts from N(0, 1). `latent_noise=uniform` gives U(0, 1), which never falls below the mean.
+- Eq. 7 writes e(z, y), but the text describes an embedding of the label alone, multiplied with z. We follow the text.
+- Eq. 8 is the minimax form, but the text (three discriminator losses, one generator loss) and BAGAN-GP use the
+  non-saturating form. We use the non-saturating form.
+- Eq. 9's text gives α ~ U(0, 1) and also calls it normal. We use the uniform distribution. The interpolate is judged
+  under the real image's label. λ = 5 (Table 2; BAGAN-GP's script has 10).
+- Eq. 10's cross-entropy and MSE need images in [0, 1]. Both compare (x + 1)/2 with its reconstruction and are summed
+  over pixels; KL is summed over latents; all are averaged over the batch. With means over pixels, KL outweighs the
+  reconstruction and the posterior collapses. The three weights are configurable (`w_kl`, `w_ce`, `w_mse`).
+- The paper does not say where the attention layer sits. We put it at side 16 in both networks (side 8 for 16 px
+  images).
 - Wrong labels are drawn from the other classes only (BAGAN-GP's script may draw the true one). The labels of generated
-  images are uniform over the classes, for the discriminator's as for the generator's update.
-- "The first few layers" of the encoder are all layers before its heads. There is no batch norm in them.
+  images are uniform over the classes in both the discriminator's and the generator's update.
+- We take "the first few layers" of the encoder to be all layers before its heads. They have no batch norm.
 
-What `paper` takes from Table 2, and why `default` and `tiny` deviate, stands in `methods/conditional.py` and
-`methods/bagan_gp.py`. They also have the attention at side 8: with the penalty on every fourth image that makes twice
-the steps in the same time at 32 px (docs/quality.md). The paper's own ideas can be taken out one by one: `gated`,
+`methods/conditional.py` and `methods/bagan_gp.py` explain what `paper` takes from Table 2 and why `default` and `tiny`
+deviate. The latter two also move the attention to side 8: together with the penalty on every fourth image, this doubles
+the number of steps in the same time at 32 px (docs/quality.md). Each of the paper's ideas can be switched off: `gated`,
 `attention`, the weights of the three terms, `w_wrong`, `lambda_gp`, `trunk_from_encoder`, `pretrain_steps`.
 """
 
@@ -58,7 +59,7 @@ class SGBGANConfig(BAGANGPConfig):
     w_ce: float = 1.0
     w_mse: float = 1.0
     gated: bool = True  # whether the trunks' convolutions are gated (GLU)
-    attention: int = 16  # side of the feature maps with self-attention, half an image's at most; 0: none
+    attention: int = 16  # side of the maps with self-attention, at most half of the image's; 0: none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,24 +82,24 @@ class SGBGAN(BAGANGP):
     cfg: SGBGANConfig
 
     def encode(self, x: Tensor) -> Tensor:
-        """The mean of E(x), (N, latent_dim)."""
+        """Return the mean of E(x), (N, latent_dim)."""
         return self.E(x)[0]
 
     def trunk(self, data: DataSpec) -> nn.Module:
-        """Gated convolutions with self-attention."""
+        """Build gated convolutions with self-attention."""
         cfg = self.cfg
         return gated_trunk(data.channels, data.image_size, cfg.width, gated=cfg.gated, attention=cfg.attention)
 
     def encoder(self, data: DataSpec) -> nn.Module:
-        """E(x): mean and log-variance."""
+        """Build E(x), which returns mean and log-variance."""
         return VariationalEncoder(self.trunk(data), self.cfg.width, self.cfg.latent_dim)
 
     def decoder(self, data: DataSpec, **options: Any) -> Decoder:
-        """With self-attention."""
+        """Build the decoder with self-attention."""
         return super().decoder(data, attention=attention_side(data.image_size, self.cfg.attention), **options)
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Eq. 10: KL + cross-entropy + MSE."""
+        """Return the three terms of Eq. 10: KL, cross-entropy and MSE."""
         mu, logvar = self.E(x)
         logits = self.G.logits(self.reparameterise(mu, logvar), c)
         return {
@@ -108,7 +109,7 @@ class SGBGAN(BAGANGP):
         }
 
     def reparameterise(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """Eq. 6: z = μ + exp(0.5·log σ²)·α; shapes (N, latent_dim)."""
+        """Return z = μ + exp(0.5·log σ²)·α (Eq. 6); shapes (N, latent_dim)."""
         draw = NOISES[self.cfg.latent_noise]
         alpha = draw(*mu.shape, device=mu.device, dtype=mu.dtype)
         return mu + torch.exp(0.5 * logvar) * alpha

@@ -1,11 +1,11 @@
-"""SNDCGAN: the spectrally normalised GAN that stands as "DCGAN" in the Damage GAN paper's tables.
+"""SNDCGAN: the spectrally normalised GAN that the Damage GAN paper's tables call "DCGAN".
 
 Miyato et al.: "Spectral Normalization for Generative Adversarial Networks", ICLR 2018, arXiv 1802.05957. Non-saturating
 loss, batch 64, Adam 2e-4 with betas (0.5, 0.999), as the Damage GAN paper's authors ran it. The generator is
-unconditional; see `methods/unconditional.py` for how it is asked for a class.
+unconditional; `methods/unconditional.py` explains how its images get a class.
 
-Deviation: the logit comes from ContraD's two-layer MLP instead of one dense layer, so that the three methods differ in
-their losses alone. The paper's number of steps is not given; `paper` has ContraD's 200,000.
+Deviation: the logit comes from ContraD's two-layer MLP instead of one dense layer, so that the three methods differ
+only in their losses. The paper does not give its number of steps; `paper` uses ContraD's 200,000.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class SNDCGAN(UnconditionalGAN):
     }
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Real against generated images."""
+        """Return the losses of real and generated images."""
         x_fake, _ = self.fakes_for_d(lambda: c, x)
         logits_real, logits_fake = self.D(torch.cat([x, x_fake])).split(len(x))
         return {"real": losses.bce_as_real(logits_real), "fake": losses.bce_as_fake(logits_fake)}
 
     def g_loss(self, x: Tensor, c: Tensor) -> Terms:
-        """Non-saturating."""
+        """Return the non-saturating generator loss."""
         x_fake, _ = self.fakes_for_g(lambda: c)
         return {"fake": losses.bce_as_real(self.D(x_fake))}

@@ -1,6 +1,7 @@
-"""What the training loop runs: stages, each of so many steps, each step a sequence of optimiser updates.
+"""What the training loop runs: a sequence of stages. Every step of a stage is a sequence of optimiser updates.
 
-An autoencoder before a GAN is two stages, a GAN's step is two updates, a diffusion model is one stage of one update.
+An autoencoder followed by a GAN is two stages, a GAN's step is two updates, and a diffusion model is one stage with one
+update.
 """
 
 from __future__ import annotations
@@ -15,79 +16,79 @@ import numpy as np
 from torch import Tensor, nn
 
 Terms = dict[str, Tensor]
-"""Name -> weighted scalar. The training loop sums, back-propagates and logs them."""
+"""Name -> weighted scalar. The training loop sums the scalars, back-propagates the sum and logs each one."""
 
 
 class Batches(Protocol):
     """Real training images: batches of x (N, C, S, S) in [-1, 1] and labels c (N,) int64."""
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """A random batch, as training draws them."""
+        """Draw a random batch, by the class frequencies of training."""
 
     def once(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every training image once, class by class."""
+        """Yield every training image once, class by class."""
 
     def of_class(self, label: int, most: int) -> np.ndarray:
-        """Up to `most` images of a class: uint8 (n, C, S, S)."""
+        """Return up to `most` images of a class: uint8 (n, C, S, S)."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """One optimiser update (Adam) of some parameters.
+    """One optimiser update (Adam) of some of a method's parameters.
 
-    While it runs, parameters of the step's earlier updates take no gradient: they were just updated, and what they
-    would get is thrown away.
+    While it runs, the loop freezes the parameters that only earlier updates of the step train: their gradients would be
+    discarded.
     """
 
-    name: str  # in the log, as loss/<name>/<term>
-    loss: Callable[[Tensor, Tensor], Terms]  # of real images x (N, C, S, S) and labels c (N,)
-    parameters: Callable[[], Iterable[nn.Parameter]]  # known once the method is set up
+    name: str  # unique within the stage; logged as loss/<name>/<term>
+    loss: Callable[[Tensor, Tensor], Terms]  # called with real images x (N, C, S, S) and labels c (N,)
+    parameters: Callable[[], Iterable[nn.Parameter]]  # called after `setup`, more than once
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
-    repeats: int = 1  # in every step
-    warmup_steps: int = 0  # of the stage, over which the learning rate rises linearly from 0
+    repeats: int = 1  # per step
+    warmup_steps: int = 0  # first steps of the stage, over which the learning rate rises linearly from 0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a training.
+    """A phase of training.
 
-    The first update of a step draws a batch, and so does every repetition of an update; the update that follows sees
-    the batch that was drawn last.
+    The first update of a step draws a batch, and so does every repetition of an update. The first run of any later
+    update reuses the last batch drawn.
     """
 
-    name: str  # in the log and in checkpoints
+    name: str  # unique within the method; used in the log and in checkpoints
     steps: int
     updates: tuple[Update, ...]
     begin: Callable[[Batches], None] | None = None
-    """Called before the first step: transfer weights, fit priors."""
+    """Called before the first step, e.g. to transfer weights or fit priors."""
     end: Callable[[Batches], None] | None = None
-    """Called after the last step, and whenever the training is cut short within the stage."""
+    """Called after the last step, and whenever training is interrupted during the stage."""
 
     @property
     def batches(self) -> int:
-        """Batches that a step draws."""
+        """Number of batches drawn per step."""
         return 1 + sum(update.repeats - 1 for update in self.updates)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A method's stages one after the other, with steps counted through all of them.
+    """A method's stages in order, with steps counted across all of them.
 
-    The last stage makes the generator that samples: its weights are averaged, its length is `steps`.
+    The last stage trains the generator used for sampling: its weights are averaged, and its length is `steps`.
     """
 
     stages: tuple[Stage, ...]
 
     @classmethod
     def of(cls, stages: Iterable[Stage]) -> Schedule:
-        """Without stages of no steps, but always with the last one."""
+        """Build a schedule that drops stages without steps (and their hooks) but always keeps the last stage."""
         *before, last = stages
         return cls((*(stage for stage in before if stage.steps), last))
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Steps made before each stage."""
+        """Number of steps before each stage."""
         return tuple(accumulate((stage.steps for stage in self.stages[:-1]), initial=0))
 
     @property
@@ -97,23 +98,23 @@ class Schedule:
 
     @property
     def before_last(self) -> int:
-        """Steps of all stages but the last."""
+        """Number of steps in all stages except the last."""
         return self.starts[-1]
 
     @property
     def total(self) -> int:
-        """Steps of all stages."""
+        """Number of steps in all stages."""
         return self.before_last + self.last.steps
 
     def index(self, step: int) -> int:
-        """Which stage a training is in after so many steps; at the end of one it is in the next."""
+        """Return the index of the stage that the next step belongs to, after `step` steps."""
         return max(i for i, start in enumerate(self.starts) if start <= step)
 
     def within(self, step: int) -> tuple[int, int]:
-        """Steps made and to be made, in the stage that made the latest step."""
+        """Return the steps done and the total steps of the stage that made the latest step."""
         i = max(i for i, start in enumerate(self.starts) if start < step or i == 0)
         return step - self.starts[i], self.stages[i].steps
 
     def images(self, batch_size: int) -> int:
-        """Images that all steps draw."""
+        """Number of images drawn in all steps."""
         return batch_size * sum(stage.steps * stage.batches for stage in self.stages)

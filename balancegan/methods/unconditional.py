@@ -1,11 +1,11 @@
-"""What the methods of the Damage GAN paper share: unconditional generators, and classes assigned afterwards.
+"""Base of the Damage GAN paper's methods: unconditional generators whose images get a class afterwards.
 
-The generator knows no classes. A linear evaluator (Damage GAN, §4.3, after ContraD's evaluation), a logistic regression
-on the discriminator's frozen features, says to which class a generated image belongs, and images of a class are those
-that it assigns to it. It is fitted to the training images whenever a training ends or is interrupted, with weights that
-make the classes equal (otherwise a rare class would hardly ever be assigned), and saved with the run.
+A linear evaluator (Damage GAN, §4.3, after ContraD's evaluation), which is a logistic regression on the discriminator's
+frozen features, assigns generated images to classes; images of a class are those assigned to it. The evaluator is
+fitted to the training images whenever training ends or is interrupted, with balanced class weights (otherwise a rare
+class would hardly ever be assigned), and saved with the run.
 
-This module holds no method.
+This module defines no method of its own.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from balancegan.nets.snresnet import SNResNet18Trunk
 from balancegan.nets.upsampling import UPSAMPLING
 
 TRUNKS = {"sndcgan": SNDCGANTrunk, "snresnet18": SNResNet18Trunk}
-PER_CLASS = 1000  # training images at most to which the evaluator is fitted: more change it little
-MOST_FEATURES = 8192  # that it looks at: a trunk without pooling has up to 131,072
+PER_CLASS = 1000  # most training images per class for fitting the evaluator: more change it little
+MOST_FEATURES = 8192  # of the evaluator's input: a trunk without pooling has up to 131,072
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnconditionalConfig(GANConfig):
-    """The networks' fields."""
+    """Fields of the networks and of the evaluator."""
 
     latent_dim: int = 128
-    width: int = 64  # channels of the widest map on the image's own grid, in the generator
+    width: int = 64  # channels of the widest full-resolution feature map of the generator
     head_width: int = 512  # hidden units of the discriminator's heads
-    d_width: int = 64  # the same in the discriminator
+    d_width: int = 64  # the same for the discriminator
     trunk: str = "sndcgan"  # or snresnet18
     upsampling: str = "transposed"  # or resize
-    accept_above: float = 0.5  # an image belongs to a class when the evaluator gives it more than this
+    accept_above: float = 0.5  # assign an image to a class if its probability is above this
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +65,7 @@ class UnconditionalConfig(GANConfig):
 class LinearEvaluator(nn.Module):
     """Multinomial logistic regression on standardised features: (N, F) -> log-probabilities (N, K).
 
-    Its numbers are buffers: fitted by scikit-learn, saved with the weights, not trained by the loop.
+    Its coefficients are buffers: scikit-learn fits them, checkpoints save them, and the loop does not train them.
     """
 
     fitted: Tensor
@@ -82,13 +82,13 @@ class LinearEvaluator(nn.Module):
         self.register_buffer("scale", torch.ones(features))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Log-probabilities of the classes; equal ones before it was fitted."""
+        """Return log-probabilities of the classes; uniform before `fit`."""
         z = (features.float() - self.shift) / self.scale
         return torch.log_softmax(z @ self.weight.T + self.bias, dim=1)
 
     @torch.no_grad()
     def fit(self, features: np.ndarray, labels: np.ndarray) -> None:
-        """Fit to features (N, F) of images with labels (N,); a class without images is never assigned."""
+        """Fit to features (N, F) with labels (N,); a class without images is never assigned."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
@@ -96,10 +96,10 @@ class LinearEvaluator(nn.Module):
         scaler = StandardScaler().fit(features)
         model = LogisticRegression(class_weight="balanced", max_iter=500)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # what it cannot do shows in its held-out recall
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a poor fit shows in the held-out recall
             model.fit(scaler.transform(features), labels)
         weight, bias = model.coef_, model.intercept_
-        if len(model.classes_) == 2:  # scikit-learn gives one row for two classes
+        if len(model.classes_) == 2:  # scikit-learn returns one row for two classes
             weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
         self.bias.fill_(-1e9)
         for row, label in enumerate(model.classes_):
@@ -111,7 +111,7 @@ class LinearEvaluator(nn.Module):
 
 
 class UnconditionalGAN(GAN):
-    """SNDCGAN's generator, a discriminator on a chosen trunk, and the linear evaluator."""
+    """SNDCGAN's generator, a discriminator on a configurable trunk, and the linear evaluator."""
 
     conditional = False
     samplers: ClassVar[tuple[str, ...]] = ("rejection", "langevin")
@@ -122,7 +122,7 @@ class UnconditionalGAN(GAN):
     log_frequency: Tensor  # of each class in the real batches, (K,)
 
     def build(self, data: DataSpec) -> None:
-        """Generator `G`, discriminator `D` and `evaluator`."""
+        """Create generator `G`, discriminator `D` and `evaluator`."""
         cfg = self.cfg
         self.latent_dim = cfg.latent_dim
         self.G = self.generator(data)
@@ -133,7 +133,7 @@ class UnconditionalGAN(GAN):
         self.register_buffer("log_frequency", torch.log(frequency / frequency.sum()).clamp(min=-99), persistent=False)
 
     def generator(self, data: DataSpec) -> nn.Module:
-        """G(z, c): SNDCGAN's, or a decoder that ends in as many channels on the image's own grid."""
+        """Build G(z, c): SNDCGAN's generator, or a resizing decoder with the same width at full resolution."""
         cfg, norm = self.cfg, self.norm(data)
         if cfg.upsampling == "transposed":
             return SNDCGANGenerator(data.channels, data.image_size, cfg.width, cfg.latent_dim, norm)
@@ -141,25 +141,25 @@ class UnconditionalGAN(GAN):
         return Decoder(*sizes, cfg.upsampling, slope=0.0, norm=norm)
 
     def norm(self, data: DataSpec) -> Callable[[int], nn.Module]:
-        """The generator's normalisation."""
+        """Return a constructor of the generator's normalisation layers, by number of channels."""
         return BatchNorm2d
 
     def discriminator(self, trunk: nn.Module) -> TrunkDiscriminator:
-        """D(x): a logit on the trunk's features."""
+        """Build D(x): one logit on the trunk's features."""
         return TrunkDiscriminator(trunk, self.cfg.head_width)
 
     def trunk(self, data: DataSpec, convolution: Convolution = nn.Conv2d) -> nn.Module:
-        """What makes features of images."""
+        """Build the discriminator's feature extractor."""
         return TRUNKS[self.cfg.trunk](data.channels, data.image_size, self.cfg.d_width, convolution)
 
     def prior(self, n: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
-        """U(-1, 1)."""
+        """Draw n latents from U(-1, 1): (n, latent_dim)."""
         low, high = self.support
         return torch.rand(n, self.latent_dim, device=device, generator=generator) * (high - low) + low
 
     @torch.no_grad()
     def end_adversarial(self, batches: Batches) -> None:
-        """Fit the linear evaluator to the training images, at most `PER_CLASS` random ones of each class."""
+        """Fit the linear evaluator to the training images, at most `PER_CLASS` random images per class."""
         was_training = self.D.training
         self.D.eval()
         try:
@@ -169,8 +169,8 @@ class UnconditionalGAN(GAN):
         self.evaluator.fit(features, labels)
 
     def _training_features(self, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
-        """What the evaluator sees of the images that it is fitted to (N, F), and their labels (N,)."""
-        rng = np.random.default_rng(0)  # the same images whenever it is fitted
+        """Return the evaluator's features (N, F) and labels (N,) of the training images chosen for the fit."""
+        rng = np.random.default_rng(0)  # the same images for every fit
         chosen = [set(rng.permutation(n)[:PER_CLASS].tolist()) for n in self.data.class_counts]
         seen = [0] * self.data.num_classes
         features, labels = [], []
@@ -186,29 +186,29 @@ class UnconditionalGAN(GAN):
         return np.concatenate(features), np.concatenate(labels)
 
     def evaluated(self, x: Tensor) -> Tensor:
-        """What the evaluator sees of images: the trunk's features (N, F)."""
+        """Return the evaluator's features of images: the trunk's, reduced to (N, F)."""
         return _reduced(self.D.features(x))
 
     def condition_names(self, class_names: Sequence[str]) -> tuple[str, ...]:
-        """One: the generator knows no classes."""
+        """Return one name for all classes: the generator is unconditional."""
         return ("all classes",)
 
     def references(self, batches: Batches, most: int) -> Iterator[np.ndarray]:
-        """Images as the training draws them."""
+        """Yield one batch as training draws it."""
         yield to_uint8(batches.draw()[0]).cpu().numpy()
 
     def on_resume(self) -> None:
-        """The evaluator knows features that will be others after a step."""
+        """Mark the evaluator as not fitted: the next step changes the features that it was fitted on."""
         self.evaluator.fitted.fill_(False)
 
     @property
     def ready(self) -> bool:
-        """Whether the evaluator was fitted."""
+        """Whether the evaluator is fitted."""
         return bool(self.evaluator.fitted)
 
     @torch.no_grad()
     def assign(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the evaluator finds likeliest, and whether its probability is above `accept_above`."""
+        """Return the evaluator's likeliest class, and whether its probability is above `accept_above`."""
         was_training = self.D.training
         self.D.eval()
         log_p, label = self.evaluator(self.evaluated(x)).max(1)
@@ -216,9 +216,9 @@ class UnconditionalGAN(GAN):
         return label, log_p.exp() > self.cfg.accept_above
 
     def energy(self, z: Tensor, c: Tensor, weight: float) -> Tensor:
-        """-(D(G(z)) + weight·log p(c|G(z))), with the averaged generator where there is one (`langevin.py`).
+        """Return -(D(G(z)) + weight·log p(c|G(z))) for Langevin sampling, with `G_ema` if it exists.
 
-        The evaluator counts the classes alike; here p(c|x) is that for classes as frequent as the discriminator saw.
+        The evaluator assumes equally frequent classes; here p(c|x) uses the class frequencies of the real batches.
         """
         x = (self.G if self.G_ema is None else self.G_ema)(z, c)
         features = self.D.features(x)
@@ -227,6 +227,6 @@ class UnconditionalGAN(GAN):
 
 
 def _reduced(features: Tensor) -> Tensor:
-    """At most `MOST_FEATURES` (N, F'), neighbours of a map's rows being averaged where there are more."""
+    """Reduce features to at most `MOST_FEATURES` (N, F') by averaging neighbours in the flattened map."""
     features = features.float()
     return features if features.shape[1] <= MOST_FEATURES else F.adaptive_avg_pool1d(features, MOST_FEATURES)

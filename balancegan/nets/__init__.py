@@ -1,1 +1,1 @@
-"""Network building blocks and architectures. Tensors in, tensors out."""
+"""Network building blocks and architectures, on tensors only."""

@@ -1,4 +1,4 @@
-"""o_j = Σ_i softmax_i(k_iᵀ q_j) v_i over positions i and j, in three ways that are equal (tested).
+"""Attention o_j = Σ_i softmax_i(k_iᵀ q_j) v_i over positions i and j, in three equivalent implementations (tested).
 
 Shapes: query (N, d, L), key (N, d, L), value (N, v, L) -> (N, v, L).
 """
@@ -14,26 +14,26 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CACHE = 2**19
-"""Bytes of one kind of square matrices that are worked on at once: several kinds fit into a core's cache."""
+"""Bytes per kind of square matrix in one slice of the batch: several kinds fit in a core's cache."""
 
 
 def written_out(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Plain products; differentiable as often as one likes."""
+    """Attend with plain products; differentiable any number of times."""
     return value @ torch.softmax(query.mT @ key, dim=-1).mT
 
 
 def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The library's kernel, which is not differentiable twice."""
+    """Attend with torch's fused kernel, which is not twice differentiable."""
     return F.scaled_dot_product_attention(query.mT, key.mT, value.mT, scale=1.0).mT
 
 
 def in_cache(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """For the CPU; differentiable twice.
+    """Attend in slices that fit in the CPU's cache; twice differentiable.
 
-    With few channels, the L x L weights of an image cost more than anything else, in two ways. Written to memory, they
-    take longer than the products with them; so a few images are worked on at once, whose matrices stay in the cache,
-    and both backward passes compute the weights again. And a product with a tall and narrow result takes several times
-    as long as the same with a wide and low one; so all are of the second kind.
+    With few channels, an image's L x L weights dominate the cost in two ways. Writing them to memory takes longer than
+    multiplying with them, so this function processes a few images at a time, whose matrices stay in the cache, and both
+    backward passes recompute the weights. Also, a product with a tall, narrow result takes several times as long as one
+    with a short, wide result, so all products are of the latter kind.
     """
     return _Attend.apply(*(t.contiguous() for t in (query, key, value)))
 
@@ -53,7 +53,7 @@ class _Attend(torch.autograd.Function):
 
 
 class _Gradients(torch.autograd.Function):
-    """Written for rows, with P (j, i) the weights and S = q kᵀ: dv = Pᵀ do, dP = do vᵀ, dq = dS k, dk = dSᵀ q.
+    """In row notation, with weights P (j, i) and S = q kᵀ: dv = Pᵀ do, dP = do vᵀ, dq = dS k, dk = dSᵀ q.
 
     dS = P∘(dP - rowsum(P∘dP)) is the backward pass of the softmax.
     """
@@ -76,8 +76,9 @@ class _Gradients(torch.autograd.Function):
     def backward(ctx: Any, g_query: Tensor, g_key: Tensor, g_value: Tensor) -> Any:
         """Gradient of ⟨g_query, dq⟩ + ⟨g_key, dk⟩ + ⟨g_value, dv⟩.
 
-        That sum is ⟨A, dS⟩ + ⟨B, P⟩ with A = gq kᵀ + q gkᵀ and B = do gvᵀ. Its gradient by dP is E = P∘(A - a) with a =
-        rowsum(P∘A), by P it is F = A∘(dP - rowsum(P∘dP)) - a∘dP + B, and by S it is G = P∘(F - rowsum(P∘F)).
+        That sum is ⟨A, dS⟩ + ⟨B, P⟩ with A = gq kᵀ + q gkᵀ and B = do gvᵀ. Its gradient w.r.t. dP is E = P∘(A - a)
+        with a = rowsum(P∘A), w.r.t. P it is F = A∘(dP - rowsum(P∘dP)) - a∘dP + B, and w.r.t. S it is
+        G = P∘(F - rowsum(P∘F)).
         """
         query, key, value, d_o = ctx.saved_tensors
         results = [torch.empty_like(t) for t in (query, key, value, d_o)]
@@ -107,7 +108,7 @@ def _through_softmax(gradient: Tensor, p: Tensor) -> Tensor:
 
 
 def _slices(query: Tensor) -> Iterator[slice]:
-    """Images that are worked on at once."""
+    """Return slices of the batch that fit in the cache."""
     n, _, positions = query.shape
     at_once = max(1, CACHE // (4 * positions**2))
     return (slice(start, start + at_once) for start in range(0, n, at_once))

@@ -1,8 +1,8 @@
 """Augmentation of image batches on the device, differentiable with respect to the images.
 
-The generator is trained through it, so everything here is made of differentiable tensor operations, and every image
-of a batch gets parameters of its own. SimCLR's set (Chen et al. 2020, arXiv 2002.05709) in the strengths that ContraD
-uses for CIFAR-10: a random crop resized to the whole, a flip, colour jitter, and grey.
+The generator is trained through SimCLR's augmentation, so it consists of differentiable tensor operations; each image
+gets its own random parameters. It is SimCLR's set (Chen et al. 2020, arXiv 2002.05709) with the strengths that ContraD
+uses for CIFAR-10: random resized crop, flip, colour jitter and greyscale.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3
 
 @dataclass(frozen=True)
 class SimCLRAugment:
-    """Crop and resize, flip, colour jitter, grey; called on images in [-1, 1] (N, C, S, S), gives the same shape.
+    """Random resized crop, flip, colour jitter and greyscale of images in [-1, 1]: (N, C, S, S) -> (N, C, S, S).
 
     Args:
-        scale: the crop's share of the area, drawn uniformly.
-        ratio: the crop's width over its height, drawn uniformly in the logarithm.
-        brightness, contrast, saturation: factors are drawn from 1 ± these; the last acts on colour images only.
-        hue: turns of the colour circle, drawn from ± this; colour images only. The turn is a rotation in YIQ, which is
-            linear in the image, where torchvision goes through HSV, which has kinks.
+        scale: the crop's fraction of the image's area, drawn uniformly.
+        ratio: the crop's aspect ratio (width / height), drawn log-uniformly.
+        brightness, contrast, saturation: factors are drawn from 1 ± these values; saturation for colour images only.
+        hue: turns of the colour circle, drawn from ± this value; colour images only. It is a rotation in YIQ, which is
+            linear in the image, whereas torchvision's conversion to HSV is not smooth.
         jitter_probability, grey_probability, flip_probability: per image.
     """
 
@@ -46,20 +46,20 @@ class SimCLRAugment:
     flip_probability: float = 0.5
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Augmented images in [-1, 1]; random numbers come from torch's global generator of the device.
+        """Return augmented images in [-1, 1]; random numbers come from the device's global torch generator.
 
-        Not in half precision, also where autocast asks for it: in bf16 the crop's corners lie on a grid that shows, and
+        Never runs in half precision, even under autocast: in bf16, the rounding of the crop's corners is visible, and
         colours shift.
         """
         with torch.autocast(x.device.type, enabled=False):
             return self.recolour(self.crop(x if x.dtype == torch.float64 else x.float()))
 
     def crop(self, x: Tensor) -> Tensor:
-        """A random part of each image, resized to the whole (bilinear), and mirrored or not."""
+        """Crop a random part of each image, resize it to the full size (bilinear) and randomly flip it."""
         n = len(x)
         area = _uniform(n, self.scale, x)
         log_ratio = _uniform(n, (math.log(self.ratio[0]), math.log(self.ratio[1])), x)
-        # Half the width and height of the part, in the image's coordinates from -1 to 1.
+        # Half the width and height of the crop, in image coordinates from -1 to 1.
         half_w = (area * log_ratio.exp()).sqrt().clamp(max=1.0)
         half_h = (area / log_ratio.exp()).sqrt().clamp(max=1.0)
         centre_x, centre_y = (_uniform(n, (-1.0, 1.0), x) * (1 - half) for half in (half_w, half_h))
@@ -73,7 +73,7 @@ class SimCLRAugment:
         return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
     def recolour(self, x: Tensor) -> Tensor:
-        """Brightness, contrast, saturation, hue, grey, in this order, and clamped at the end."""
+        """Change brightness, contrast, saturation, hue and greyscale, in this order, and clamp at the end."""
         n, channels = x.shape[:2]
         jittered = (_uniform(n, (0.0, 1.0), x) < self.jitter_probability).to(x.dtype)
 
@@ -93,20 +93,20 @@ class SimCLRAugment:
 
 
 def _uniform(n: int, bounds: tuple[float, float], like: Tensor) -> Tensor:
-    """(n,) numbers between the bounds, on the device and in the type of `like`."""
+    """Draw n uniform numbers within the bounds (n,), with the device and dtype of `like`."""
     low, high = bounds
     return low + (high - low) * batch_random.rand(n, device=like.device, dtype=like.dtype)
 
 
 def _luma(x: Tensor) -> Tensor:
-    """Brightness of each pixel: (N, 3 or 1, H, W) -> (N, 1, H, W)."""
+    """Return the luma of each pixel: (N, 3 or 1, H, W) -> (N, 1, H, W)."""
     if x.shape[1] == 1:
         return x
     return (x * x.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _hue(turns: Tensor) -> Tensor:
-    """Matrices (N, 3, 3) that turn the colours of RGB pixels by `turns` (N,) of a circle, at equal luma."""
+    """Return matrices (N, 3, 3) that rotate the hue of RGB pixels by `turns` (N,) full turns, at constant luma."""
     yiq = turns.new_tensor(_YIQ)
     cos, sin = torch.cos(2 * math.pi * turns), torch.sin(2 * math.pi * turns)
     one, zero = torch.ones_like(cos), torch.zeros_like(cos)
@@ -115,11 +115,11 @@ def _hue(turns: Tensor) -> Tensor:
 
 
 def flipped_and_cropped(x: Tensor, rng: np.random.Generator, *, flips: bool) -> Tensor:
-    """Each image mirrored with probability one half (if `flips`) and moved by up to an eighth of its side.
+    """Mirror each image with probability 1/2 (if `flips`) and shift it by up to an eighth of its side.
 
     Args:
-        x: (B, C, S, S) float; what moves in from outside repeats the edge.
-        rng: of the choices.
+        x: (B, C, S, S) float; pixels shifted in from outside repeat the edge.
+        rng: random generator of the flips and shifts.
         flips: whether to mirror.
     """
     size, side = len(x), x.shape[-1]

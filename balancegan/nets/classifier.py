@@ -1,4 +1,4 @@
-"""A small convolutional classifier, and how it is trained."""
+"""A small convolutional classifier and its training."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def train_classifier(
     fitting: Fitting,
     log_prior: Tensor | float = 0.0,
 ) -> None:
-    """AdamW under a one-cycle schedule that ends near zero, on the mean cross-entropy of every batch.
+    """Train with AdamW on the mean cross-entropy of each batch; the one-cycle schedule ends near zero.
 
     Args:
         network: images -> logits (B, K).
-        batches: images (B, C, S, S) in [-1, 1] and their classes (B,), on the network's device; fewer than `updates`
-            of them end the training early.
-        updates: the length of the schedule.
-        fitting: how many images are worked on at once.
+        batches: images (B, C, S, S) in [-1, 1] and their classes (B,), on the network's device; with fewer than
+            `updates` batches, training ends early.
+        updates: length of the schedule.
+        fitting: the number of images processed at once.
         log_prior: (K,) added to the logits (balanced softmax).
     """
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
@@ -44,20 +44,20 @@ def train_classifier(
 
 
 def seeded_classifier(channels: int, num_classes: int, side: int, seed: int, device: torch.device | str) -> nn.Module:
-    """`build_classifier` with the initial weights of a seed, whatever was drawn before."""
+    """Call `build_classifier` with initial weights that depend on `seed` only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_classifier(channels, num_classes, side).to(device)
 
 
 def build_classifier(channels: int, num_classes: int, side: int) -> nn.Sequential:
-    """`Sequential(features, head)`: (N, C, side, side) -> (N, FEATURES) -> (N, num_classes)."""
+    """Build `Sequential(features, head)`: (N, C, side, side) -> (N, FEATURES) -> (N, num_classes)."""
 
     def block(inside: int, outside: int, stride: int = 1, kernel: int = 3) -> list[nn.Module]:
         conv = nn.Conv2d(inside, outside, kernel, stride=stride, padding=kernel // 2, bias=False)
         return [conv, nn.GroupNorm(8, outside), nn.ReLU()]
 
-    # Every map after the first layer has about 16 pixels a side, so that a larger image costs no more time.
+    # The first layer's output is about 16 pixels wide for every image size, so larger images take no longer.
     first = max(1, side // 16)
     trunk = nn.Sequential(
         *block(channels, 32, stride=first, kernel=5 if first > 2 else 3),

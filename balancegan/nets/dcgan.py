@@ -1,11 +1,11 @@
-"""The convolutional networks that the SGBGAN paper's methods share, sizes 16 to 256 px by depth.
+"""The convolutional networks of the methods that the SGBGAN paper compares, for images of 16 to 256 px.
 
-Strided convolutions down and transposed ones up (Radford et al. 2015, arXiv 1511.06434), with the conditioning of
-BAGAN-GP (Huang & Jafari 2021): a label embedding multiplied into the latent and into the discriminator's trunk.
+Strided convolutions down and transposed convolutions up (Radford et al. 2015, arXiv 1511.06434), with the conditioning
+of BAGAN-GP (Huang & Jafari 2021): a label embedding multiplied into the latent and into the discriminator's features.
 
-One rule sets every width, counted from the image: the largest feature map (half the image's side) has `width / 4`
-channels, the next smaller one `width / 2`, all further ones `width`; the 4x4 map has `width` always. With width 256:
-256-64 at 16 px, 256-128-64 at 32 px, 256-256-128-64 at 64 px.
+One rule sets all widths: the largest feature map (half the image's side) has `width / 4` channels, the next smaller one
+`width / 2`, and all others `width`; the 4x4 map always has `width`. With width 256: 256-64 at 16 px, 256-128-64 at 32
+px, 256-256-128-64 at 64 px.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ SIDE = 4  # of the smallest feature map
 
 
 def stage_channels(image_size: int, width: int) -> list[int]:
-    """Channels of the feature maps of side 4, 8, … image_size / 2."""
+    """Return the channels of the feature maps of side 4, 8, … image_size / 2."""
     stages = int(math.log2(image_size // SIDE))
     return [width if k == 0 else max(width // 4, min(width, width // 4 << (stages - 1 - k))) for k in range(stages)]
 
 
 def attention_side(image_size: int, most: int = 16) -> int:
-    """Side of the feature map that carries the one self-attention layer: `most`, or half of a small image; 0: none."""
+    """Return the side of the feature map with self-attention: `most`, or half of a small image's side; 0: none."""
     return min(most, image_size // 2)
 
 
 def trunk_features(width: int) -> int:
-    """Numbers per image that a trunk gives: `width` channels at 4x4."""
+    """Return a trunk's number of features per image: `width` channels at 4x4."""
     return width * SIDE * SIDE
 
 
 def conv_trunk(channels: int, image_size: int, width: int, *, batch_norm: bool = False) -> nn.Sequential:
-    """Stride-2 4x4 convolutions with LeakyReLU(0.2) down to (N, width, 4, 4).
+    """Build stride-2 4x4 convolutions with LeakyReLU(0.2) down to (N, width, 4, 4).
 
-    `batch_norm` normalises every layer but the first, as DCGAN does. Not for a critic with a gradient penalty, which
-    must treat images one by one.
+    `batch_norm` normalises every layer except the first, as DCGAN does. Do not use it in a critic with a gradient
+    penalty, which must treat images independently.
     """
     layers: list[nn.Module] = []
     for i, out_channels in enumerate(reversed(stage_channels(image_size, width))):
@@ -57,7 +57,7 @@ def conv_trunk(channels: int, image_size: int, width: int, *, batch_norm: bool =
 
 
 class Encoder(nn.Module):
-    """A trunk and a dense layer to the latent: (N, channels, S, S) -> (N, latent_dim)."""
+    """A trunk and a dense layer that outputs the latent: (N, channels, S, S) -> (N, latent_dim)."""
 
     def __init__(self, trunk: nn.Module, width: int, latent_dim: int) -> None:
         super().__init__()
@@ -65,17 +65,17 @@ class Encoder(nn.Module):
         self.out = nn.Linear(trunk_features(width), latent_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Latents."""
+        """Return latents."""
         return self.out(self.trunk(x).flatten(1))
 
 
 class Decoder(nn.Module):
-    """Dense to 4x4, up-sampling stages, each with normalisation and LeakyReLU(`slope`), tanh.
+    """A dense layer to 4x4, upsampling stages with normalisation and LeakyReLU(`slope`), and tanh.
 
-    `upsampling` chooses the stages from `UPSAMPLING`; `attention` is the side of the map that SGBGAN's self-attention
-    layer looks at, 0 for none; `norm` makes the normalisation of so many channels, and where that looks at labels,
-    they are to be given. `logits` stops before the tanh: tanh(a) on [-1, 1] is sigmoid(2a) on [0, 1], which lets the
-    cross-entropy be computed without saturating. Convolutions before a batch norm have no bias, it would cancel.
+    `upsampling` selects the stages from `UPSAMPLING`. `attention` is the side of the map with SGBGAN's self-attention
+    layer, 0 for none. `norm` constructs a normalisation layer for a number of channels; if it is conditional, c is
+    required. `logits` stops before the tanh: tanh(a) on [-1, 1] is sigmoid(2a) on [0, 1], which allows computing the
+    cross-entropy without saturation. Convolutions before a batch norm have no bias, because it would cancel.
     Shapes: o (N, latent_dim), c (N,) or None -> (N, channels, S, S).
     """
 
@@ -107,20 +107,19 @@ class Decoder(nn.Module):
         self.up = nn.Sequential(*layers, *output(widths[-1], channels, slope, norm))
 
     def logits(self, o: Tensor, c: Tensor | None = None) -> Tensor:
-        """Pre-activation image `a` with image = tanh(a)."""
+        """Return the pre-activation `a` of the image tanh(a)."""
         h = self.dense(o).view(o.shape[0], self.width, SIDE, SIDE)  # (N, latent) -> (N, width, 4, 4)
         return through(self.up, F.leaky_relu_(through([self.norm], h, c), self.slope), c)
 
     def forward(self, o: Tensor, c: Tensor | None = None) -> Tensor:
-        """Image in [-1, 1]."""
+        """Return images in [-1, 1] (N, channels, S, S)."""
         return torch.tanh(self.logits(o, c))
 
 
 class Generator(nn.Module):
     """Label embedding and decoder: G(z, c) = decoder(z ⊙ e(c)) (SGBGAN Eq. 7, BAGAN-GP).
 
-    The very module that an autoencoder trains where there is pre-training, so its weights are the pre-trained ones
-    by construction.
+    Pre-training, if any, trains this same module, so its weights need no transfer.
     """
 
     def __init__(self, num_classes: int, latent_dim: int, decoder: Decoder) -> None:
@@ -129,19 +128,19 @@ class Generator(nn.Module):
         self.decoder = decoder
 
     def logits(self, z: Tensor, c: Tensor) -> Tensor:
-        """The decoder's pre-activation for latents z (N, latent_dim) of classes c (N,)."""
+        """Return the decoder's pre-activation for latents z (N, latent_dim) and classes c (N,)."""
         return self.decoder.logits(z * self.embedding(c), c)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """Images in [-1, 1] (N, channels, S, S)."""
+        """Return images in [-1, 1] (N, channels, S, S) for latents z and classes c."""
         return torch.tanh(self.logits(z, c))
 
 
 class GaussianGenerator(nn.Module):
     """BAGAN's class-conditional latent generator and a decoder: G(z, c) = decoder(μ_c + L_c z).
 
-    μ_c and L_c (Σ_c = L_c L_cᵀ) are buffers: fitted once, saved with the weights, not trained. Before `set_prior` they
-    are those of a standard normal. Shapes: z (N, latent_dim), c (N,) -> images (N, channels, S, S).
+    μ_c and L_c (Σ_c = L_c L_cᵀ) are buffers: fitted once, saved with the weights, not trained. Before `set_prior`, the
+    prior is standard normal. Shapes: z (N, latent_dim), c (N,) -> images (N, channels, S, S).
     """
 
     mean: Tensor
@@ -154,12 +153,12 @@ class GaussianGenerator(nn.Module):
         self.register_buffer("factor", torch.eye(latent_dim).repeat(num_classes, 1, 1))
 
     def set_prior(self, mean: Tensor, covariance: Tensor) -> None:
-        """Take means (K, latent_dim) and positive definite covariances (K, latent_dim, latent_dim)."""
+        """Set the means (K, latent_dim) and positive definite covariances (K, latent_dim, latent_dim)."""
         self.mean.copy_(mean)
         self.factor.copy_(torch.linalg.cholesky(covariance))
 
     def code(self, z: Tensor, c: Tensor) -> Tensor:
-        """Standard normal z as draws from the Gaussians of their classes, (N, latent_dim)."""
+        """Transform standard normal z into draws from the class Gaussians, (N, latent_dim)."""
         return self.mean[c] + torch.einsum("nij,nj->ni", self.factor[c], z)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
@@ -168,10 +167,10 @@ class GaussianGenerator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A trunk times a dense label embedding, dense 512, dense 1.
+    """A trunk multiplied by a dense label embedding, then dense layers of 512 and 1 units.
 
-    LeakyReLU(0.2) between the two dense layers (the papers name none, but without it they are one layer).
-    Split in `features` and `head`, so that one trunk pass serves several labels.
+    LeakyReLU(0.2) between the two dense layers (the papers name no activation, but without one they would be a single
+    linear layer). Split into `features` and `head`, so one trunk pass serves several labels.
     """
 
     def __init__(self, num_classes: int, trunk: nn.Module, width: int, hidden: int = 512) -> None:
@@ -191,14 +190,14 @@ class Discriminator(nn.Module):
         return self.out(F.leaky_relu(self.dense(features * self.label(c)), 0.2)).squeeze(1)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """Logits (N,)."""
+        """Return logits (N,)."""
         return self.head(self.features(x), c)
 
 
 class ProjectedDiscriminator(Discriminator):
-    """The same trunk and dense layers; the label enters by a projection in place of a product (Miyato & Koyama 2018).
+    """`Discriminator` with the label in a projection instead of a product (Miyato & Koyama 2018).
 
-    The logit is out(h) + e(c)·h, with h the hidden layer's activations: every class shares all weights but its row of
+    The logit is out(h) + e(c)·h, with h the hidden layer's activations: classes share all weights except their row of
     the embedding, which starts at 0.
     """
 
@@ -214,7 +213,7 @@ class ProjectedDiscriminator(Discriminator):
 
 
 class Classifier(nn.Module):
-    """BAGAN's discriminator: a trunk and a dense layer to K + 1 logits, the last one for 'generated'."""
+    """BAGAN's discriminator: a trunk and a dense layer with K + 1 logits, the last for 'generated'."""
 
     def __init__(self, num_classes: int, trunk: nn.Module, width: int) -> None:
         super().__init__()
@@ -228,7 +227,7 @@ class Classifier(nn.Module):
 
 @torch.no_grad()
 def init_normal(network: nn.Module) -> None:
-    """DCGAN's initialisation: weights from N(0, 0.02²), batch norm's scales from N(1, 0.02²), biases 0."""
+    """Apply DCGAN's initialisation: weights from N(0, 0.02²), batch norm scales from N(1, 0.02²), biases 0."""
     for module in network.modules():
         weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
         if isinstance(weight, Tensor) and not isinstance(module, nn.Embedding):

@@ -1,4 +1,4 @@
-"""Layers: those of the SGBGAN paper (doi 10.1007/s00138-023-01506-y), and batch norm, also over several processes."""
+"""Layers of the SGBGAN paper (doi 10.1007/s00138-023-01506-y), and batch norm that synchronises ranks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SelfAttention2d(nn.Module):
     o_j = v(Σ_i β_{j,i} h(x_i)), y = γ·o + x. γ is learnable and starts at 0, so the layer starts as the identity.
     f and g map to an eighth of the channels, h to a half (SAGAN's choice; the paper gives no widths).
 
-    `twice_differentiable`: whether a gradient penalty differentiates it twice, which the fused kernel does not allow.
+    `twice_differentiable`: for use under a gradient penalty, which the fused kernel does not support.
 
     Shapes: (N, C, H, W) -> (N, C, H, W).
     """
@@ -35,7 +35,7 @@ class SelfAttention2d(nn.Module):
         self.twice_differentiable = twice_differentiable
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend; see the class."""
+        """Attend; see the class docstring."""
         key, query, value = (conv(x).flatten(2) for conv in (self.f, self.g, self.h))  # (N, ·, HW)
         if x.device.type == "cpu":
             attend = attention.in_cache
@@ -62,7 +62,7 @@ class GLUConv2d(nn.Module):
 
 
 class DenseLabelEmbedding(nn.Module):
-    """BAGAN-GP's conditioning of the discriminator: embedding 512 -> dense to the trunk's size -> LeakyReLU(0.2).
+    """BAGAN-GP's conditioning of the discriminator: embedding 512 -> dense to the trunk's features -> LeakyReLU(0.2).
 
     Shapes: (N,) int64 -> (N, features).
     """
@@ -73,21 +73,21 @@ class DenseLabelEmbedding(nn.Module):
         self.dense = nn.Linear(embedding, features)
 
     def forward(self, c: Tensor) -> Tensor:
-        """One row of factors per label."""
+        """Return one row of factors per label."""
         return F.leaky_relu(self.dense(self.embedding(c)), 0.2)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that normalises over the images of all ranks where these train together (`ranks.together`).
+    """Batch norm over the images of all ranks if they train together (`ranks.together`).
 
-    `nn.SyncBatchNorm` does so on CUDA alone, and its statistics have no second derivative; here they are sums over
-    ranks like any other, also over ranks without an image. Otherwise, and in evaluation, this is torch's own.
+    `nn.SyncBatchNorm` supports only CUDA, and its statistics have no second derivative. Here they are plain sums over
+    ranks, including ranks without images. On a single rank, and in evaluation, this is torch's batch norm.
 
     Shapes: (N, C, H, W) -> (N, C, H, W).
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise."""
+        """Normalise over the batch of all ranks."""
         if not (self.training and ranks.several()):
             return super().forward(x)
         wide = x.float()
@@ -104,7 +104,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         return y.to(x.dtype)
 
     def _follow(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics."""
+        """Update the running statistics."""
         assert self.momentum is not None
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -115,14 +115,14 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 def through(layers: Iterable[nn.Module], h: Tensor, c: Tensor | None) -> Tensor:
-    """The layers one after the other; those that look at labels (`takes_labels`) get c (N,)."""
+    """Apply the layers in order; conditional layers (`takes_labels`) also get c (N,)."""
     for layer in layers:
         h = layer(h, c) if getattr(layer, "takes_labels", False) else layer(h)
     return h
 
 
 class ConditionalBatchNorm2d(BatchNorm2d):
-    """Batch norm whose gain and bias are looked up by label (de Vries et al. 2017, arXiv 1707.00683, §4.1).
+    """Batch norm with a gain and bias per label (de Vries et al. 2017, arXiv 1707.00683, §4.1).
 
     Shapes: x (N, C, H, W), c (N,) int64 -> (N, C, H, W).
     """
@@ -133,9 +133,9 @@ class ConditionalBatchNorm2d(BatchNorm2d):
         super().__init__(features, affine=False)
         self.gain = nn.Embedding(num_classes, features)
         self.shift = nn.Embedding(num_classes, features)
-        nn.init.normal_(self.gain.weight, 1.0, 0.02)  # not quite alike, so that the classes can part
+        nn.init.normal_(self.gain.weight, 1.0, 0.02)  # slightly different per class, to break the symmetry
         nn.init.zeros_(self.shift.weight)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]
-        """Normalise over the batch, whatever the labels; then scale and shift by label."""
+        """Normalise over the whole batch, then scale and shift by label."""
         return torch.addcmul(self.shift(c)[..., None, None], self.gain(c)[..., None, None], super().forward(x))

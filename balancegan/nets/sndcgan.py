@@ -1,8 +1,8 @@
-"""SNDCGAN: the generator and the plain discriminator of ContraD and Damage GAN, and the heads that they share.
+"""SNDCGAN: the generator and the plain trunk of ContraD and Damage GAN, and the heads that they share.
 
 Miyato et al.: "Spectral Normalization for Generative Adversarial Networks", ICLR 2018, arXiv 1802.05957 (Table 3); the
-heads are ContraD's (Jeong & Shin, ICLR 2021, arXiv 2103.09742). Sizes of 32 px and more, by the side of the first
-feature map. `width` is the number of channels of the widest map on the image's own grid, 64 in the papers.
+heads are ContraD's (Jeong & Shin, ICLR 2021, arXiv 2103.09742). Image sizes above 32 px scale the first feature map.
+`width` is the number of channels of the widest full-resolution map, 64 in the papers.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch.nn.utils.parametrizations import spectral_norm
 from balancegan.nets.layers import BatchNorm2d, through
 
 SLOPE = 0.1
-# Activations work in place: no layer before one needs its own output for the gradient, and a map less is written.
+# Activations work in place, which writes one map less: no preceding layer needs its own output for its gradient.
 PROJECTION = 128
 
 Convolution = Callable[..., nn.Conv2d]
-"""`nn.Conv2d`, or a class that is built and called like it."""
+"""`nn.Conv2d` or a class with the same interface."""
 
 
 class SNDCGANGenerator(nn.Module):
-    """Dense to an eighth of the side, three transposed convolutions, 3x3 convolution, tanh.
+    """A dense layer to an eighth of the side, three transposed convolutions, a 3x3 convolution and tanh.
 
-    Batch norm and ReLU after every layer but the last. `norm` makes the normalisation of so many channels; with
-    `ConditionalBatchNorm2d` the images depend on the label, otherwise it is not looked at. Shapes: z (N, latent_dim),
+    Batch norm and ReLU follow every layer except the last. `norm` constructs a normalisation layer for a number of
+    channels; the images depend on the label only with `ConditionalBatchNorm2d`. Shapes: z (N, latent_dim),
     c (N,) -> images (N, channels, S, S) in [-1, 1].
     """
 
@@ -50,7 +50,7 @@ class SNDCGANGenerator(nn.Module):
         self.up = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Images."""
+        """Return images in [-1, 1]."""
         h = self.dense(z).view(len(z), self.top, self.side, self.side)
         return torch.tanh(through(self.up, h, c))
 
@@ -74,7 +74,7 @@ class SNDCGANTrunk(nn.Sequential):
 
 
 class TrunkDiscriminator(nn.Module):
-    """A trunk and a two-layer MLP to one logit; `trunk` has the number of its features as its attribute `features`."""
+    """A trunk and a two-layer MLP with one logit; `trunk.features` must be its number of features."""
 
     def __init__(self, trunk: nn.Module, hidden: int = 512) -> None:
         super().__init__()
@@ -82,20 +82,20 @@ class TrunkDiscriminator(nn.Module):
         self.logit_head = _mlp(_size(trunk), hidden, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the heads see: (N, channels, S, S) -> (N, F)."""
+        """Return the heads' input: (N, channels, S, S) -> (N, F)."""
         return self.trunk(x)
 
     def logit(self, features: Tensor, c: Tensor | None = None) -> Tensor:
-        """Logit of 'real': features (N, F), labels that this head does not look at -> (N,)."""
+        """Return the logit of 'real': features (N, F), ignored labels (N,) -> (N,)."""
         return self.logit_head(features).squeeze(1)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """Logits of images (N,)."""
+        """Return the logits of images (N,)."""
         return self.logit(self.features(x), c)
 
 
 class ContrastiveDiscriminator(TrunkDiscriminator):
-    """With two projection heads to 128: for the contrast of real views, and of generated images against them."""
+    """Adds two 128-dimensional projection heads: for the contrastive losses on real views and on fakes."""
 
     def __init__(self, trunk: nn.Module, hidden: int = 512) -> None:
         super().__init__(trunk, hidden)
@@ -103,18 +103,18 @@ class ContrastiveDiscriminator(TrunkDiscriminator):
         self.fake_head = _mlp(_size(trunk), hidden, PROJECTION)
 
     def project_real(self, features: Tensor) -> Tensor:
-        """For the contrast between views of real images."""
+        """Project features for the contrastive loss between views of real images."""
         return self.real_head(features)
 
     def project_fake(self, features: Tensor) -> Tensor:
-        """For the contrast of generated images against real ones."""
+        """Project features for the contrastive loss of fakes against real images."""
         return self.fake_head(features)
 
 
 class ProjectionDiscriminator(ContrastiveDiscriminator):
-    """The logit head has a projection term (Miyato & Koyama, ICLR 2018, arXiv 1802.05637): its hidden layer times e(c).
+    """Adds a projection term to the logit (Miyato & Koyama, ICLR 2018, arXiv 1802.05637): e(c) times the hidden layer.
 
-    The hidden layer, not the features, because those are not trained by the adversarial loss and know no classes.
+    It uses the hidden layer, not the trunk's features, because the adversarial loss may not train the trunk.
     """
 
     def __init__(self, trunk: nn.Module, num_classes: int, hidden: int = 512) -> None:
@@ -122,7 +122,7 @@ class ProjectionDiscriminator(ContrastiveDiscriminator):
         self.class_embedding = normalised(nn.Embedding(num_classes, hidden))
 
     def logit(self, features: Tensor, c: Tensor | None = None) -> Tensor:
-        """Logit of 'real and of class c': features (N, F), labels (N,) -> (N,)."""
+        """Return the logit of 'real and of class c': features (N, F), labels (N,) -> (N,)."""
         dense, activation, last = self.logit_head
         h = activation(dense(features))
         return last(h).squeeze(1) + (h * self.class_embedding(c)).sum(1)
@@ -133,7 +133,7 @@ def _size(trunk: nn.Module) -> int:
 
 
 def normalised(layer: nn.Module) -> nn.Module:
-    """The layer with its weight divided by its largest singular value (one power iteration per training pass)."""
+    """Apply spectral normalisation: divide the weight by its largest singular value, with one iteration per pass."""
     return spectral_norm(layer)
 
 
@@ -143,11 +143,11 @@ def _mlp(inside: int, hidden: int, outside: int) -> nn.Sequential:
 
 
 class PrunableConv2d(nn.Conv2d):
-    """A convolution that can be run with some of its weights masked out (SDCLR's self-competitor).
+    """A convolution that can run with some of its weights masked out (for SDCLR's self-competitor).
 
-    The mask multiplies the weight as it is used: where the weight is spectrally normalised, after the normalisation, by
-    the dense weight's singular value, so that pruning takes weights away and does not rescale those that stay. Masked
-    weights get no gradient from a pruned pass. The mask is a buffer: saved with the weights.
+    The mask multiplies the weight after spectral normalisation by the dense weight's singular value, so pruning removes
+    weights without rescaling the rest. Masked weights get no gradient from a pruned pass. The mask is a buffer, saved
+    with the weights.
     """
 
     mask: Tensor
@@ -158,26 +158,26 @@ class PrunableConv2d(nn.Conv2d):
         self.pruned = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve with the whole weight, or with the masked one while `pruned`."""
+        """Convolve with the dense weight, or with the masked weight if `pruned`."""
         weight = self.weight * self.mask if self.pruned else self.weight
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
 def prunable(network: nn.Module) -> list[PrunableConv2d]:
-    """The convolutions of a network that can be pruned, in its order."""
+    """Return the network's prunable convolutions, in module order."""
     return [m for m in network.modules() if isinstance(m, PrunableConv2d)]
 
 
 @torch.no_grad()
 def set_masks(network: nn.Module, fraction: float) -> None:
-    """Mask the `fraction` of convolution weights that are smallest in magnitude, over all layers together.
+    """Mask the `fraction` of convolution weights with the smallest magnitude, ranked over all layers together.
 
-    Weights are ranked as they are used, after spectral normalisation: before it, a layer's scale means nothing. Of
-    equal weights the first in order go.
+    Weights are ranked after spectral normalisation, as the network uses them: before it, a layer's scale has no
+    meaning. Ties are masked in order.
     """
     layers = prunable(network)
     was_training = network.training
-    network.eval()  # reading a normalised weight in training mode would take a step of its power iteration
+    network.eval()  # reading a normalised weight in training mode would run a power iteration
     sizes = torch.cat([layer.weight.abs().flatten() for layer in layers])
     network.train(was_training)
     keep = torch.ones_like(sizes)
@@ -187,7 +187,7 @@ def set_masks(network: nn.Module, fraction: float) -> None:
 
 
 class pruned:  # noqa: N801 (reads as an adjective at its place of use)
-    """While inside, the network's prunable convolutions use their masks."""
+    """Make the network's prunable convolutions use their masks inside the context."""
 
     def __init__(self, network: nn.Module) -> None:
         self.layers = prunable(network)

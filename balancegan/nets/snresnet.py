@@ -1,4 +1,4 @@
-"""SN-ResNet-18: the discriminator of ContraD's and Damage GAN's published runs."""
+"""SN-ResNet-18: the discriminator trunk of ContraD's and Damage GAN's published runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Block(nn.Module):
 
 
 class SNResNet18Trunk(nn.Sequential):
-    """He et al.'s ResNet-18 with the stem for CIFAR images (3x3, no pooling) and an average over space at the end.
+    """He et al.'s ResNet-18 with the CIFAR stem (3x3, no pooling) and global average pooling at the end.
 
-    Images above 32 px are first halved to that side by strided convolutions, so that the stages work on the same
-    grids. Shapes: (N, channels, S, S) -> (N, 8·width).
+    Strided convolutions first halve images above 32 px down to 32 px, so the stages always see the same resolutions.
+    Shapes: (N, channels, S, S) -> (N, 8·width).
     """
 
     def __init__(self, channels: int, image_size: int, width: int = 64, convolution: Convolution = nn.Conv2d) -> None:

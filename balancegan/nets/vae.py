@@ -1,4 +1,4 @@
-"""What SGBGAN changes in the networks: gated convolutions, self-attention, a variational encoder (SA-GVAE)."""
+"""SGBGAN's SA-GVAE networks: gated convolutions, self-attention and a variational encoder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from balancegan.nets.layers import GLUConv2d, SelfAttention2d
 
 
 class VariationalEncoder(nn.Module):
-    """A trunk, then heads for the mean μ and the log-variance of q(z|x).
+    """A trunk with heads for the mean μ and the log-variance of q(z|x).
 
-    No batch norm: the trunk becomes a critic whose gradient is penalised image by image.
+    It has no batch norm, because its trunk initialises a critic with a per-image gradient penalty.
     Shapes: x (N, channels, S, S) -> μ, log σ² (N, latent_dim) each; `trunk(x)` -> (N, width, 4, 4).
     """
 
@@ -23,7 +23,7 @@ class VariationalEncoder(nn.Module):
         self.logvar = nn.Linear(features, latent_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x)."""
+        """Return the mean and log-variance of q(z|x)."""
         h = self.trunk(x).flatten(1)
         return self.mu(h), self.logvar(h)
 
@@ -31,9 +31,9 @@ class VariationalEncoder(nn.Module):
 def gated_trunk(
     channels: int, image_size: int, width: int, *, gated: bool = True, attention: int = 16
 ) -> nn.Sequential:
-    """Everything of the encoder before its heads; the discriminator starts from a copy of it.
+    """Build all layers of the encoder before its heads; the discriminator starts from a copy of them.
 
-    Without gates it has plain convolutions and LeakyReLU(0.2). `attention` as for `attention_side`.
+    Without `gated`, it uses plain convolutions and LeakyReLU(0.2). `attention`: see `attention_side`.
     """
     layers: list[nn.Module] = []
     side = image_size

@@ -1,4 +1,4 @@
-"""Gradients of a loss over a batch, in parts where memory does not hold the whole."""
+"""Gradients of a loss over a batch, accumulated over parts if the batch does not fit in memory."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ HINT = "lower --batch-size or --image-size, or use --preset tiny"
 
 
 class Accumulator:
-    """Back-propagates losses of a method; when memory runs out, in parts of half the size, and so on to `least_part`.
+    """Back-propagates a method's losses; when memory runs out, halves the part size, down to `least_part`.
 
-    The parts' gradients are added up, each weighted by its share of the batch, so an update still sees the whole one.
-    Losses that are means over images come out the same but for rounding, with the same random numbers. Batch norm
-    normalises each part by itself and moves its running statistics once a part, spectral norm makes a power iteration
-    a part, and a contrast sees the images of its part alone: fewer to tell apart. Where ranks train together, x and c
-    are the rank's rows, and its parts go with the other ranks' parts; the size stays what it is then.
+    Gradients are summed over parts, each weighted by its share of the batch, so an update still uses the whole batch.
+    Losses that are means over images are the same except for rounding, with the same random numbers. Batch norm
+    normalises each part separately and updates its running statistics once per part, spectral norm makes one power
+    iteration per part, and a contrastive loss sees only the images of its part, i.e. fewer negatives. If several ranks
+    train together, x and c are this rank's rows, all ranks work on corresponding parts, and the part size is fixed.
 
     Args:
-        method: whose losses these are.
-        device: it is on.
-        size: images at once, to begin with.
-        autocast: whether losses are computed in bf16 where that is safe.
-        note: told when a loss goes on in smaller parts.
+        method: the method whose losses are computed.
+        device: the method's device.
+        size: initial part size in images.
+        autocast: whether to compute losses in bf16 where that is safe.
+        note: called with a message when a loss continues in smaller parts.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Accumulator:
     ) -> None:
         self.method, self.device, self.size, self.autocast, self.note = method, device, size, autocast, note
         self._fitting: dict[str, Fitting] = {}
-        # What a forward pass changes: a failed one must leave no trace.
+        # Buffers that a forward pass changes; restored after a failed attempt.
         changing = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) or _iterates(m)]
         averaged = {id(b) for b in method.G_ema.buffers()} if method.G_ema is not None else set()
         self._buffers = [b for m in changing for b in m.buffers(recurse=False) if id(b) not in averaged]
@@ -54,9 +54,10 @@ class Accumulator:
     def __call__(
         self, name: str, loss: Callable[[Tensor, Tensor], Terms], x: Tensor, c: Tensor, clear: Callable[[], None]
     ) -> Terms:
-        """Compute the gradients of `loss` on (x, c), after `clear` took the old ones away; returns its terms, detached.
+        """Compute the gradients of `loss` on (x, c) and return its detached terms; `clear` must zero old gradients.
 
-        `name` is the loss's: each has a size of its own. Raises `OutOfMemoryError` where the least part does not fit.
+        `name` identifies the loss: each has its own part size. Raises `OutOfMemoryError` if the smallest part does not
+        fit.
         """
         before = random_state(self.device)
         if self._buffers:
@@ -67,7 +68,7 @@ class Accumulator:
             nonlocal attempts
             attempts += 1
             if attempts > 1:
-                clear()  # whatever the failed attempt got to
+                clear()  # gradients of the failed attempt
                 if self._buffers:
                     torch._foreach_copy_(self._buffers, self._before)
             values: Terms = {}
@@ -76,41 +77,41 @@ class Accumulator:
                     set_random_state(before, self.device)
                 weighted = self._loss(loss, x, c, this)
                 if not this.start:
-                    clear()  # not before the forward pass: freed so, the gradients' memory is used for them again
+                    clear()  # after the forward pass, so the new gradients reuse the old ones' memory
                 torch.stack(list(weighted.values())).sum().backward()
                 for term, value in weighted.items():
                     values[term] = values[term] + value.detach() if term in values else value.detach()
             return values
 
-        if ranks.several():  # one rank alone cannot begin again
+        if ranks.several():  # a single rank cannot retry on its own
             with memory_errors(self.device, f"give all processes less at once: --set micro_batch={len(x) // 2}"):
                 return work(min(self.fitting(name).size, len(x)))
         return self.fitting(name).run(work)
 
     def fitting(self, name: str) -> Fitting:
-        """The size of the parts of a loss."""
+        """Return the part size of a loss."""
         if name not in self._fitting:
             self._fitting[name] = Fitting(
                 self.size,
                 self.device,
                 hint=HINT,
                 least=self.method.least_part,
-                note=lambda text: self.note(f"{text} ({name}); an update still sees all of its batch"),
+                note=lambda text: self.note(f"{text} ({name}); an update still uses its whole batch"),
             )
         return self._fitting[name]
 
     def sizes(self) -> dict[str, int]:
-        """The sizes that had to be found, for a checkpoint."""
+        """Return the part sizes that had to be reduced, for a checkpoint."""
         return {name: fitting.size for name, fitting in self._fitting.items() if fitting.size < self.size}
 
     def begin_with(self, sizes: dict[str, int]) -> None:
-        """Take the sizes that an earlier process found."""
+        """Start from the part sizes that an earlier process found."""
         for name, size in sizes.items():
             fitting = self.fitting(name)
             fitting.size = min(size, fitting.size)
 
     def _loss(self, loss: Callable[[Tensor, Tensor], Terms], x: Tensor, c: Tensor, this: Part) -> Terms:
-        """The terms of one part, weighted by its share of the whole batch."""
+        """Return the terms of one part, weighted by its share of the whole batch."""
         among = inside(this)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast), part(among):
             terms = loss(x[this.start : this.stop], c[this.start : this.stop])
@@ -119,5 +120,5 @@ class Accumulator:
 
 
 def _iterates(module: nn.Module) -> bool:
-    """Whether a module is a spectral norm, which makes a step of its power iteration in every pass."""
+    """Whether a module is a spectral norm, which makes one power iteration per training pass."""
     return isinstance(module, nn.utils.parametrizations._SpectralNorm)

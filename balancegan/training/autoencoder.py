@@ -1,4 +1,4 @@
-"""A plain autoencoder, trained for the maps of the latent space in a report."""
+"""Training of a plain autoencoder, for the latent-space maps of a report."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from balancegan.runs.restore import Restored
 from balancegan.training.steps import Steps
 
 PLAIN_STEPS = 200
-"""Updates that the plain autoencoder gets for the comparison, at most."""
+"""Most updates of the plain autoencoder for the comparison."""
 
 PLAIN_SECONDS = 60.0
-"""And how long they may take: on a CPU one update of the full-size networks takes seconds."""
+"""Time limit for these updates: on a CPU, one update of the full-size networks takes seconds."""
 
-_PLAIN = "bagan-gp"  # whose first stage trains a plain autoencoder, and is otherwise SGBGAN's
+_PLAIN = "bagan-gp"  # its first stage trains a plain autoencoder and otherwise equals SGBGAN's
 
 
 def plain_autoencoder(
     restored: Restored, data: TrainingSet, steps: int, seed: int, progress: Progress
 ) -> tuple[Method, int]:
-    """A method whose plain autoencoder, of the same size, is trained here as the run's own was; and its updates.
+    """Train a plain autoencoder of the same size and in the same way as the run's own; return it and its updates.
 
-    Nothing of it is kept or continued. There are fewer updates than `steps` where the time was over.
+    It is neither saved nor resumed. It gets fewer than `steps` updates if `PLAIN_SECONDS` pass first.
     """
     cfg, device = restored.method.cfg, restored.device
     kind = load_method(_PLAIN)

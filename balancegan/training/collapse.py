@@ -1,8 +1,8 @@
-"""Mode collapse: a generator whose images of a class become alike, noticed while it trains.
+"""Detection of mode collapse during training: the images of a class become alike.
 
-The diversity of some images is their mean distance from each other, between small averaged versions
-(`memorisation.pixel_features`), over the same for real training images: about 1 for a generator that varies as the
-data do, towards 0 for one that makes the same image from every latent. It is deaf to fine detail, and says nothing of
+Diversity is the mean pairwise distance of generated images, between small averaged versions
+(`memorisation.pixel_features`), divided by that of real training images: about 1 for a generator that varies as much as
+the data, and near 0 for one that makes the same image from every latent. It ignores fine detail and does not measure
 quality: noise is diverse.
 """
 
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from balancegan.metrics.memorisation import pixel_features
 
 COLLAPSED = 0.3
-"""Diversity below which the images of a class count as alike, once it was above `HEALTHY`.
+"""A class counts as collapsed if its diversity falls below this after having reached `HEALTHY`.
 
-On the demo's digits (16 px, `tiny`), SGBGAN's classes stayed between 0.8 and 1.1; BAGAN's "four" and "six", eight times
-the same figure on the sample grid, fell to 0.2 to 0.3. Eight images tell it as well as 64.
+On the demo's digits (16 px, `tiny`), SGBGAN's classes stayed between 0.8 and 1.1; BAGAN's "four" and "six", which
+showed the same figure eight times on the sample grid, fell to 0.2 to 0.3. Eight images are as reliable as 64.
 """
 HEALTHY = 0.5
-REAL_IMAGES = 64  # of a class, at most, that real diversity is measured on
-_ALIKE = 0.005  # mean distance of real images that hardly differ themselves: about one grey level of 256
+REAL_IMAGES = 64  # most images per class for measuring real diversity
+_ALIKE = 0.005  # real images below this mean distance hardly differ: about one grey level of 256
 
 
 def spread(images: NDArray[np.uint8]) -> float:
-    """Mean distance between two of the images uint8 (N, C, H, W), in units of the pixel range; NaN for fewer than 2."""
+    """Return the mean pairwise distance of images uint8 (N, C, H, W) in units of the pixel range; NaN if N < 2."""
     features = pixel_features(images).astype(np.float64)
     n = len(features)
     if n < 2:
@@ -38,13 +38,12 @@ def spread(images: NDArray[np.uint8]) -> float:
 
 
 class DiversityWatch:
-    """Compares generated images with real ones, class by class, and remembers the best that each class ever had.
+    """Compares generated images with real ones class by class, and records the best diversity of each class.
 
     Args:
-        real: names and real images uint8 (N, C, H, W), one after the other; classes without two that differ are not
-            watched.
-        best: name -> diversity, the best that was seen before.
-        collapsed: classes that had collapsed before.
+        real: pairs of a name and real images uint8 (N, C, H, W); classes without two different images are not watched.
+        best: name -> best diversity so far.
+        collapsed: classes that have already collapsed.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class DiversityWatch:
         self.shares = dict.fromkeys((name for name in collapsed if name in self.best), 0.0)
 
     def look(self, fake: Mapping[str, NDArray[np.uint8]]) -> list[str]:
-        """Measure generated images; returns the classes that have newly collapsed."""
+        """Measure generated images and return the newly collapsed classes."""
         before = set(self.collapsed)
         self.shares = {name: spread(fake[name]) / real for name, real in self._real.items() if len(fake[name]) > 1}
         for name, share in self.shares.items():
@@ -68,19 +67,19 @@ class DiversityWatch:
 
     @property
     def collapsed(self) -> list[str]:
-        """Classes whose images are alike now and were not always."""
+        """Classes whose images are alike now but were diverse before."""
         return [n for n, share in self.shares.items() if share < COLLAPSED and self.best[n] >= HEALTHY]
 
     @property
     def lowest(self) -> float | None:
-        """The least diversity among the classes."""
+        """The lowest diversity of all classes; None before the first measurement."""
         return min(self.shares.values(), default=None)
 
 
 def by_name(names: Sequence[str], rows: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
-    """Rows of generated images, equally many for each of the names, by name."""
+    """Group the rows of a sample grid by name; each name has the same number of rows."""
     rows_each = len(rows) // len(names)
-    most = max(1, -(-MOST_TOGETHER // rows_each))  # of every row: all distances are compared
+    most = max(1, -(-MOST_TOGETHER // rows_each))  # per row: the cost is quadratic in the images
     grouped = (rows[i * rows_each : (i + 1) * rows_each] for i in range(len(names)))
     return {
         name: np.concatenate([row[:most] for row in own])[:MOST_TOGETHER]
@@ -88,4 +87,4 @@ def by_name(names: Sequence[str], rows: Sequence[NDArray[np.uint8]]) -> dict[str
     }
 
 
-MOST_TOGETHER = 256  # images that are looked at under one name
+MOST_TOGETHER = 256  # most images measured per name

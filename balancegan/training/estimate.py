@@ -1,4 +1,4 @@
-"""What a training will cost on this machine, measured on a small batch and scaled."""
+"""The estimated cost of a training run on this machine, measured on a small batch and scaled."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PROBE = 8  # images in the measured batch
 
 
 def estimate(method: Method, device: torch.device, num_images: int) -> dict[str, Any]:
-    """Parameter counts, memory and time for `method` (already set up): measured at a batch of 8, scaled linearly.
+    """Return parameter counts, memory and time for `method` (already set up), measured at batch 8 and scaled linearly.
 
     Time: the second of two passes of each update's loss. Memory: weights, gradients and Adam's two moments, plus the
-    activations kept for the backward pass of the largest loss. Both are estimates; a larger batch is
-    usually faster per image than the probe, so the time is an upper bound.
+    activations kept for the backward pass of the largest loss. Both are estimates. A larger batch is usually faster per
+    image than the probe, so the time is usually an overestimate.
     """
     cfg = method.cfg
     method = method.to(device).to(memory_format=torch.channels_last)
@@ -47,18 +47,18 @@ def estimate(method: Method, device: torch.device, num_images: int) -> dict[str,
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of weights of a network."""
+    """Return the number of parameters of a network."""
     return sum(p.numel() for p in module.parameters())
 
 
 def checkpoint_bytes(method: Method) -> int:
-    """Bytes of a checkpoint of a method that was set up: its tensors, and Adam's two moments of every weight."""
+    """Return the size in bytes of a checkpoint of a method after `setup`: its tensors and Adam's two moments."""
     tensors = sum(t.numel() * t.element_size() for t in method.state_dict().values())
     return tensors + 2 * sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
 
 
 def _measure(loss: Any, x: torch.Tensor, c: torch.Tensor, device: torch.device) -> tuple[float, int]:
-    """Seconds and kept activation bytes of one forward and backward pass."""
+    """Return the seconds and the bytes of saved activations of one forward and backward pass."""
     kept = 0
 
     def pack(t: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""The only training loop, for every method: it runs the stages that the method names, and knows nothing else of it.
+"""The training loop for every method: it runs the method's stages and knows nothing else about the method.
 
-Random numbers of step s are drawn from generators seeded by (seed, s), so weights, optimiser states and the step
-number are all that a checkpoint must hold for a run to continue exactly. Several ranks (`compute.ranks`) draw the same
-numbers and take their rows of the batch; they hold equal weights at every step, and rank 0 does all that is written.
+The random generators are seeded by (seed, s) in step s, so a checkpoint needs only weights, optimiser states and the
+step number for a run to continue exactly. Several ranks (`compute.ranks`) draw the same numbers and take their own rows
+of the batch; their weights are equal at every step, and only rank 0 writes files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def train(
     max_seconds: float | None = None,
     class_names: Sequence[str] | None = None,
 ) -> TrainResult:
-    """Run the stages of `method` (already set up) to their end or until time is over, from `run`'s checkpoint on.
+    """Train `method` (already set up) from `run`'s newest checkpoint until all stages end or time runs out.
 
     `class_names` label the rows of the sample grids.
 
@@ -57,7 +57,7 @@ def train(
             stage, (done, length) = steps.stage, schedule.within(state.step)
             monitor.step(stage.name, done, length)
             late = max_seconds is not None and time.monotonic() - started >= max_seconds
-            # Read once: a signal that comes while saving counts at the next step.
+            # Read once: a signal that arrives while saving takes effect at the next step.
             signum, out_of_time = ranks.most(stop.signum or 0, int(late))
             ending = bool(signum or out_of_time) or state.step == schedule.total
             stage_over = done == length
@@ -70,7 +70,7 @@ def train(
                 if (stage_over or ending) and stage.end:
                     checkpointer.over_all_images("end", stage.end)
                 if stage is not schedule.last:
-                    method.update_ema(0.0)  # the average begins with the last stage; until then it follows
+                    method.update_ema(0.0)  # averaging starts with the last stage; until then `G_ema` copies `G`
                     if stage_over:
                         checkpointer.enter(schedule.index(state.step))
                 if sampling:
@@ -80,10 +80,10 @@ def train(
             if signum and state.step < schedule.total:
                 ranks.from_main(lambda: checkpointer.stop(signum))  # noqa: B023
             if out_of_time:
-                records.log(f"time is over at step {state.step}")
+                records.log(f"time limit reached at step {state.step}")
                 break
     images, seconds = state.images_seen - seen_before, time.monotonic() - started
-    if not images:  # nothing was left to do: the speed it had
+    if not images:  # nothing left to do: report the run's overall speed
         images, seconds = state.images_seen, state.seconds
     return TrainResult(
         steps=max(0, state.step - schedule.before_last),
@@ -98,14 +98,14 @@ def train(
 
 
 def one_step(method: Method, batches: Batches, state: State, steps: Steps) -> None:
-    """One step of the stage at hand, the average of the weights, and what a method does after an epoch."""
+    """Make one step of the current stage, update the weight average, and call `on_epoch` when an epoch ends."""
     cfg, schedule = method.cfg, method.schedule
     done = state.step - schedule.starts[schedule.index(state.step)]
     state.seed("step", state.step)
     with here().together(cfg.batch_size):
         drawn = steps.step(done)
     if steps.stage is schedule.last and cfg.ema_halflife > 0:
-        # The average may not look back further than a twentieth of the way, or it would keep the beginning.
+        # Limit the half-life to a twentieth of the images so far; otherwise the average would keep early weights.
         lookback = min(1000 * cfg.ema_halflife, 0.05 * (done + 1) * cfg.batch_size)
         method.update_ema(0.5 ** (cfg.batch_size / lookback))
     before, state.images_seen = state.images_seen, state.images_seen + drawn * cfg.batch_size

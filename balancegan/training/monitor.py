@@ -1,4 +1,4 @@
-"""Who watches a training, and how one ended."""
+"""The observer of a training run, and the run's result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Monitor(Protocol):
-    """Who watches a run. Called once a step, once a tick, and when something is worth a line."""
+    """Observes a run. The loop calls `step` after each step, `tick` for each row of metrics and `note` for messages."""
 
     def step(self, stage: str, step: int, total: int) -> None: ...  # noqa: D102
     def tick(self, row: dict[str, Any]) -> None: ...  # noqa: D102
@@ -15,7 +15,7 @@ class Monitor(Protocol):
 
 
 class SilentMonitor:
-    """Nobody watches."""
+    """Ignores everything."""
 
     def step(self, stage: str, step: int, total: int) -> None: ...  # noqa: D102
     def tick(self, row: dict[str, Any]) -> None: ...  # noqa: D102
@@ -24,13 +24,13 @@ class SilentMonitor:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a call of `train` ended; `finished` is false when time ran out before the last step."""
+    """The result of a call of `train`; `finished` is false if time ran out before the last step."""
 
-    steps: int  # of the last stage, earlier calls counted
+    steps: int  # of the last stage, earlier calls included
     images_seen: int
-    seconds: float  # training time, earlier calls counted
-    images_per_second: float  # of this call, or of the run when this call had nothing to do
+    seconds: float  # training time, earlier calls included
+    images_per_second: float  # of this call, or of the whole run if this call had nothing to do
     resumed_from: str | None
     finished: bool
-    collapsed: tuple[str, ...] = ()  # classes whose images were alike at the last look
-    signum: int | None = None  # a signal that came in the last step, too late to stop anything
+    collapsed: tuple[str, ...] = ()  # classes that had collapsed at the last check
+    signum: int | None = None  # a signal that arrived in the last step, too late to stop training

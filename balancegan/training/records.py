@@ -1,4 +1,4 @@
-"""What a training writes and shows while it runs: losses, sample grids, and whether classes collapse."""
+"""The output of training while it runs: losses, sample grids and mode-collapse warnings."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from balancegan.training.steps import Steps
 
 
 class Records:
-    """The log, metrics.jsonl and samples/ of a run; rank 0 alone writes them.
+    """Writes the log, metrics.jsonl and samples/ of a run; only rank 0 writes.
 
     Args:
-        method: that is trained, set up.
+        method: the method in training, already set up.
         batches: its training images.
-        run: where everything goes.
-        state: how far the training is; its `seconds` are counted here.
-        device: of the method.
-        monitor: shown every row and line.
-        class_names: of the grids' rows; numbers where there are none.
+        run: the run directory to write to.
+        state: the training progress; this class updates its `seconds`.
+        device: the method's device.
+        monitor: gets every row of metrics and every message.
+        class_names: labels of the grids' rows; None for class numbers.
     """
 
     def __init__(
@@ -47,23 +47,23 @@ class Records:
         self.method, self.batches, self.run, self.state = method, batches, run, state
         self.device, self.monitor, self.named = device, monitor, class_names is not None
         self.names = method.condition_names(class_names or [str(k) for k in range(method.data.num_classes)])
-        self.diversity: DiversityWatch | None = None  # from the first look on
-        self.best_diversity: dict[str, float] = {}  # in earlier calls
+        self.diversity: DiversityWatch | None = None  # None until the first look
+        self.best_diversity: dict[str, float] = {}  # of earlier calls
         self.collapsed: list[str] = []  # at the last look
         self._rows: list[np.ndarray] = []  # of the last look
         self.start_clock()
 
     def start_clock(self) -> None:
-        """Count time, steps and images from here."""
+        """Restart the counts of time, steps and images."""
         self._clock = time.monotonic()
         self.forget()
 
     def forget(self) -> None:
-        """Count steps and images from here."""
+        """Restart the counts of steps and images."""
         self._ticked_step, self._ticked_images = self.state.step, self.state.images_seen
 
     def tick(self, stage: Stage, steps: Steps, *, looking: bool) -> None:
-        """Write and show what happened since the last tick; `looking` at a few generated images too."""
+        """Write and show the metrics since the last tick; if `looking`, also check a few generated images."""
         here().from_main(lambda: self._report(stage, steps, looking))
         steps.forget_losses()
         self.forget()
@@ -92,7 +92,7 @@ class Records:
         self.monitor.tick({**row, "stage_step": done, "stage_total": length})
 
     def look(self) -> None:
-        """Generate a few images of every class and see whether any class has collapsed."""
+        """Generate a few images of every class and warn about newly collapsed classes."""
         self._rows = grid_images(self.method, self.device, sources=self.batches.sources)
         if self.diversity is None:
             self.state.seed("diversity")
@@ -101,25 +101,27 @@ class Records:
         watch = self.diversity
         for name in watch.look(by_name(self.names, self._rows)):
             now, best, healthy = watch.shares[name], watch.best[name], self.run.healthy_step()
-            kept = "No checkpoint is from before it." if healthy is None else f"The one of step {healthy} is kept."
+            kept = f"The checkpoint of step {healthy} is kept."
+            if healthy is None:
+                kept = "No checkpoint from before the collapse is left."
             self.say(
-                f"Step {self.state.step}: the images of {name} have become alike (mode collapse): their diversity is "
-                f"{now:.0%} of real images', it was {best:.0%}. {kept}"
+                f"Step {self.state.step}: the images of {name} have become alike (mode collapse): their diversity "
+                f"fell from {best:.0%} to {now:.0%} of that of real images. {kept}"
             )
         self.collapsed = watch.collapsed
 
     def save_samples(self) -> None:
-        """Write a grid of generated images, with labels where its rows are classes."""
+        """Write a grid of generated images, with class labels if its rows are classes."""
         rows = self._rows or grid_images(self.method, self.device, sources=self.batches.sources)
         names = self.names if self.named and len(self.names) == len(rows) else None
         save_grid(rows, self.run.samples / f"step-{self.state.step:06d}.png", names)
 
     def say(self, text: str) -> None:
-        """A line for the log and for whoever watches."""
+        """Write a line to the log and send it to the monitor."""
         self.log(text)
         self.monitor.note(text)
 
     def log(self, text: str) -> None:
-        """A line for the log."""
+        """Write a line to the log, on rank 0 only."""
         if here().is_main:
             self.run.log(text)

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: saving, continuing, going back after numbers that were not finite."""
+"""Checkpoints during training: saving, resuming, and rolling back after non-finite numbers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ MAX_ROLLBACKS = 3
 
 
 class Checkpointer:
-    """Moves a training from stage to stage, and to and from disk; all ranks hold equal weights after each call."""
+    """Enters stages, saves and restores checkpoints; after each call, all ranks hold equal weights."""
 
     def __init__(self, method: Method, run: RunDir, state: State, steps: Steps, records: Records) -> None:
         self.method, self.run, self.state, self.steps, self.records = method, run, state, steps, records
         self.cfg, self.schedule, self.ranks = method.cfg, method.schedule, here()
 
     def resume_or_start(self) -> str | None:
-        """Load the run's newest checkpoint, whose path is returned, or begin the first stage and save."""
+        """Load the run's newest checkpoint and return its path, or begin the first stage, save and return None."""
         checkpoint = self.ranks.from_main(lambda: self.run.load_checkpoint(warn=self.records.say))
         if checkpoint is not None:
             self._restore(checkpoint)
-            # The process may have died between saving and that.
+            # The earlier process may have died between saving and pruning.
             self.ranks.from_main(lambda: self.run.prune(self.cfg.keep_checkpoints))
             if self.state.step < self.schedule.total:
                 self.records.say(f"continuing {self.run.name} after step {self.state.step} of {self.schedule.total}")
@@ -42,7 +42,7 @@ class Checkpointer:
         return None
 
     def enter(self, index: int) -> None:
-        """Go on with the stage of that index, after the one before has come to its end."""
+        """Begin the stage with this index, after the previous stage has ended."""
         self._begin(index)
         if self.steps.stage is self.schedule.last:
             self.ranks.from_main(self.records.look)
@@ -56,7 +56,7 @@ class Checkpointer:
         self.steps.enter(stage, 0.5**self.state.rollbacks)
 
     def over_all_images(self, name: str, work: Callable[[Batches], None]) -> None:
-        """Let the method go through the training images, as many at once as fit; all ranks have the result."""
+        """Run a stage's hook on rank 0, with as many images at once as fit, and broadcast the method's state."""
         batches = self.steps.batches
 
         def attempt(size: int) -> None:
@@ -68,9 +68,9 @@ class Checkpointer:
         self.ranks.equal(self.method.state_dict().values())
 
     def all_finite(self, saving: bool) -> bool:
-        """Read the device once: whether the losses since the last tick were finite; rolls back where not.
+        """Return whether all losses since the last tick were finite; if not, roll back first. Reads the device once.
 
-        Before `saving` weights and optimisers' moments are looked at too: a checkpoint must be fit to return to.
+        Before `saving`, it also checks the weights and the optimisers' moments, so that every checkpoint is usable.
         """
         if bool(self.steps.broken):
             self._roll_back("a loss is not finite")
@@ -81,7 +81,7 @@ class Checkpointer:
         return True
 
     def _roll_back(self, why: str) -> None:
-        """Return to the last checkpoint with half the learning rate and other random numbers, at most three times."""
+        """Return to the last checkpoint with half the learning rate and new random numbers."""
         at = self.state.step
         checkpoint = self.ranks.from_main(lambda: self._to_return_to(why))
         self._restore(checkpoint, rollbacks=self.state.rollbacks + 1)
@@ -89,7 +89,7 @@ class Checkpointer:
         self.records.say(f"Step {at}: {why}; back to step {self.state.step} with learning rates times {rate:g}.")
 
     def _to_return_to(self, why: str) -> Checkpoint:
-        """The last checkpoint, if it may be tried again."""
+        """Return the last checkpoint, or raise `TrainingDivergedError` if no rollback is left."""
         at = self.state.step
         if self.state.rollbacks == MAX_ROLLBACKS:
             self.records.log(f"diverged at step {at}: {why}")
@@ -101,14 +101,14 @@ class Checkpointer:
             )
         checkpoint = self.run.load_checkpoint(warn=self.records.say)
         if checkpoint is None:
-            raise CheckpointError(f"the checkpoints of {self.run.name} vanished while it was training")
+            raise CheckpointError(f"the checkpoints of {self.run.name} disappeared during training")
         return checkpoint
 
     def stop(self, signum: int) -> NoReturn:
-        """End after a signal, with everything saved."""
+        """Raise `StoppedError` after a signal; the state is already saved."""
         state = self.state
         self.records.log(f"stopped by signal {signum} at step {state.step}")
-        counted = " (pre-training counted)" if len(self.schedule.stages) > 1 else ""
+        counted = " (including pre-training)" if len(self.schedule.stages) > 1 else ""
         raise StoppedError(
             f"at step {state.step} of {self.schedule.total}{counted}; saved in {self.run.path}",
             "run the same command again to continue",
@@ -116,7 +116,7 @@ class Checkpointer:
         )
 
     def save(self) -> None:
-        """Write a checkpoint; at the end of a stage it is one of the next, before its first step."""
+        """Write a checkpoint; at the end of a stage, it belongs to the next stage, before that stage's first step."""
         state, watch = self.state, self.records.diversity
         saved = {
             "step": state.step,
@@ -147,7 +147,7 @@ class Checkpointer:
         self.run.set_aside_after(self.state.step)
 
     def _take_over(self, checkpoint: Checkpoint, rollbacks: int | None) -> None:
-        """Weights, optimisers and counters from a checkpoint; `rollbacks` in place of its own."""
+        """Load weights, optimisers and counters from a checkpoint; `rollbacks`, if given, replaces its own count."""
         state, saved = self.state, checkpoint.state
         try:
             load_weights(self.method, checkpoint)

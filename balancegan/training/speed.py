@@ -1,4 +1,4 @@
-"""How fast this machine trains the presets and decodes images: measured, in seconds."""
+"""Quick measurements of how fast this machine trains the presets and decodes images."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from balancegan.methods.base import DataSpec
 from balancegan.training.estimate import estimate
 
 METHOD = "sgbgan"
-CLASSES, CHANNELS, IMAGES = 5, 3, 500  # of the data that the figures are for; they hardly depend on it
+CLASSES, CHANNELS, IMAGES = 5, 3, 500  # the assumed data set; the results hardly depend on it
 RUNS = 3
 ENOUGH_SECONDS = 3.0
-"""After this long no further run of one preset is begun."""
+"""Start no further run of a preset after this long."""
 DEFAULT_SECONDS = 6.0
-"""A CPU that would need longer for one run of the preset `default` is not asked to."""
+"""Skip the preset `default` on a CPU that would need longer than this for one run."""
 DEFAULT_OVER_TINY = 16
 """How much longer a run of `default` takes than one of `tiny`; 8 to 14 were measured on CPUs."""
 JPEG_SIDE, JPEG_COUNT = 256, 64
 
 
 def measure_preset(preset: str, device: torch.device, *, runs: int = RUNS) -> tuple[dict[str, Any], float]:
-    """What a training with the preset costs (`row`), and the seconds that the shortest measurement took.
+    """Return the cost of training with the preset (see `row`) and the seconds of the shortest measurement.
 
-    The same `estimate` as `train --dry-run`; the lowest of up to `runs`, because first calls and other programs only
-    ever make it slower.
+    Uses the same `estimate` as `train --dry-run`, and takes the lowest of up to `runs` results, because first calls and
+    other programs can only make it slower.
 
     Raises:
-        OutOfMemoryError: the device's memory does not hold the measured batch.
+        OutOfMemoryError: the measured batch does not fit in the device's memory.
     """
     cfg = _config(preset)
     began, shortest = time.monotonic(), float("inf")
@@ -52,10 +52,10 @@ def measure_preset(preset: str, device: torch.device, *, runs: int = RUNS) -> tu
 
 
 def row(preset: str, cost: dict[str, Any] | None, reason: str | None = None) -> dict[str, Any]:
-    """A preset's budget and, where it was measured, its speed: `reason` says why it was not.
+    """Return a preset's budget and, if measured, its speed; `reason` says why it was not measured.
 
-    `images_per_second` counts as training does: what the discriminator sees, and the autoencoder before it.
-    `seconds_per_step` is the mean over both stages, `hours` is for all steps.
+    `images_per_second` counts images as training does: those that the discriminator sees and, before it, the
+    autoencoder. `seconds_per_step` is the mean over both stages; `hours` covers all steps.
     """
     cfg = _config(preset)
     speed: dict[str, float | None] = dict.fromkeys(("images_per_second", "seconds_per_step", "hours", "memory_gib"))
@@ -85,7 +85,7 @@ def _estimate(cfg: MethodConfig, device: torch.device) -> dict[str, Any]:
 
 
 def measure_decoding(image_size: int = 64) -> dict[str, Any]:
-    """Images a second from JPEG files to network inputs, in one process."""
+    """Measure images per second from JPEG files to network inputs, in one process."""
     settings = DecodeSettings(image_size=image_size, channels=3)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(prefix="balancegan-") as folder:

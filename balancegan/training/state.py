@@ -1,4 +1,4 @@
-"""How far a training is: what is counted, and the seeds that follow from it."""
+"""The progress of training: counters, and the seeds derived from them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 
 @dataclass
 class State:
-    """Counted over all calls that a training took."""
+    """Counters over all calls of `train` for one run."""
 
     base_seed: int
-    step: int = 0  # made, of all stages
+    step: int = 0  # steps made, in all stages
     images_seen: int = 0
     seconds: float = 0.0  # up to the last tick
-    rollbacks: int = 0  # returns to a checkpoint after numbers that were not finite
+    rollbacks: int = 0  # returns to a checkpoint after non-finite numbers
 
     def seed(self, *what: object) -> None:
-        """Seed torch's generators from the seed, how often the training rolled back, and `what`."""
+        """Seed torch's generators from the run's seed, the number of rollbacks, and `what`."""
         text = "/".join(map(str, (self.base_seed, self.rollbacks, *what)))
         torch.manual_seed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest()))

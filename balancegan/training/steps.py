@@ -1,4 +1,4 @@
-"""The steps of a stage: its updates in order, each on a batch of real images."""
+"""The steps of a stage: its updates in order, on batches of real images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from balancegan.training.accumulation import Accumulator
 
 
 class Steps:
-    """Makes a method's steps; holds the optimisers of the stage at hand, and the losses since they were last read.
+    """Makes a method's steps; holds the optimisers of the current stage and the losses since the last tick.
 
     Args:
-        method: set up, on `device`.
-        batches: what it is trained on.
-        device: of method and batches.
-        note: told when a loss goes on in smaller parts.
+        method: already set up, on `device`.
+        batches: the training images.
+        device: device of `method` and `batches`.
+        note: called with a message when a loss continues in smaller parts.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Steps:
         self.gradients = Accumulator(method, device, size, autocast=autocast, note=note)
         self.optimisers: dict[str, torch.optim.Adam] = {}
         self.sums: dict[str, Tensor] = {}
-        self.broken = torch.zeros((), dtype=torch.bool, device=device)  # a loss was not finite
+        self.broken = torch.zeros((), dtype=torch.bool, device=device)  # whether a loss was not finite
 
     def enter(self, stage: Stage, rate: float = 1.0) -> None:
-        """Make the stage's optimisers, with its learning rates times `rate`."""
+        """Create the stage's optimisers, with its learning rates multiplied by `rate`."""
         self.stage, self.rate = stage, rate
-        self._updated_before: list[list[nn.Parameter]] = []  # of each update, what only the earlier ones train
+        self._updated_before: list[list[nn.Parameter]] = []  # for each update, what only earlier updates train
         earlier: list[nn.Parameter] = []
         for update in stage.updates:
             own = {id(p) for p in update.parameters()}
@@ -58,13 +58,13 @@ class Steps:
         }
 
     def load(self, states: dict[str, dict[str, object]]) -> None:
-        """Take over optimisers' states from a checkpoint, but not their learning rates."""
+        """Load the optimisers' states from a checkpoint, except their learning rates."""
         for update in self.stage.updates:
             self.optimisers[update.name].load_state_dict(states[update.name])
             self._set_rate(update, self.rate * update.lr)
 
     def step(self, done: int) -> int:
-        """One step of the stage, of which `done` were made; returns the number of batches that it drew."""
+        """Make one step after `done` steps of the stage; return the number of batches drawn."""
         drawn = 0
         for update, before in zip(self.stage.updates, self._updated_before, strict=True):
             with frozen(before):
@@ -76,23 +76,23 @@ class Steps:
         return drawn
 
     def mean_losses(self, steps: int) -> dict[str, float]:
-        """Means over the latest `steps` steps, which are those since `forget_losses`."""
+        """Return the mean losses; `steps` must be the number of steps since `forget_losses`."""
         return {key: float(value) / steps for key, value in self.sums.items()}
 
     def forget_losses(self) -> None:
-        """Add up the losses anew from here."""
+        """Reset the sums of the losses."""
         self.sums = {}
         self.broken.zero_()
 
     def weights_finite(self) -> bool:
-        """Whether all weights and the optimisers' moments are finite numbers."""
+        """Whether the method's state and the optimisers' moments are all finite."""
         moments = [v for o in self.optimisers.values() for state in o.state.values() for v in state.values()]
         tensors = [t for t in (*self.method.state_dict().values(), *moments) if isinstance(t, Tensor)]
         floats = [t for t in tensors if t.is_floating_point() and t.device.type == self.device.type]
         return bool(torch.stack([t.isfinite().all() for t in floats]).all())
 
     def _update(self, update: Update, x: Tensor, c: Tensor, done: int) -> None:
-        """One optimiser update; sums the terms for the log and notes non-finite losses, all on the device."""
+        """Make one optimiser update; sum the terms for the log and record non-finite losses, all on the device."""
         optimiser = self.optimisers[update.name]
         terms = self.gradients(update.name, update.loss, x, c, optimiser.zero_grad)
         terms = self.ranks.summed((p for group in optimiser.param_groups for p in group["params"]), terms)
@@ -111,7 +111,7 @@ class Steps:
 
 @contextmanager
 def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """While inside, parameters take no gradient."""
+    """Disable gradients of `parameters` inside the context."""
     trainable = [p for p in parameters if p.requires_grad]
     for p in trainable:
         p.requires_grad_(False)

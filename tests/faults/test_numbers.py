@@ -247,7 +247,7 @@ def test_without_a_checkpoint_from_before_it_is_said(discs, tmp_path, collapsing
     collapsing["from"] = 2
     monitor, notes = Quiet(), []
     document = train_tiny(discs, tmp_path, monitor, pretrain_steps=2, steps=8, save_every=4)
-    assert any("No checkpoint is from before it" in note for note in monitor.notes), monitor.notes
+    assert any("No checkpoint from before the collapse" in note for note in monitor.notes), monitor.notes
     restore(RunDir(document["run"]), CPU, notes.append, checkpoint="auto")
     assert any("no checkpoint from before it" in note for note in notes)
 

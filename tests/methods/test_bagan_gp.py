@@ -1,4 +1,4 @@
-"""BAGAN-GP's promises, which SGBGAN inherits: weight transfer, and what the losses feed the networks."""
+"""BAGAN-GP and, by inheritance, SGBGAN: weight transfer, and what the losses feed the networks."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def images(n):
 
 
 class Spy:
-    """Records what the discriminator is asked."""
+    """Records the discriminator's inputs."""
 
     def __init__(self, method):
         self.heads, self.trunks = [], []
@@ -115,7 +115,7 @@ class TestLosses:
         torch.testing.assert_close(values[1]["real"], values[0]["real"])
 
     def test_a_penalty_of_every_fourth_image_is_the_same_in_parts(self, name):
-        """Parts of any size look at the same images, and their weighted penalties add up to the whole one."""
+        """Parts of any size penalise the same images, and their weighted penalties add up to the whole batch's."""
         method = make_method(name, penalty_every=4)
         x, c = images(10)
         torch.manual_seed(5)

@@ -15,7 +15,7 @@ def images(n=12):
 
 
 def spy_on(method, monkeypatch):
-    """Every call of the discriminator: (images, labels or None)."""
+    """Record every call of the discriminator: (images, labels or None)."""
     calls, forward = [], method.D.forward
     monkeypatch.setattr(
         method.D, "forward", lambda x, c=None: calls.append((x.detach(), c)) or forward(*(x,) if c is None else (x, c))
@@ -75,7 +75,7 @@ class TestCWGANGP:
         torch.testing.assert_close((terms["real"] + terms["fake"]).detach(), expected, rtol=1e-4, atol=1e-5)
 
     def test_a_critic_cannot_gain_from_the_label_alone(self, monkeypatch):
-        """The loss is 0 for a critic that knows nothing but the label, however much it prefers one."""
+        """The loss is 0 for a critic that only uses the label, however strongly it prefers one."""
         method = make_method("cwgan-gp")
         monkeypatch.setattr(method.D, "forward", lambda x, c: 1000.0 * (c == 0).float())
         monkeypatch.setattr(losses, "gradient_penalty", lambda *_: torch.zeros(()))
@@ -153,7 +153,7 @@ class TestBAGAN:
 
 class TestClassGaussians:
     def reference(self, codes, labels, num_classes):
-        """The definition, by numpy and loops."""
+        """Compute the definition with numpy and loops."""
         n, dim = codes.shape
         pooled = np.zeros((dim, dim))
         for code, label in zip(codes, labels, strict=True):

@@ -1,4 +1,4 @@
-"""What every method must keep, whichever is added: the tests run over METHODS."""
+"""The contract of every method: the tests run over METHODS, so they cover new methods too."""
 
 import copy
 
@@ -14,13 +14,13 @@ from balancegan.methods.base import PRESETS, DataSpec
 
 
 def batch(n=6):
-    """Images of four plain quarters, and labels."""
+    """Return images of four uniform quarters, and labels."""
     quarters = torch.randint(0, 2, (n, 3, 2, 2), generator=torch.Generator().manual_seed(1)) * 1.8 - 0.9
     return quarters.repeat_interleave(8, 2).repeat_interleave(8, 3), torch.tensor([0, 1, 2] * (n // 3))
 
 
 class Repeated:
-    """`Batches` that give the same few images again and again."""
+    """`Batches` that always return the same few images."""
 
     def draw(self):
         return batch()
@@ -34,7 +34,7 @@ class Repeated:
 
 
 def begin(method, until):
-    """Do what belongs before the first step of a stage, and of those before it."""
+    """Run the `begin` hooks of all stages up to the stage `until`."""
     for stage in method.stages():
         if stage.begin:
             stage.begin(Repeated())
@@ -47,7 +47,7 @@ def updates(method):
 
 
 def sampled(method, z, c):
-    """Images of latents; of a method with sources from the batch's first image that may be one."""
+    """Sample images; a method with sources gets the batch's first image of an allowed class."""
     if not method.uses_sources:
         return method.sample(z, c)
     x, labels = batch()

@@ -15,7 +15,7 @@ from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import accepted_images, first_images
 from balancegan.sampling.samplers import CHUNK, Patience, RejectionSampler
 
-CONTRASTIVE = ("contrad", "damage-gan")  # and their conditional sibling: test_damage_gan_c.py
+CONTRASTIVE = ("contrad", "damage-gan")  # test_damage_gan_c.py tests the conditional variant
 NARROW = {"width": 8, "d_width": 8}
 
 
@@ -25,7 +25,7 @@ def images(n=6):
 
 
 def gradients_of(method, names):
-    """Which parts of D get gradient from these terms of d_loss."""
+    """Return the parts of D that get a gradient from these terms of d_loss."""
     method.zero_grad()
     terms = method.d_loss(*images())
     sum(terms[name] for name in names).backward()
@@ -67,21 +67,21 @@ def test_two_views_of_each_real_image_and_one_of_each_generated_one(monkeypatch)
     method.d_loss(x, c)
     assert torch.equal(seen["batch"][:6], x) and torch.equal(seen["batch"][6:12], x) and len(seen["batch"]) == 18
     view1, view2, temperature = seen["nt_xent"]
-    torch.testing.assert_close(view1, view2)  # without augmentation both views are the same
+    torch.testing.assert_close(view1, view2)  # without augmentation, both views are equal
     assert temperature == 0.1
     real1, _, fake, _ = seen["supcon_fake"]
     assert real1.shape == fake.shape == (6, 128) and not torch.allclose(real1, fake)
 
 
 def test_damage_gan_differs_from_contrad_in_the_first_view_alone():
-    """With nothing pruned both have the same loss; with masks only the contrast of the real views changes."""
+    """Without pruning, both losses are equal; with masks, only the contrastive loss of the real views changes."""
     values = {}
     alike = {"upsampling": "transposed", "detached": True, "sampling": "sqrt"}
     for name, flags in (("contrad", {}), ("damage-gan", {"prune_frac": 0.0}), ("pruned", {"prune_frac": 0.9})):
         method = make_method("damage-gan" if name == "pruned" else name, **NARROW, **alike, **flags)
         method.load_state_dict(
             {**method.state_dict(), **make_method("contrad", **NARROW).state_dict()}
-        )  # the same weights, the masks apart
+        )  # the same weights, except the masks
         method.begin_adversarial(None)
         torch.manual_seed(0)
         values[name] = {k: v.item() for k, v in method.d_loss(*images()).items()}
@@ -137,7 +137,7 @@ class TestLinearEvaluator:
         assert evaluator.fitted and abs(mine.sum(1) - 1).max() < 1e-5
 
     def test_classes_count_alike(self):
-        """Balanced weights: a point half-way between a large and a small class is as likely of either."""
+        """With balanced weights, a point half-way between a large and a small class is equally likely in either."""
         rng = np.random.default_rng(1)
         features = np.concatenate([rng.normal(0, 1, (2000, 1)), rng.normal(3, 1, (100, 1))]).astype(np.float32)
         evaluator = LinearEvaluator(1, 2)
@@ -161,7 +161,7 @@ def trained(tmp_path_factory):
 
 
 def everything(label, x):
-    """Every image is surely of one class."""
+    """Assign every image to one class with certainty."""
     return torch.full((len(x),), label), torch.ones(len(x), dtype=torch.bool)
 
 
@@ -169,9 +169,9 @@ def test_images_of_a_class_are_those_that_the_evaluator_assigns_to_it(trained):
     sampler = RejectionSampler(trained.method, trained.device)
     label = int(trained.method.assign(_floats(sampler.chunk(0, 0)))[0].mode().values)
     images, mine = sampler.of_class(label, 0)
-    assert (sampler.chunk(0, 0) == sampler.chunk(1, 0)).all()  # whatever the class, a seed is one image
+    assert (sampler.chunk(0, 0) == sampler.chunk(1, 0)).all()  # a seed gives the same image for every class
     probability = trained.method.evaluator(trained.method.D.eval().features(_floats(images))).exp()[:, label]
-    sure = (probability - 0.5).abs().detach().numpy() > 0.05  # rounding to bytes may turn a close call
+    sure = (probability - 0.5).abs().detach().numpy() > 0.05  # rounding to bytes may change a close decision
     assert ((probability.detach().numpy() > 0.5) == mine)[sure].all()
     for seed, image in accepted_images(sampler, label, 5, None):
         assert mine[seed % CHUNK] or seed >= CHUNK

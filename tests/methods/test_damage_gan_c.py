@@ -1,4 +1,4 @@
-"""The conditional variant: labels reach the image and the logit head, and nothing below it."""
+"""The conditional variant: labels affect the image and the logit head, but not the trunk."""
 
 import torch
 from helpers import DATA, make_method
@@ -53,7 +53,7 @@ def test_the_projection_term():
 
 
 def test_what_labels_alone_decide_is_taken_out_of_the_head():
-    """A class of frequency q_c in real batches and 1/K in generated ones has log(K q_c) in its favour."""
+    """A class with frequency q_c in real batches and 1/K in generated ones adds log(K q_c) to the logit."""
     for sampling, frequency in (
         ("natural", torch.tensor(DATA.class_counts).float()),
         ("sqrt", torch.tensor(DATA.class_counts).float().sqrt()),

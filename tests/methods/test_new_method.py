@@ -1,4 +1,4 @@
-"""A new method is one file and one line in METHODS: toys train, resume, fill a folder and keep the contract."""
+"""A new method is one file and one line in METHODS: toy methods train, resume, fill a folder and pass the contract."""
 
 from pathlib import Path
 
@@ -83,4 +83,4 @@ def test_a_source_is_a_training_image_of_an_allowed_class_by_the_seed(monkeypatc
     (sampler,) = make_samplers(restored.method, CPU, sources=sources)
     image = sampler.images(1, [3, 70])[1].astype(int)
     distances = np.abs(data.store.images[data.train_rows].astype(int) - image).mean((1, 2, 3))
-    assert data.train_rows[distances.argmin()] == rows[70]  # the toy changes an image little
+    assert data.train_rows[distances.argmin()] == rows[70]  # the toy hardly changes an image

@@ -1,4 +1,4 @@
-"""SGBGAN's own promises: its objective, no posterior collapse, and nothing else that differs from BAGAN-GP."""
+"""SGBGAN's differences from BAGAN-GP: its objective, no posterior collapse, and no other difference."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def make(**overrides):
 
 
 def squares(n):
-    """Bright squares at places that vary, a class per brightness."""
+    """Return bright squares at random places; the brightness is the class."""
     generator = torch.Generator().manual_seed(2)
     x = -torch.ones(n, 1, 16, 16)
     c = torch.randint(3, (n,), generator=generator)
@@ -41,7 +41,7 @@ def test_paper_preset_is_table_2():
 
 
 def test_pretraining_uses_latent_and_label():
-    """No posterior collapse: after training, z and the label both change the reconstruction."""
+    """After training, both z and the label change the reconstruction: no posterior collapse."""
     method = make()
     x, c = squares(96)
     optimiser = torch.optim.Adam(method.pretrain_parameters(), 3e-3)

@@ -1,4 +1,4 @@
-"""The images that the discriminator judged, learned from by the generator."""
+"""`shared_fakes`: the generator update reuses the discriminator's fakes."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ SHARING = [name for name in GANS if shares(name)]
 
 
 def watched(method):
-    """The method, and the labels of everything that it generates."""
+    """Return the method and a list of the labels of everything that it generates."""
     labels, generate = [], method.generate
 
     def generated(c):
@@ -35,7 +35,7 @@ def watched(method):
 
 
 def judged(name):
-    """A method after its discriminator's loss, the images that it kept, and the labels of all that it generated."""
+    """Return a method after its discriminator's loss, the fakes that it kept, and the labels of all its fakes."""
     method, labels = watched(make_method(name, shared_fakes=True))
     torch.manual_seed(0)
     sum(method.d_loss(X, C).values()).backward()
@@ -50,7 +50,7 @@ def g_loss(method):
 
 @pytest.mark.parametrize("name", SHARING)
 def test_gradients_are_those_of_the_judged_images(name):
-    """The chain rule in two steps: the loss by the images, given as leaves, and the images by the weights."""
+    """The chain rule in two steps: loss w.r.t. the images (as leaves), then images w.r.t. the weights."""
     method, _, labels = judged(name)
     parameters = list(method.g_parameters())
     shared = torch.autograd.grad(g_loss(method), parameters)
@@ -78,7 +78,7 @@ def test_without_it_the_generator_draws_for_itself(name):
 def test_in_parts_nothing_is_shared(name):
     method, _, labels = judged(name)
     with part(Part(0, 2, 4, piece=True)):
-        method.g_loss(X[:2], C[:2])  # memory ran out here: what was kept is for the whole batch
+        method.g_loss(X[:2], C[:2])  # as if memory ran out here: the kept fakes belong to the whole batch
     assert len(labels[-1]) == 2 and method._kept is None
     method.d_loss(X, C)
     assert method._kept is None  # the generator could not use it

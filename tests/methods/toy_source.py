@@ -1,4 +1,4 @@
-"""A toy translator, whose images start from real ones of other classes: this file, and a line in METHODS."""
+"""A toy translator of real images of other classes, added by this file and a line in METHODS."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ _PRESET = {"image_size": 16}
 
 
 class ToySource(Method):
-    """Learns to give an image back; none of it makes sense but for the machinery."""
+    """Learns to reproduce its source image; it only exercises the machinery."""
 
     Config = ToySourceConfig
     title, paper, image_sizes = "Toy translator", "none", (16, 32)

@@ -1,4 +1,4 @@
-"""A toy method of three stages, to see what it takes to add one: this file, and a line in METHODS."""
+"""A toy method with three stages, added by this file and a line in METHODS."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ _PRESET = {"image_size": 16, "ema_halflife": 0.1, "pretrain_steps": 2}
 
 
 class ToyStages(Method):
-    """Learns colours, then trains a helper, then both; none of it makes sense but for the machinery."""
+    """Learns colours, then trains a helper, then both; it only exercises the machinery."""
 
     Config = ToyStagesConfig
     title, paper, image_sizes = "Toy of three stages", "none", (16, 32)

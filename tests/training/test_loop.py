@@ -1,4 +1,4 @@
-"""The loop: exact resume, roll-back, signals, time limits, records."""
+"""The loop: exact resume, rollback, signals, time limits, records."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def newest(document):
 
 
 def assert_same_state(a, b):
-    """Weights and optimiser states equal, tensor for tensor."""
+    """Check that weights and optimiser states are equal, tensor by tensor."""
     assert a.step == b.step and a.weights.keys() == b.weights.keys()
     assert all(torch.equal(a.weights[k], b.weights[k]) for k in a.weights)
     for name, state in a.state["optimisers"].items():
@@ -33,7 +33,7 @@ def assert_same_state(a, b):
 
 
 class StopAt(Quiet):
-    """Sends a signal to this process after some step."""
+    """Sends a signal to this process after a given step."""
 
     def __init__(self, step, signum=signal.SIGTERM, pretrain_steps=0):
         super().__init__()
@@ -102,7 +102,7 @@ def test_max_time_stops_cleanly_and_continues(discs, tmp_path):
 
 @pytest.fixture
 def sigint_heard():
-    """SIGINT as on a terminal: a test run started in the background inherits it ignored."""
+    """Restore SIGINT's default handler: a test run started in the background ignores SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -139,7 +139,7 @@ def test_losses_are_means_over_the_tick(discs, tmp_path):
 
 
 class Broken:
-    """Makes one loss NaN at given calls."""
+    """Makes g_loss NaN in the calls selected by `bad`."""
 
     def __init__(self, monkeypatch, bad):
         self.calls = 0
@@ -283,7 +283,7 @@ def test_running_out_of_memory_is_exit_5(discs, tmp_path, monkeypatch):
 
 
 def test_weights_that_are_not_finite_are_never_saved(discs, tmp_path, monkeypatch):
-    """An infinite gradient spoils the weights although every loss was finite; a stop right then must not save them."""
+    """An infinite gradient spoils the weights although every loss is finite; a stop right then must not save them."""
     original, calls, hooks = SGBGAN.g_loss, [], []
 
     def g_loss(method, x, c):
