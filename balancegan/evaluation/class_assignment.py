@@ -186,7 +186,7 @@ def assignment_notes(document: Json | None) -> tuple[list[str], list[str]]:
     if known := {name: value for name, value in recall.items() if value is not None}:
         notes.append(f"Held-out images that it recognises: {_listed(known)}.")
     if blind := ", ".join(name for name, value in recall.items() if value is None):
-        notes.append(f"It is not known whether it recognises {blind}, because no images of that class are held out.")
+        notes.append(f"It is not known whether it recognises {blind}: no images are held out.")
     if expected := {name: value for name, value in precision.items() if value is not None}:
         notes.append(
             "Estimated precision of class assignment, if the generator makes classes as often as training drew them: "
