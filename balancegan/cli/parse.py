@@ -20,7 +20,7 @@ def parse_counts(text: str | None) -> dict[str, int]:
             raise UsageError(f"--counts {part!r} is not class=number", "write e.g. --counts ring=500,schizont=300")
         if name.strip() in result:
             raise UsageError(f"--counts names {name.strip()!r} twice", "name every class once")
-        result[name.strip()] = int(number)
+        result[name.strip()] = int(number.strip())
     return result
 
 
@@ -48,7 +48,8 @@ def parse_seeds(text: str) -> list[int]:
 
 def parse_seed_count(text: str) -> tuple[int, ...]:
     """`3` as (0, 1, 2); a list such as `0,5,7` or `0-4` as it is, and one of a single seed with its comma: `5,`."""
-    if re.fullmatch(r"\s*[0-9]+\s*", text):
+    if re.fullmatch("[0-9]+", text.strip()):  # int() knows fewer spaces than strip()
+        text = text.strip()
         if len(text) > 18 or int(text) > MOST_SEED_COUNT:
             raise UsageError(f"--seeds {text.strip()[:20]} would train each method as often", "write e.g. --seeds 3")
         return tuple(range(int(text)))

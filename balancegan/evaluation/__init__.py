@@ -1,1 +1,1 @@
-"""From images to the document of a report."""
+"""Computes a report's document from images."""

@@ -1,4 +1,4 @@
-"""What `augment` and `evaluate` share: from classes of images to the report's measures, verdict and files."""
+"""Code that `augment` and `evaluate` share: computes the report's measures and verdict from images by class."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from balancegan.runs.restore import Restored
 from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, not_measured, run_material
 from balancegan.verdict.utility import SEEDS, measure_utility
 
-SLOW_ON_CPU = 250  # images per class and set where a large network runs on a CPU, at a few images a second
+SLOW_ON_CPU = 250  # images per class and set when a large network runs on a CPU, at a few images per second
 
 
 @dataclass(frozen=True)
 class Judging:
-    """What to measure, and with what."""
+    """What to measure, and with which extractor and device."""
 
     choice: Choice
     device: torch.device
@@ -42,12 +42,12 @@ class Judging:
 
     @property
     def limit(self) -> int:
-        """Images per class and set that enter a measure."""
+        """Maximum number of images per class and set in a measure."""
         return SLOW_ON_CPU if self.choice.slow_on_cpu and self.device.type == "cpu" else REPORT_IMAGES
 
 
 def parse_metrics(names: Sequence[str]) -> frozenset[str]:
-    """The measures that were asked for; all where none is named. Raises `UsageError` for one that does not exist."""
+    """The requested measures, or all if none are named. Raises `UsageError` for an unknown one."""
     for name in names:
         if name not in METRICS:
             raise UsageError(f"--metrics {name} is not known", f"choose from {', '.join(METRICS)}")
@@ -57,7 +57,7 @@ def parse_metrics(names: Sequence[str]) -> frozenset[str]:
 def own_extractor(
     images: Images, rows: np.ndarray, labels: np.ndarray, num_classes: int, judging: Judging, progress: Progress
 ) -> Callable[[], OwnExtractor]:
-    """What trains the small classifier on these rows when it is called; `labels` are those of all images."""
+    """A function that trains the small classifier on these rows when called; `labels` covers all images."""
     device = str(judging.device)
 
     def fit() -> OwnExtractor:
@@ -68,14 +68,14 @@ def own_extractor(
 
 
 def run_extractor(data: TrainingSet, judging: Judging, progress: Progress = silent) -> Cached:
-    """The extractor for a run; its own classifier sees what the generator saw."""
+    """The extractor for a run; the `own` classifier is trained on the images that the generator saw."""
     classes = len(data.class_names)
     own = own_extractor(data.store.images, data.train_rows, data.labels, classes, judging, progress)
     return judging.choice.open(own, device=str(judging.device), progress=progress)
 
 
 def report_document(inp: ReportInput, extractor: Cached, judging: Judging, progress: Progress) -> Json:
-    """The report's document, with what `judging` asks for."""
+    """Compute the report's document, with the measures that `judging` asks for."""
     with memory_errors(judging.device, "use --device cpu"):
         return compute_report(
             inp, extractor, seed=judging.seed, max_images=judging.limit, metrics=judging.metrics, progress=progress
@@ -83,9 +83,9 @@ def report_document(inp: ReportInput, extractor: Cached, judging: Judging, progr
 
 
 def verdict_of(material: Callable[[], Material], judging: Judging, progress: Progress) -> Json:
-    """The report's `utility`; the material, which copies whole sets of images, is made where it is needed alone."""
+    """The report's `utility`. `material` copies whole sets of images, so it is called only when needed."""
     if not judging.utility:
-        note = "Whether these images help a classifier was not measured: it was not asked for."
+        note = "Whether these images help a classifier was not measured, because the verdict was turned off."
         return not_measured(note) | {"asked": False}
     return measure_utility(material(), device=judging.device, seeds=judging.seeds, progress=progress)
 
@@ -114,20 +114,20 @@ def run_input(
     plain: bool = False,
     progress: Progress = silent,
 ) -> ReportInput:
-    """What a report on a run's images is about.
+    """Assemble the input of a report on a run's images.
 
     Args:
         restored: the run.
-        data: what it was trained on.
+        data: its training data.
         classes: its images.
-        assignment: of `describe_assignment`.
-        judging: whether and how to measure what the images do for a classifier.
-        title: of the report.
+        assignment: from `describe_assignment`.
+        judging: whether and how to measure if the images help a classifier.
+        title: the report's title.
         delivered: whether a balanced folder was written.
-        notes: of the command; those on the classes' assignment and the data follow.
-        shortcuts: of `shortcut_checks`.
-        plain: train an autoencoder to compare the run's latents with.
-        progress: of all that takes time.
+        notes: from the command; notes on class assignment and on the data are appended.
+        shortcuts: from `shortcut_checks`.
+        plain: also train a plain autoencoder, to compare the run's latents with its latents.
+        progress: called during every slow step.
     """
     assigned, warnings = assignment_notes(assignment)
     return ReportInput(

@@ -1,4 +1,4 @@
-"""How far the classes of an unconditional method's images can be trusted, in numbers and sentences."""
+"""Measures how reliably classes are assigned to an unconditional method's images, in numbers and sentences."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from balancegan.runs.restore import Restored
 from balancegan.sampling.accepted import Tally
 from balancegan.sampling.samplers import CHUNK, RejectionSampler, Sampler
 
-SAMPLES = 5120  # for the shares of the classes: one of 0.3% comes out to about a quarter
-POOR = 0.5  # recognised, or rightly assigned; a reader is warned below
+SAMPLES = 5120  # for the class shares: a share of 0.3% is estimated to within about a quarter
+POOR = 0.5  # recall or precision below which the report warns
 _BATCH = 256
 
 
 def class_shares(sampler: RejectionSampler, samples: int = SAMPLES, progress: Progress = silent) -> list[float]:
-    """Of the first samples the share for which each class is the likeliest.
+    """For each class, the share of the first samples for which it is the most likely class.
 
-    For a method that assigns classes. Every sample counts, also where no class is likely enough for it to be taken.
+    For methods that assign classes. Every sample counts, even if no class is likely enough for the sample to be
+    accepted.
     """
     counts = np.zeros(sampler.method.data.num_classes)
     for start in range(0, samples, CHUNK):
@@ -37,7 +38,7 @@ def class_shares(sampler: RejectionSampler, samples: int = SAMPLES, progress: Pr
 
 
 def over_training(shares: Sequence[float], counts: Sequence[int]) -> Json:
-    """Damage GAN's Table 4: each class's share over its share in training, their mean, and the mean |ratio - 1|.
+    """Damage GAN's Table 4: each class's share divided by its training share, their mean, and the mean |ratio - 1|.
 
     `counts` are the training images per class; a class without any has no ratio.
     """
@@ -53,24 +54,24 @@ def over_training(shares: Sequence[float], counts: Sequence[int]) -> Json:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Held-out images by their class (rows) and by the class that the method assigns: counts (K, K)."""
+    """Counts (K, K) of held-out images by true class (rows) and by the class that the method assigns (columns)."""
 
     likeliest: np.ndarray
-    taken: np.ndarray  # of them, those likely enough to be taken
+    taken: np.ndarray  # only the images likely enough to be accepted
 
     @property
     def held(self) -> np.ndarray:
-        """Images per class (K,)."""
+        """Held-out images per class (K,)."""
         return self.likeliest.sum(1)
 
     def recall(self) -> list[float | None]:
-        """The share of each class's images for which it is the likeliest; None where none are held out."""
+        """Share of each class's images for which that class is the most likely; None if none are held out."""
         return [float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(self.likeliest)]
 
     def precision(self, mix: Sequence[float]) -> list[float | None]:
-        """Of what would be taken for a class, the share that is of it, if classes came by `mix`.
+        """Estimated precision of each class's assignment if classes were generated with frequencies `mix`.
 
-        Held-out images stand for generated ones. None for classes without any, and where nothing would be taken.
+        Held-out images stand in for generated ones. None for classes without any, and where none would be accepted.
         """
         came = self._mixed(mix)[:, None] * self.taken / np.maximum(self.held, 1)[:, None]
         sums = came.sum(0)
@@ -78,18 +79,18 @@ class Confusion:
         return [float(came[k, k] / sums[k]) if known[k] else None for k in range(len(sums))]
 
     def shares(self, mix: Sequence[float]) -> list[float]:
-        """The share for which each class would be the likeliest, if classes came by `mix`."""
+        """Share of samples for which each class would be the most likely, given class frequencies `mix`."""
         return (self._mixed(mix) @ (self.likeliest / np.maximum(self.held, 1)[:, None])).tolist()
 
     def _mixed(self, mix: Sequence[float]) -> np.ndarray:
-        """Frequencies (K,) without the classes of which nothing is known."""
+        """Frequencies (K,), normalised over the classes that have held-out images."""
         known = np.where(self.held > 0, np.array(mix, np.float64), 0.0)
         return known / max(known.sum(), 1e-300)
 
 
 @torch.no_grad()
 def confusion(restored: Restored, data: TrainingSet) -> Confusion:
-    """What the method makes of the images that it never saw."""
+    """Classify the images that the method never saw."""
     rows, classes = data.unseen_rows, len(data.class_names)
     likeliest, taken = np.zeros((classes, classes), np.int64), np.zeros((classes, classes), np.int64)
 
@@ -106,16 +107,16 @@ def confusion(restored: Restored, data: TrainingSet) -> Confusion:
 
 
 def drawn_mix(restored: Restored, data: TrainingSet) -> list[float]:
-    """How often the training drew each class, which is how often a perfect generator makes it; not normalised."""
+    """How often training drew each class, and so how often a perfect generator would make it; not normalised."""
     return class_weights(data.class_counts, restored.method.cfg.sampling)
 
 
 def assignment_json(
     restored: Restored, data: TrainingSet, confused: Confusion, tallies: Mapping[str, Mapping[str, Tally]]
 ) -> Json:
-    """What scripts get to know about the assignment, for a method that is not asked for its classes.
+    """Class assignment as JSON for scripts, for a method that assigns classes to its samples.
 
-    `tallies`: of each class that was asked for, by sampler.
+    `tallies` holds the counts of each requested class, by sampler.
     """
     acceptance = {
         name: {how: {"samples": t.samples, "assigned": t.assigned, "accepted": t.accepted} for how, t in of.items()}
@@ -137,9 +138,9 @@ def describe_assignment(
     shares: bool = True,
     progress: Progress = silent,
 ) -> Json | None:
-    """How classes are assigned: `assignment_json` with `distribution`, or None for a method that is asked for them.
+    """How classes are assigned: `assignment_json` with `distribution`, or None for a class-conditional method.
 
-    Without `shares` the distribution is None: it takes thousands of samples.
+    Without `shares` the distribution is None, because it takes thousands of samples.
     """
     if "rejection" not in restored.method.samplers:
         return None
@@ -155,11 +156,11 @@ def distribution_json(
     samplers: Sequence[Sampler] = (),
     progress: Progress = silent,
 ) -> Json:
-    """Table 4's row for a method, beside what the same evaluator would make of a perfect generator's images.
+    """Damage GAN's Table 4 row for a method, and the same for a perfect generator's images.
 
-    That one makes classes as often as the training drew them, each as varied as its held-out images; classes without
-    any are left out. Where it is far from the share in training, it is the drawing or the evaluator that is. Samples
-    that one of the `samplers` has looked at are not made again.
+    A perfect generator makes each class as often as training drew it, with the variety of its held-out images. Classes
+    without held-out images are left out. If even a perfect generator's ratio is far from 1, the cause is the sampling
+    or the evaluator. Samples that one of the `samplers` has already classified are not generated again.
     """
     known_ones = (s for s in samplers if isinstance(s, RejectionSampler) and s.name == RejectionSampler.name)
     used = next(known_ones, None) or RejectionSampler(restored.method, restored.device)
@@ -177,18 +178,18 @@ def distribution_json(
 
 
 def assignment_notes(document: Json | None) -> tuple[list[str], list[str]]:
-    """Notes and warnings of `assignment_json` for the report."""
+    """The report's notes and warnings about `assignment_json`."""
     if document is None:
         return [], []
     recall, precision = document["held_out_recall"], document["expected_precision"]
-    notes = ["The generator knows no classes; a linear evaluator on the discriminator's features assigns them."]
+    notes = ["The generator is unconditional; a linear evaluator on the discriminator's features assigns the classes."]
     if known := {name: value for name, value in recall.items() if value is not None}:
-        notes.append(f"Of the held-out images it recognises: {_listed(known)}.")
+        notes.append(f"Held-out images that it recognises: {_listed(known)}.")
     if blind := ", ".join(name for name, value in recall.items() if value is None):
-        notes.append(f"Whether it recognises {blind} is not known: no image is held out.")
+        notes.append(f"It is not known whether it recognises {blind}: no images are held out.")
     if expected := {name: value for name, value in precision.items() if value is not None}:
         notes.append(
-            f"If the classes came as the training drew them, of what it takes for a class this much would be of it: "
+            "Estimated precision of class assignment, if the generator makes classes as often as training drew them: "
             f"{_listed(expected)}."
         )
     notes += [_acceptance(name, of) for name, of in document["acceptance"].items() if of]
@@ -199,13 +200,15 @@ def assignment_notes(document: Json | None) -> tuple[list[str], list[str]]:
             warnings.append(f"{name}: the evaluator recognises only {recall[name]:.0%} of its held-out images.")
         if precision[name] is not None and precision[name] < POOR:
             warnings.append(
-                f"{name}: of the images assigned to it perhaps {precision[name]:.0%} show it, judged by how often the "
-                "evaluator takes held-out images of other classes for it. Look at them before you use them."
+                f"{name}: perhaps only {precision[name]:.0%} of the images assigned to this class show it, judging by "
+                "how often the evaluator mistakes held-out images of other classes for it. Check them before use."
             )
         of = document["acceptance"][name]
         if not any(t["assigned"] for t in of.values()):
             seen = sum(t["samples"] for t in of.values())
-            warnings.append(f"{name}: none of {seen:,} samples was assigned to this class; the method never makes it.")
+            warnings.append(
+                f"{name}: none of {seen:,} samples were assigned to this class; the generator never makes it."
+            )
     return notes, warnings
 
 
@@ -218,6 +221,6 @@ def _listed(values: Mapping[str, float]) -> str:
 
 def _acceptance(name: str, of: Json) -> str:
     """One class's acceptance rates in words."""
-    parts = [f"of {t['samples']:,} samples{_HOW[how]} {t['assigned']:,} were of the class" for how, t in of.items()]
+    parts = [f"{t['assigned']:,} of {t['samples']:,} samples{_HOW[how]} were assigned to it" for how, t in of.items()]
     taken = sum(t["accepted"] for t in of.values())
-    return f"{name}: {'; '.join(parts)}; {taken:,} were taken."
+    return f"{name}: {'; '.join(parts)}; {taken:,} were accepted."

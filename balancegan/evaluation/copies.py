@@ -1,4 +1,4 @@
-"""Near-copies of training images among generated ones, for a report."""
+"""Measures near-copies of training images among generated images, for a report."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ COPY_MEASURES = (
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Training images of a class, compared with each other and with images held out; from `look_at`."""
+    """A class's training images, compared with each other and with held-out images; from `look_at`."""
 
     features: NDArray[np.float32]
     spacing: memorisation.Spacing
     threshold: float
-    """Nearer to a training image than this is a near-copy."""
+    """An image nearer than this to a training image is a near-copy."""
     away: NDArray[np.float32]
-    """(h,) distances of held-out images to the nearest training image."""
+    """(h,) distances from held-out images to their nearest training image."""
 
 
 def look_at(train: Images, held_out: Images) -> Seen:
-    """What near-copies of these training images are measured by, whatever images are measured."""
+    """Prepare these training images for finding near-copies of them in any set of images."""
     features = memorisation.pixel_features(train)
     spacing = memorisation.spacing(features)
     unseen = memorisation.spread_evenly(len(held_out))
@@ -48,7 +48,7 @@ def look_at(train: Images, held_out: Images) -> Seen:
 
 
 def near_copies(distances: NDArray[np.float32], seen: Seen) -> Json:
-    """Shares of near-copies, from the `distances` of synthetic images to the nearest training image."""
+    """Shares of near-copies, from the `distances` of synthetic images to their nearest training image."""
     near = int((distances < seen.threshold).sum())
     near_real, n_real, of = memorisation.real_near_counts(seen.spacing, seen.away, seen.threshold)
     return {
@@ -61,7 +61,7 @@ def near_copies(distances: NDArray[np.float32], seen: Seen) -> Json:
 
 
 def measure_copies(images: ClassImages, measured: NDArray[np.int64], reasons: dict[str, str], *, seed: int) -> Json:
-    """Distances to the nearest training image, of synthetic and of held-out real images."""
+    """Measure the distances of synthetic and held-out real images to their nearest training image."""
     row: Json = {**dict.fromkeys(COPY_MEASURES), "pairs": []}
     if not len(images.real_train):
         reasons["copy_rate"] = "No training images to compare with."
@@ -85,7 +85,7 @@ def measure_copies(images: ClassImages, measured: NDArray[np.int64], reasons: di
 def _shown_pairs(
     measured: NDArray[np.int64], distances: NDArray[np.float32], winners: NDArray[np.int64], *, seed: int
 ) -> list[Json]:
-    """The closest pairs and a few random ones, as positions in the class's `fake` and `real_train`."""
+    """The closest pairs and a few random ones, as indices into the class's `fake` and `real_train`."""
     order = np.argsort(distances, kind="stable")
     closest = order[: SHOWN_PAIRS // 2]
     rest = order[SHOWN_PAIRS // 2 :]

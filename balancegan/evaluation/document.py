@@ -1,6 +1,6 @@
-"""The quality report as one JSON document: measures and judges; draws and prints nothing.
+"""Computes the quality report as one JSON document; draws and prints nothing.
 
-Every number is finite or null; where one is null, the class's `reasons` say why.
+Every number is finite or null; if one is null, the class's `reasons` say why.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KEPT = ("measured", "asked", "verdict", "headline", "note", "warnings", "unfilt
 
 
 def summary(document: Json, least: str | float | None) -> Json:
-    """What a command's JSON says of the report: the verdict, and whether it passes `--fail-under`."""
+    """The report in a command's JSON output: findings, verdict, and whether it passes `--fail-under`."""
     utility = document["utility"]
     return {
         "extractor": document["extractor"]["name"],
@@ -43,7 +43,7 @@ def summary(document: Json, least: str | float | None) -> Json:
 SCHEMA_VERSION = 1
 
 _UTILITY_NOTE = (
-    "Whether these images help a classifier was not measured. Good numbers on this page do not show that they help."
+    "Whether these images help a classifier was not measured. Good numbers on this page do not show that they do."
 )
 
 _FEATURES = {
@@ -55,12 +55,12 @@ _FEATURES = {
 
 @dataclass(frozen=True)
 class ReportInput:
-    """Everything that the report is about. `history` holds the rows of the run's metrics.jsonl.
+    """The report's input: images, counts and context. `history` holds the rows of the run's metrics.jsonl.
 
-    `origin` is "run", or "folders" where two folders are compared and nothing is known of the generator; `delivered`
-    tells whether a balanced folder was written, or only what one would get is looked at. `utility` is
-    from `utility.measure_utility`, `embeddings` from `trace.latent_embeddings`, `shortcuts` from
-    `report.shortcuts.shortcut_checks`; `warnings` are shown first.
+    `origin` is "run", or "folders" when two folders are compared and nothing is known about the generator. `delivered`
+    says whether a balanced folder was written; if not, the report previews what it would receive. `utility` comes from
+    `measure_utility`, `embeddings` from `latent_embeddings` and `shortcuts` from `shortcut_checks`. `warnings` are
+    shown first.
     """
 
     title: str
@@ -79,7 +79,7 @@ class ReportInput:
     warnings: list[str] = field(default_factory=list)
     balancegan_version: str = __version__
     notes: list[str] = field(default_factory=list)
-    distribution: Json | None = None  # `class_assignment.distribution_json`, for a method that assigns classes
+    distribution: Json | None = None  # from `distribution_json`, for a method that assigns classes
     utility: Json | None = None
     embeddings: list[Json] = field(default_factory=list)
     extras: Extras | None = None
@@ -94,15 +94,15 @@ def compute_report(
     metrics: frozenset[str] = frozenset(METRICS),
     progress: Progress = silent,
 ) -> Json:
-    """Measure every class and the whole, and say in plain sentences what the numbers mean.
+    """Measure every class and all classes together, and explain the numbers in plain sentences.
 
     Args:
-        inp: images, counts and circumstances.
-        extractor: gives the features behind FID, KID, precision, recall, density and coverage.
-        seed: of every random choice (subsets, pairs, halves).
-        max_images: at most this many images per class and set enter a measure. Copies are an exception: they are
-            searched among all training images of the class.
-        metrics: of `METRICS`, which to measure.
+        inp: images, counts and context.
+        extractor: computes the features behind FID, KID, precision, recall, density and coverage.
+        seed: for every random choice (subsets, pairs, halves).
+        max_images: each measure uses at most this many images per class and set. Copies are an exception: all training
+            images of the class are searched for them.
+        metrics: which of `METRICS` to measure.
         progress: called as `("report", classes done, classes)`.
 
     Returns:
@@ -165,12 +165,12 @@ def compute_report(
 
 
 def describe_extractor(extractor: Extractor | type[Extractor]) -> Json:
-    """What the features behind FID are, and what its numbers compare with."""
+    """Describe the features behind FID, and what its values can be compared with."""
     return {key: getattr(extractor, key) for key in ("name", "comparable", "dim", "note")}
 
 
 def _finite(value: Any) -> Any:
-    """The value with numbers that JSON lacks (NaN, infinity) as null and everything unusual as text."""
+    """Convert a value to JSON types: NaN and infinity become None, and unknown types become text."""
     if isinstance(value, Mapping):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

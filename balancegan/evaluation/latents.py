@@ -1,4 +1,4 @@
-"""What a trained run shows of its latent space: ways between latents, and where the encoder puts real images."""
+"""Maps a run's latent space: where its encoder puts real training images."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ def latent_embeddings(
     plain_steps: int = PLAIN_STEPS,
     progress: Progress = silent,
 ) -> list[Json]:
-    """Where encoders put training images, each as a t-SNE plot in the report's form (SGBGAN's Fig. 9).
+    """t-SNE plots of encoders' latents of training images, as embeddings for the report (SGBGAN's Fig. 9).
 
     Args:
         restored: the run.
-        data: what it was trained on.
-        plain: train BAGAN-GP's plain autoencoder too, for a method with a variational one.
-        seed: of the choice of images, of t-SNE and of the plain autoencoder.
-        limit: images at most, equal shares of it per class.
-        plain_steps: updates of the plain autoencoder, at most the run's own number.
+        data: its training data.
+        plain: also train BAGAN-GP's plain autoencoder, for a method with a variational one.
+        seed: for the choice of images, t-SNE and the plain autoencoder.
+        limit: maximum number of images, shared equally among the classes.
+        plain_steps: updates of the plain autoencoder; never more than the run's own pre-training.
         progress: called as `("plain autoencoder", step, steps)`.
 
     Returns:
-        `latents`, then `labelled_latents` where a label embedding is multiplied with them, then `plain_latents`; empty
-        for a method without an encoder, with one that was never trained, and with fewer than `MIN_POINTS` images.
+        `latents`, then `labelled_latents` if the generator multiplies latents by a label embedding, then
+        `plain_latents`. Empty if the method has no encoder, if the encoder was never trained, or if there are fewer
+        than `MIN_POINTS` images.
     """
     method = restored.method
     steps = min(restored.checkpoint.step, method.schedule.before_last)
@@ -71,7 +72,7 @@ def latent_embeddings(
 
 
 def _chosen_rows(data: TrainingSet, limit: int, seed: int) -> np.ndarray:
-    """Rows of the store: training images, equal shares of the limit per class as far as there are as many."""
+    """Rows of the store: training images, with the limit shared equally among the classes where they have enough."""
     rng = np.random.default_rng(seed)
     members = data.by_class(data.train_rows)
     shares = equal_shares([len(rows) for rows in members], limit)
@@ -81,7 +82,7 @@ def _chosen_rows(data: TrainingSet, limit: int, seed: int) -> np.ndarray:
 
 @torch.no_grad()
 def _encode(method: Method, data: TrainingSet, rows: np.ndarray, device: torch.device) -> Tensor:
-    """Latents of the images (n, latent_dim) on the CPU; of a variational encoder the means."""
+    """Latents of the images (n, latent_dim) on the CPU; for a variational encoder, their means."""
     method.eval()
 
     def encoded(some: slice) -> Tensor:
@@ -92,9 +93,9 @@ def _encode(method: Method, data: TrainingSet, rows: np.ndarray, device: torch.d
 
 
 def _label_embedding(restored: Restored) -> nn.Module | None:
-    """What the generator that samples multiplies its latents with, where it does so."""
+    """The label embedding by which the sampling generator multiplies its latents, or None."""
     method = restored.method
-    averaged = restored.trained and method.G_ema is not None  # the average begins with the last stage
+    averaged = restored.trained and method.G_ema is not None  # averaging starts with the last stage
     generator = method.G_ema if averaged else method.G
     embedding = getattr(generator, "embedding", None)
     return embedding if isinstance(embedding, nn.Embedding) else None
@@ -103,28 +104,27 @@ def _label_embedding(restored: Restored) -> nn.Module | None:
 def _latents_caption(steps: int, variational: bool) -> str:
     kind = "the variational encoder (its mean)" if variational else "the encoder"
     return (
-        f"Latents of {kind} as pre-training left it after {steps:,} updates: the adversarial training does not change "
-        "the encoder, only the discriminator that began as a copy of its trunk. Classes that lie apart here were told "
-        "apart before the generator learnt to make them."
+        f"Latents of {kind} after {steps:,} updates of pre-training. Adversarial training does not change the encoder, "
+        "only the discriminator, which starts as a copy of its trunk. If classes are separate here, the encoder could "
+        "tell them apart before the generator learnt to make them."
     )
 
 
 def _labelled_caption() -> str:
     return (
-        "The same latents, each multiplied by the label embedding of its class as the generator multiplies it. "
-        "The embedding sees the label, so classes should lie apart here; where two do not, the generator can "
-        "hardly tell them apart."
+        "The same latents, each multiplied by the label embedding of its class, as in the generator. The embedding "
+        "sees the label, so classes should be separate here; if two overlap, the generator can hardly tell them apart."
     )
 
 
 def _plain_caption(count: int, steps: int) -> str:
     rough = (
-        f" It had {count:,} updates, the run's own encoder {steps:,}: a rough comparison, to the plain one's "
-        "disadvantage."
+        f" It was trained for {count:,} updates and the run's own encoder for {steps:,}, so the comparison is rough "
+        "and puts the plain one at a disadvantage."
         if count < steps
-        else f" It had {count:,} updates, as many as the run's own encoder."
+        else f" It was trained for {count:,} updates, as many as the run's own encoder."
     )
     return (
         "Latents of a plain autoencoder of the same width and latent size (BAGAN-GP's: no gates, no attention, not "
-        "variational), trained for this picture on the same images." + rough
+        "variational), trained for this plot on the same images." + rough
     )

@@ -1,6 +1,6 @@
-"""The report's measures of one class and of all: numbers in, rows of the document out.
+"""Computes the report's measures, for one class and for all classes together, as rows of the document.
 
-Whatever cannot be measured is null, and the row's `reasons` say why.
+Measures that cannot be computed are null, and the row's `reasons` say why.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from balancegan.verdict.material import ClassImages
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
 METRICS = ("fid", "kid", "is", "ssim", "prdc", "copies")
-"""What can be measured; all but SSIM and copies need features."""
+"""The available measures; all except SSIM and copies need features."""
 
 _ON_FEATURES = frozenset(("fid", "kid", "is", "prdc"))
 
 MOST_COMPARED = 10_000
-"""Images of a kind behind precision, recall, density and coverage, whose time grows with the square of them; only all
-classes together have so many."""
+"""Maximum number of real, and of synthetic, images for precision, recall, density and coverage, whose cost grows
+quadratically. Only all classes together can exceed it."""
 
 SCORE_IMAGES = 10 * SPLITS
-"""An Inception Score needs this many images at least: each part needs several of every class it should show."""
+"""Minimum number of images for an Inception Score: each split needs several images of every class."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One class: its row of the document, and the features behind it."""
+    """One class's row of the document, and the features behind it."""
 
     row: Json
     feats_real: Features
@@ -54,7 +54,7 @@ _DISTANCES = (*_TO_REAL, *_FLOORS)
 _MANIFOLD = ("precision", "recall", "density", "coverage", "prdc_k", "prdc_n")
 _SIMILARITIES = ("ssim", "ssim_within_real", "ssim_within_fake", "ssim_pairs", "spread_real", "spread_fake")
 _MEASURES = (*_DISTANCES, *_MANIFOLD, *_SIMILARITIES, *COPY_MEASURES, "pairs")
-"""Keys of a class that are null when it has no synthetic images."""
+"""Keys that are null for a class without synthetic images."""
 
 
 def measure_class(
@@ -66,15 +66,16 @@ def measure_class(
     metrics: frozenset[str] = frozenset(METRICS),
     seen_known: bool = True,
 ) -> Measured:
-    """One row of the document.
+    """Measure one class; returns its row of the document and its features.
 
     Args:
-        images: of the class.
-        extractor: gives the features.
-        seed: of all random choices.
-        max_images: at most this many images per set enter a measure; copies are searched among all training images.
-        metrics: of `METRICS`, which to measure.
-        seen_known: whether `real_train` is what the generator was trained on.
+        images: the class's images.
+        extractor: computes the features.
+        seed: for all random choices.
+        max_images: each measure uses at most this many images per set; copies are searched for among all training
+            images.
+        metrics: which of `METRICS` to measure.
+        seen_known: whether the generator is known to have been trained on `real_train`.
     """
     rng = np.random.default_rng(seed)
     reference, real = _reference(images, seen_known)
@@ -119,7 +120,7 @@ def measure_class(
 
 
 def _reference(images: ClassImages, seen_known: bool) -> tuple[str, Images]:
-    """What the class is compared with, and what that is: holdout, train, or real where nobody knows what was seen."""
+    """The kind of reference (holdout, train, or real if it is not known what the generator saw) and its images."""
     if images.reference is not None:
         return "real", images.reference
     if len(images.real_holdout) >= MIN_REFERENCE or not len(images.real_train):
@@ -135,7 +136,7 @@ def _skipped(keys: tuple[str, ...], reasons: dict[str, str]) -> Json:
 def distances(
     feats_real: Features, feats_fake: Features, reasons: dict[str, str], metrics: frozenset[str] = frozenset(METRICS)
 ) -> Json:
-    """FID and KID; null below `MIN_REFERENCE` images, where they say nothing about the images."""
+    """FID and KID; null with fewer than `MIN_REFERENCE` images, where they would be meaningless."""
     row: Json = dict.fromkeys(_TO_REAL)
     enough = min(len(feats_real), len(feats_fake)) >= MIN_REFERENCE
     few = f"Too few images: {len(feats_real)} real, {len(feats_fake)} synthetic."
@@ -152,13 +153,13 @@ def distances(
 
 
 def floors(feats_real: Features, reasons: dict[str, str], *, seed: int) -> Json:
-    """FID and KID of one half of the real images against the other; null where `reasons` say so of the measure itself.
+    """FID and KID of one half of the real images against the other.
 
-    Also null below `MIN_HALF` images in a half.
+    Null if `reasons` already explain why the measure itself is null, or with fewer than `MIN_HALF` images per half.
     """
     row: Json = dict.fromkeys(_FLOORS)
     enough = len(feats_real) >= 2 * MIN_HALF
-    few = f"Too few images: {len(feats_real)} real, {2 * MIN_HALF} are needed."
+    few = f"Too few images: {len(feats_real)} real, but {2 * MIN_HALF} are needed."
     for measure in ("fid", "kid"):
         if measure in reasons or not enough:
             reasons[f"{measure}_floor"] = reasons.get(measure, few)
@@ -173,7 +174,7 @@ def floors(feats_real: Features, reasons: dict[str, str], *, seed: int) -> Json:
 
 
 def _kid(feats_real: Features, feats_fake: Features) -> tuple[float, float, int]:
-    """KID over subsets of at most half of the smaller set: whole sets would give one value and no deviation."""
+    """KID over subsets of at most half of the smaller set; whole sets would give one value without a deviation."""
     size = min(SUBSET_SIZE, min(len(feats_real), len(feats_fake)) // 2)
     return kernel_distance(feats_real=feats_real, feats_fake=feats_fake, subset_size=max(2, size))
 
@@ -181,10 +182,10 @@ def _kid(feats_real: Features, feats_fake: Features) -> tuple[float, float, int]
 def _manifold(
     feats_real: Features, feats_fake: Features, reasons: dict[str, str], metrics: frozenset[str], *, seed: int
 ) -> Json:
-    """Precision, recall, density and coverage on equally many images of both kinds.
+    """Precision, recall, density and coverage on equal numbers of real and synthetic images.
 
-    They depend on how densely each set covers its region: a hundred synthetic images to one real would push recall
-    down and coverage up.
+    They depend on how densely each set covers its region: a hundred synthetic images per real image would lower recall
+    and raise coverage.
     """
     size = min(len(feats_real), len(feats_fake))
     if "prdc" not in metrics or size < MIN_REFERENCE:
@@ -207,8 +208,8 @@ def _manifold(
 def _similarities(real: Images, fake: Images, reasons: dict[str, str], *, seed: int) -> Json:
     """SSIM of synthetic to real images, and two measures of the diversity within each set.
 
-    SSIM sees grain: one image repeated under noise is diverse to it. The spread, a root-mean-square distance of pairs
-    of small versions, is deaf to grain, and blind to details instead.
+    SSIM is sensitive to grain, so one image repeated with noise looks diverse to it. The spread is the root-mean-square
+    distance between pairs of downscaled images. It ignores grain, but also fine detail.
     """
     row: Json = {"ssim_within_real": None, "ssim_within_fake": None, **ssim_to_real(real, fake, reasons, seed=seed)}
     for side, images, what in (("real", real, "real"), ("fake", fake, "synthetic")):
@@ -217,14 +218,14 @@ def _similarities(real: Images, fake: Images, reasons: dict[str, str], *, seed: 
             row[ssim] = within_ssim(images, pairs=row["ssim_pairs"], seed=seed)
             row[spread] = _spread(images)
         else:
-            reasons[ssim] = reasons[spread] = f"A pair needs two {what} images, and there are {len(images)}."
+            reasons[ssim] = reasons[spread] = f"Needs at least two {what} images; there are {len(images)}."
             row[spread] = None
     return row
 
 
 def ssim_to_real(real: Images, fake: Images, reasons: dict[str, str], *, seed: int) -> Json:
-    """SSIM of synthetic to real images, and how many pairs it is the mean of."""
-    # Its cost grows with the pixels: 500 pairs up to 64 pixels a side, fewer above, never fewer than 100.
+    """Mean SSIM of synthetic to real images, and the number of pairs."""
+    # The cost grows with the number of pixels: 500 pairs up to 64 x 64 pixels, fewer above that, but at least 100.
     pairs = int(np.clip(500 * 64 * 64 / math.prod(fake.shape[2:]), 100, 500))
     if not len(real):
         reasons["ssim"] = "No real images to compare with."
@@ -241,10 +242,11 @@ def _spread(images: Images) -> float:
 def measure_overall(
     classes: list[Measured], extractor: Extractor, *, seed: int, metrics: frozenset[str] = frozenset(METRICS)
 ) -> Json:
-    """All classes with synthetic images together, with the same number of images of a class on both sides.
+    """Measure all classes with synthetic images together, with equally many real and synthetic images per class.
 
-    Synthetic images fill the small classes and real ones the large classes, so a distance between all and all would
-    measure the difference of the class mix. The Inception Score, which sees no real image, takes all synthetic ones.
+    Most synthetic images are in small classes and most real ones in large classes, so a distance between all images
+    would measure the difference in class mix. The Inception Score does not use real images and takes all synthetic
+    ones.
     """
     rng = np.random.default_rng(seed)
     real: list[Features] = []
@@ -273,7 +275,7 @@ def measure_overall(
 
 
 def _score(sets: list[Features], extractor: Extractor, metrics: frozenset[str], *, seed: int) -> Json:
-    """Inception Score of all synthetic images, or why there is none."""
+    """The Inception Score of all synthetic images, or the reason why it is missing."""
     row: Json = dict.fromkeys(
         ("inception_score", "inception_score_std", "inception_score_splits", "inception_score_reason")
     )
@@ -286,12 +288,12 @@ def _score(sets: list[Features], extractor: Extractor, metrics: frozenset[str], 
         why = "The Inception weights in use have no classifier layer; a score from them would always be 1."
         return row | {"inception_score_reason": why}
     if size < SCORE_IMAGES:
-        why = f"Too few images: {size}, and {SCORE_IMAGES} are needed."
+        why = f"Too few images: {size}, but {SCORE_IMAGES} are needed."
         return row | {"inception_score_reason": why}
     mean, std = inception_score(extractor.classify(np.concatenate(sets)), splits=SPLITS, seed=seed)
     return row | {"inception_score": mean, "inception_score_std": std, "inception_score_splits": SPLITS}
 
 
 def _subset(rows: NDArray[Any], limit: int, rng: np.random.Generator) -> NDArray[Any]:
-    """At most `limit` rows, drawn at random, in their order."""
+    """At most `limit` rows, chosen at random and kept in order."""
     return rows if len(rows) <= limit else rows[np.sort(rng.permutation(len(rows))[:limit])]

@@ -1,4 +1,4 @@
-"""What a run can show beside its images' measures; an evaluation of two folders has none of it."""
+"""Collects the report's pictures of the run itself, which a comparison of two folders does not have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from balancegan.sampling.interpolation import interpolation
 
 
 def run_pictures(restored: Restored, data: TrainingSet, *, plain: bool, progress: Progress) -> Json:
-    """The fields of `ReportInput` that show the run itself; `plain` trains an autoencoder to compare with."""
+    """The fields of `ReportInput` about the run itself; with `plain`, train an autoencoder to compare with."""
     return {
         "embeddings": latent_embeddings(restored, data, plain=plain, progress=progress),
         "extras": run_extras(restored, SourceImages.of(data)),
@@ -32,7 +32,7 @@ def run_pictures(restored: Restored, data: TrainingSet, *, plain: bool, progress
 
 
 def run_extras(restored: Restored, sources: SourceImages | None = None, *, columns: int = 9, seed: int = 0) -> Extras:
-    """Everything of `Extras`; no interpolation before the last stage, or where the method is not ready to sample."""
+    """The run's `Extras`. The interpolation is None before the last stage or if the method is not ready to sample."""
     able = restored.trained and restored.method.ready
     strip = interpolation(restored.method, restored.device, columns, seed, sources) if able else None
     return Extras(strip, frames(restored.run, last=restored.checkpoint.step))
@@ -40,13 +40,13 @@ def run_extras(restored: Restored, sources: SourceImages | None = None, *, colum
 
 @dataclass(frozen=True)
 class Extras:
-    """Pictures for the page, made by `trace.run_extras`."""
+    """Pictures for the page, from `run_extras`."""
 
     interpolation: NDArray[np.uint8] | None
-    """(K, M, C, S, S): row k is class k on the way from one latent to another, or one row for an unconditional method.
+    """(K, M, C, S, S): row k interpolates between two latents for class k; an unconditional method has a single row.
 
-    Only the first `trace.MAX_ROWS` classes.
+    Only the first classes are included.
     """
 
     frames: tuple[tuple[int, Path], ...] = ()
-    """Step and PNG grid of the same seeds, from the run's samples/, in the order of steps."""
+    """(step, PNG grid) of samples from fixed seeds, from the run's samples/ folder, in order of steps."""

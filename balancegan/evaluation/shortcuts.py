@@ -1,9 +1,9 @@
-"""Shortcuts: properties of the files, not of what they show, that tell synthetic images from real ones.
+"""Detects shortcuts: properties of the files, rather than their content, that tell synthetic images from real ones.
 
-A classifier that can see such a property learns it instead of the class, because in a balanced folder the small
-classes are mostly synthetic. Two kinds are looked at: what the file's header says (image size, format, pixel type), by
-guessing from the value itself, and plain numbers (bytes, and three of the pixels at the image's own size), by guessing
-from one threshold. Whatever has to be fitted is fitted on one half of the files and counted on the other.
+A classifier may learn such a property instead of the class, because the small classes of a balanced folder are mostly
+synthetic. Two kinds are checked: header fields (image size, format, pixel type), by guessing from the value itself, and
+numbers (bytes, and three pixel statistics at the image's original size), by guessing from a threshold. Anything fitted
+is fitted on one half of the files and tested on the other half.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from balancegan.core.text import significant
 from balancegan.data.decode import ImageError, decode_image, read_header
 
 MAX_FILES = 500
-"""Files looked at on either side."""
+"""Maximum number of real, and of synthetic, files to check."""
 
 MAX_DECODED = 300
-"""Files on either side whose pixels are read too."""
+"""Maximum number of files per side to decode."""
 
 MIN_FILES = 10
-"""Fewer files on a side are not split in halves."""
+"""Minimum number of files per side for fitting on one half and testing on the other."""
 
 TELLING = 0.9
-"""A property is named when guessing real or synthetic by it alone is right this often on equal numbers of both."""
+"""The report warns about a property that alone tells real from synthetic images with at least this accuracy."""
 
-_PIXEL_BUDGET = 100_000_000  # decoded on either side, once there are `2 * MIN_FILES`: seconds, not minutes
-_WINDOW = 512  # px: of larger images the middle is measured
-_BLOCK = 8  # px: JPEG's
+_PIXEL_BUDGET = 100_000_000  # decoded per side, after the first `2 * MIN_FILES` files; keeps the time to seconds
+_WINDOW = 512  # px; only the centre of larger images is measured
+_BLOCK = 8  # px, as in JPEG
 _BITS = {"1": "1-bit", "I": "32-bit", "F": "32-bit float"}
 
 Floats = NDArray[np.float64]
@@ -44,7 +44,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _File:
-    """What one file shows of itself. `numbers` holds those that could be measured."""
+    """One file's properties. `numbers` holds only those that could be measured."""
 
     size: str
     format: str
@@ -54,7 +54,7 @@ class _File:
 
 @dataclass(frozen=True)
 class _Form:
-    """A check of something that the header says."""
+    """A check of a header field."""
 
     check: str
     attribute: str
@@ -64,14 +64,14 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Number:
-    """A check of a number. `measured` says in a sentence what was."""
+    """A check of a number; `measured` describes it within the warning."""
 
     check: str
     measured: str
     remedy: str
-    follows_form: bool = False  # differs by itself where size, format or pixel type do
+    follows_form: bool = False  # follows from differences in size, format or pixel type
     plural: bool = False
-    only_more: bool = False  # worth a long sentence where synthetic images have more of it
+    only_more: bool = False  # full warning only if synthetic images have more of it
 
 
 _FORMS = (
@@ -94,39 +94,39 @@ _NUMBERS = (
     _Number("bytes per pixel", "bytes per pixel", _SAVE_ALIKE, follows_form=True, plural=True),
     _Number(
         "high frequencies",
-        "mean size of the Laplacian as a share of the contrast",
-        "Train longer, use all images at a lower size, or blur or re-encode all of them alike before training.",
+        "mean magnitude of the Laplacian relative to the contrast",
+        "Train longer, use all images at a lower resolution, or blur or re-encode all images alike before training.",
         plural=True,
     ),
     _Number(
         "checkerboard",
         "share of the pixel-to-pixel differences that alternates like a chessboard",
-        "Train with `--set upsampling=resize` where the method has it, use all images at a lower size, or blur all "
-        "of them alike.",
-        only_more=True,  # less of it is a lack of high frequencies, which has a check of its own
+        "Train with `--set upsampling=resize` if the method has it, use all images at a lower resolution, or blur "
+        "all images alike.",
+        only_more=True,  # less of it means a lack of high frequencies, which has its own check
     ),
     _Number(
         "block grid",
-        f"differences across the edges of {_BLOCK}-pixel blocks, against those inside",
-        "Compression leaves such a grid, also in files that were saved as PNG later: " + _SAVE_ALIKE,
+        f"differences across the edges of {_BLOCK}-pixel blocks relative to those inside",
+        "Compression leaves such a grid, even in files that are later saved as PNG. " + _SAVE_ALIKE,
     ),
 )
 
 
 def shortcut_checks(real_files: Sequence[Path], synthetic_files: Sequence[Path], *, seed: int = 0) -> list[Json]:
-    """Every check with its outcome, whether it tells or not.
+    """Run every check and return all outcomes, including the negative ones.
 
     Args:
         real_files: image files of the classes that received synthetic images.
         synthetic_files: the synthetic image files beside them.
-        seed: of the choice of files and halves.
+        seed: for the choice of files and halves.
 
     Returns:
         One `{check, accuracy, telling, sentence, explained, n_real, n_fake}` per check. `accuracy` is the share of
-        right guesses on equal numbers of both, 0.5 where the property does not help, and null with fewer than
-        `MIN_FILES` readable files on a side (without any, for what the header says). `sentence` is empty unless the
-        check is `telling`, and short where another check explains it (`explained`): file sizes follow image size,
-        format and pixel type, and a smooth image has less of a checkerboard.
+        correct guesses on equal numbers of both kinds: 0.5 if the property does not help, and None with fewer than
+        `MIN_FILES` readable files on a side (for header fields, only if a side has none). `sentence` is empty unless
+        the check is `telling`, and short if another check explains it (`explained`): file sizes depend on image size,
+        format and pixel type, and smooth images have less of a checkerboard.
     """
     real, fake = _look_at(real_files, seed), _look_at(synthetic_files, seed)
     rows = [_form_row(form, real, fake, seed) for form in _FORMS]
@@ -161,7 +161,7 @@ def _look_at(files: Sequence[Path], seed: int) -> list[_File]:
 
 
 def _look(path: Path, decode: bool) -> tuple[_File | None, int]:
-    """A file and how many of its pixels were decoded; broken files are the business of `inspect`."""
+    """Read a file; returns it with the number of pixels decoded. Skips broken files, which `inspect` reports."""
     try:
         (width, height), mode, form = read_header(path)
         size = path.stat().st_size
@@ -184,12 +184,15 @@ def _mode(mode: str) -> str:
 
 
 def pixel_numbers(pixels: NDArray[Any]) -> dict[str, float]:
-    """High frequencies, checkerboard and block grid of an image (H, W) or (H, W, 3) at its own size, on grey.
+    """High frequencies, checkerboard and block grid of an image (H, W) or (H, W, 3) at its original size, in grey.
 
-    All three are ratios, so that brightness and contrast play no part; 0 for an image of one colour. What a small
-    image cannot have (a Laplacian below 3 px, two blocks below 16 px) and what is not finite is left out.
+    All three are ratios, so they do not depend on brightness and contrast; they are 0 for an image of one colour.
+    Measures that need a larger image (at least 3 px for the Laplacian, 16 px for two blocks) or that are not finite are
+    left out.
     """
-    top, left = (max(0, side - _WINDOW) // 2 // _BLOCK * _BLOCK for side in pixels.shape[:2])  # keeps the grid's phase
+    top, left = (
+        max(0, side - _WINDOW) // 2 // _BLOCK * _BLOCK for side in pixels.shape[:2]
+    )  # multiples of the block keep the grid's phase
     grey = pixels[top : top + _WINDOW, left : left + _WINDOW].astype(np.float64)
     grey = grey.mean(axis=2) if grey.ndim == 3 else grey
     measures: dict[str, tuple[int, Callable[[Floats], float]]] = {
@@ -233,7 +236,7 @@ def _form_row(form: _Form, real: list[_File], fake: list[_File], seed: int) -> J
     theirs = [getattr(file, form.attribute) for file in fake]
     accuracy = None
     if ours and theirs:
-        # In a few values there is nothing to fit; of sizes, every image may have its own.
+        # Fields with few values need no fitting, but every image may have a different size.
         fitted = form.many_values and min(len(ours), len(theirs)) >= MIN_FILES
         guessing = _on_the_other_half(ours, theirs, _values_right, seed) if fitted else None
         accuracy = _guessing(Counter(ours), Counter(theirs)) if guessing is None else guessing
@@ -285,7 +288,7 @@ def _on_the_other_half(
     right: Callable[[tuple[list[Any], list[Any]], tuple[list[Any], list[Any]]], float],
     seed: int,
 ) -> float:
-    """`right(fit on, count on)` with one half of either side for each, and the other way round; the mean."""
+    """Cross-validate: the mean of `right(fit on, count on)` with the two halves in both roles."""
     rng = random.Random(seed)
     ours, theirs = (rng.sample(list(side), len(side)) for side in (real, fake))
     first, second = (
@@ -296,7 +299,7 @@ def _on_the_other_half(
 
 
 def _threshold_right(fit: tuple[list[Any], list[Any]], count: tuple[list[Any], list[Any]]) -> float:
-    """Share of right guesses by the best single threshold, in the better direction."""
+    """Share of correct guesses with the best single threshold in the better direction."""
     real, fake = (np.sort(np.array(side, np.float64)) for side in fit)
     values = np.unique(np.concatenate([real, fake]))
     cuts = (values[:-1] + values[1:]) / 2 if len(values) > 1 else values
@@ -308,9 +311,9 @@ def _threshold_right(fit: tuple[list[Any], list[Any]], count: tuple[list[Any], l
 
 
 def _values_right(fit: tuple[list[Any], list[Any]], count: tuple[list[Any], list[Any]]) -> float:
-    """Share of right guesses from the value: the side that has it more often.
+    """Share of correct guesses from the value: guess the side where it is more frequent.
 
-    A value that neither side had is guessed to be of the side in which more values came once only.
+    For a value seen on neither side, guess the side with the larger share of values that occur only once.
     """
     real, fake = (Counter(side) for side in fit)
     once = [sum(n == 1 for n in side.values()) / side.total() for side in (real, fake)]
@@ -326,7 +329,7 @@ def _values_right(fit: tuple[list[Any], list[Any]], count: tuple[list[Any], list
 
 
 def _guessing(real: Counter[str], fake: Counter[str]) -> float:
-    """Share of right guesses by this property alone, on equal numbers of both: (1 + total variation) / 2."""
+    """Share of correct guesses from this property alone, on equal numbers of both: (1 + total variation) / 2."""
     values = real.keys() | fake.keys()
     apart = sum(abs(real[value] / real.total() - fake[value] / fake.total()) for value in values)
     return (1.0 + apart / 2.0) / 2.0

@@ -1,1 +1,1 @@
-"""Quality measures on arrays and features. Nothing here reads files or prints."""
+"""Quality measures on arrays and features, and the networks that compute the features."""

@@ -1,6 +1,6 @@
-"""A small classifier trained on the spot on the real training images, as a feature extractor.
+"""A feature extractor that trains a small classifier on the real training images.
 
-It needs no download, and its numbers compare only with numbers from the same trained network.
+It needs no download. Its values are comparable only with values from the same trained network.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ from balancegan.nets.classifier import FEATURES, build_classifier, seeded_classi
 class OwnExtractor:
     """128 features of a small classifier trained on the real training images of this data set.
 
-    Four convolution blocks with group normalisation (so no image's features depend on its batch), pooling over
-    space, a 128-unit layer that gives the features, and a linear classifier. Training draws the classes equally
-    often and shifts the images by up to an eighth of their side. It does not mirror them: a mirrored digit or traffic
-    sign is another class, and a generator that mirrors should be seen. Images over 64 pixels are scaled down to 64.
+    The network has four convolution blocks with group normalisation (so that an image's features do not depend on its
+    batch), global pooling, a 128-unit layer that outputs the features, and a linear classifier. Training draws classes
+    equally often and shifts images by up to an eighth of their side. It does not mirror them, because a mirrored digit
+    or traffic sign belongs to another class, and the features should reveal a generator that mirrors. Images larger
+    than 64 pixels are scaled down to 64.
     """
 
     name = "own"
     comparable = False
     note = (
         "FID here uses features of a small classifier trained on this data set's real training images, not the "
-        "standard Inception network. These numbers compare only with each other, inside this report. A network knows "
-        "its own training images: classes that are compared with those look worse than they are."
+        "standard Inception network. Compare these values only within this report. The classifier has learnt its "
+        "training images, so classes that are compared with training images look worse than they are."
     )
     dim = FEATURES
     persistent = False
 
     def __init__(self, network: nn.Module, *, side: int, device: str = "cpu") -> None:
-        """Wrap a trained network; use `fit` to get one."""
+        """Wrap a trained network; use `fit` to train one."""
         self._network = network.to(device).eval()
         self._side, self._device = side, device
         self._fitting = Fitting(128, device, hint="use --device cpu")
@@ -67,21 +68,21 @@ class OwnExtractor:
     ) -> OwnExtractor:
         """Train the classifier on real images.
 
-        The cost depends neither on the number of images nor much on their size: 400 steps take 10 to 25 seconds on
-        one CPU core. The same seed gives the same network on the same kind of CPU, however many cores it has.
+        The cost does not depend on the number of images, and hardly on their size: 400 steps take 10 to 25 seconds on
+        one CPU core. The same seed gives the same network on the same kind of CPU, regardless of the number of cores.
 
         Args:
             images: uint8 (N, C, H, W), training images only.
             labels: integers (N,) in 0 … num_classes - 1; a class may be empty.
-            num_classes: width of the classifier.
-            seed: of initialisation, batches and shifts.
+            num_classes: number of classifier outputs.
+            seed: for initialisation, batches and shifts.
             device: a torch device name.
             steps: updates with `batch_size` images each.
-            batch_size: images in an update.
+            batch_size: images per update.
             progress: called as `("classifier", step, steps)`.
 
         Raises:
-            ValueError: no images, or labels that do not fit them.
+            ValueError: there are no images, or the labels do not match them.
         """
         if not len(images) or len(labels) != len(images):
             raise ValueError(f"{len(images)} images and {len(labels)} labels cannot train a classifier")
@@ -103,12 +104,12 @@ class OwnExtractor:
 
     @classmethod
     def of(cls, data: TrainingSet, *, device: str = "cpu", progress: Progress = silent) -> OwnExtractor:
-        """`fit` on the images of a data set that generators are trained on."""
+        """Call `fit` on a data set's training images."""
         images, labels = data.store.images[data.train_rows], data.labels[data.train_rows]
         return cls.fit(images, labels, len(data.class_names), device=device, progress=progress)
 
     def save(self, path: Path) -> None:
-        """Write the trained network, whole or not at all; `load` gives the same features."""
+        """Write the trained network atomically; after `load` it gives the same features."""
         from safetensors.torch import save
 
         network: Any = self._network
@@ -121,7 +122,7 @@ class OwnExtractor:
         """Read a network that `save` wrote.
 
         Raises:
-            CheckpointError: the file is damaged or something else.
+            CheckpointError: the file is damaged or of another kind.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -132,7 +133,7 @@ class OwnExtractor:
                 network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
         except (OSError, SafetensorError, KeyError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
-                f"{path} is damaged ({type(error).__name__})", "delete it: it is made again"
+                f"{path} is damaged ({type(error).__name__})", "delete it; balancegan will create it again"
             ) from None
         return cls(network, side=form["side"], device=device)
 
@@ -145,7 +146,7 @@ class OwnExtractor:
         return self._run(images, classify=True)
 
     def accuracy(self, images: Images, labels: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Recall of every class on these images, (num_classes,); NaN for a class without images."""
+        """Recall of every class on these images (num_classes,); NaN for a class without images."""
         scores = self.logits(images)
         right = scores.argmax(axis=1) == labels
         members = rows_by_class(labels, scores.shape[1])
@@ -163,7 +164,7 @@ class OwnExtractor:
 
 
 def normalised(images: Images, side: int, device: str) -> Tensor:
-    """uint8 (N, C, H, W) -> float (N, C, side, side) in [-1, 1]; antialiased where it shrinks."""
+    """uint8 (N, C, H, W) -> float (N, C, side, side) in [-1, 1]; downscaling is antialiased."""
     x = torch.from_numpy(np.ascontiguousarray(images)).to(device).float() / 127.5 - 1.0
     if x.shape[2:] != (side, side) and len(x):
         x = functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
@@ -171,7 +172,7 @@ def normalised(images: Images, side: int, device: str) -> Tensor:
 
 
 def _shifted(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Move the whole batch by up to an eighth of the side, with the edge pixels repeated behind it."""
+    """Shift the whole batch by up to an eighth of its side, padding with edge pixels."""
     side = x.shape[-1]
     reach = side // 8
     top, left = (int(offset) for offset in rng.integers(0, 2 * reach + 1, size=2))

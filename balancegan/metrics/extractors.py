@@ -1,4 +1,4 @@
-"""Which network the features come from."""
+"""Chooses and opens the network that computes the features."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ CHOICES = ("auto", *EXTRACTORS)
 
 @dataclass(frozen=True)
 class Choice:
-    """An extractor by name, and the file of its weights where it needs one."""
+    """An extractor's name, and its weights file if it needs one."""
 
     name: str
     weights: Path | None
 
     @property
     def slow_on_cpu(self) -> bool:
-        """Whether it manages a few images a second there."""
+        """Whether it processes only a few images per second on a CPU."""
         return self.weights is not None
 
     def open(self, own: Callable[[], OwnExtractor], *, device: str = "cpu", progress: Progress = silent) -> Cached:
-        """The extractor with its cache; `own` makes the small classifier where that is what was chosen.
+        """Open the extractor with its cache; `own` trains the small classifier if that was chosen.
 
-        Raises `CheckpointError` for a file that holds something else.
+        Raises `CheckpointError` for a file that does not hold the network's weights.
         """
         if self.weights is None:
             extractor: Extractor = own()
@@ -52,11 +52,11 @@ class Choice:
 
 
 def choose(name: str = "auto", weights: Path | None = None) -> Choice:
-    """Settle the extractor before long work starts; `auto` is Inception where this machine has weights for it.
+    """Choose the extractor before long work starts; `auto` means Inception if this machine has its weights, else `own`.
 
     Raises:
-        UsageError: no such extractor, or a weights file for one that takes none.
-        WeightsMissingError: the weights that were asked for are not on this machine.
+        UsageError: unknown extractor, or a weights file for one that takes none.
+        WeightsMissingError: the requested weights are not on this machine.
     """
     if name not in CHOICES:
         raise UsageError(f"--extractor {name} is not known", f"choose one of {', '.join(CHOICES)}")
@@ -67,12 +67,12 @@ def choose(name: str = "auto", weights: Path | None = None) -> Choice:
     network = "inception" if name == "auto" else name
     found = find_weights(network, weights)
     if found is None and name != "auto":
-        raise WeightsMissingError(f"there are no {network} weights on this machine", get_weights(network))
+        raise WeightsMissingError(f"no {network} weights on this machine", get_weights(network))
     return Choice(network, found) if found else Choice("own", None)
 
 
 def spread(extractor: Extractor) -> Callable[[Images], Features]:
-    """What the extractor gives: uint8 (N, C, H, W) -> float32 (N, dim)."""
+    """The extractor, run by all processes together: uint8 (N, C, H, W) -> float32 (N, dim)."""
     if here().size == 1:
         return extractor
     name = here().give(extractor)

@@ -1,4 +1,4 @@
-"""Feature extractors: images in, vectors out, for every metric that compares distributions; and a cache around them."""
+"""Feature extractors, which turn images into vectors for metrics that compare distributions, and their cache."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
 
 CACHE_BYTES = 1_000_000_000
-"""What all features on disk may take up together."""
+"""Maximum total size of the features on disk."""
 
 MEMORY_BYTES = 256_000_000
-"""What the features that one extractor remembers may take up: some twenty sets of 1,500 images."""
+"""Maximum size of the features that one extractor keeps in memory: about twenty sets of 1,500 images."""
 
 _SCHEMA = 3
-"""Part of every entry's name: raise it when an extractor begins to give other features for the same images."""
+"""Part of every entry's name; increase it when an extractor changes its features for the same images."""
 _CHECK_BYTES = 16
 
 
@@ -41,41 +41,40 @@ class Extractor(Protocol):
     """A named function from images to feature vectors."""
 
     name: str
-    comparable: bool  # do its numbers compare with numbers from other reports?
-    note: str  # with what, in a sentence for the report
+    comparable: bool  # are its values comparable with those of other reports?
+    note: str  # a sentence for the report: what its values can be compared with
     dim: int
-    persistent: bool  # will another process have the same network, so that its features are worth keeping on disk?
-    key: str  # hash of its weights, in hex: equal keys and images mean equal features
+    persistent: bool  # do other processes have the same network, so that caching on disk is worthwhile?
+    key: str  # hex hash of its weights; equal keys and images mean equal features
 
     def __call__(self, images: Images) -> Features:
         """uint8 (N, C, H, W) -> float32 (N, dim)."""
 
 
 class WithHead(Extractor, Protocol):
-    """An extractor that can also tell the classes on which the Inception Score is defined."""
+    """An extractor that also outputs the class logits on which the Inception Score is defined."""
 
-    has_head: bool  # do the weights in use hold the classifier?
+    has_head: bool  # do the loaded weights include the classifier?
 
     def classify(self, features: Features) -> Features:
         """Features that this extractor made, float32 (N, dim) -> logits float32 (N, K)."""
 
 
 def with_head(extractor: Extractor) -> TypeGuard[WithHead]:
-    """Can `extractor.classify` be called?"""
+    """Whether `extractor.classify` can be called."""
     return bool(getattr(extractor, "has_head", False))
 
 
 class Cached:
-    """An extractor that runs once for every set of images: afterwards the set's features are looked up.
+    """An extractor that runs once per set of images and then returns the cached features.
 
-    A set is known by its content, in its order. Features are kept in memory (the latest `MEMORY_BYTES`), and where
-    the extractor is `persistent` also in `<cache>/features/<name>-<key>/`, where other processes and later runs find
-    them. The disk is a help and never needed: a folder that cannot be written, a full disk or a damaged entry cost
-    time, nothing else. Together the entries stay below `limit` bytes; those that were not used for the longest time go
-    first.
+    A set is identified by its content and order. Features are kept in memory (the latest `MEMORY_BYTES`). If the
+    extractor is `persistent`, they are also kept in `<cache>/features/<name>-<key>/` for other processes and later
+    runs. The disk cache is optional: an unwritable folder, a full disk or a damaged entry only costs time. Its total
+    size stays below `limit` bytes; the least recently used entries are deleted first.
 
-    Features made on a GPU and on a CPU differ in their last digits, and either stands for both here.
-    `wrapped` is the extractor itself, for what only its kind can do.
+    Features computed on a GPU and on a CPU differ in their last digits; the cache treats them as equal.
+    `wrapped` is the extractor itself, for operations specific to its class.
     """
 
     def __init__(
@@ -90,21 +89,21 @@ class Cached:
 
         Args:
             wrapped: the extractor.
-            by: gives its features in its place, for instance with the help of other processes.
-            cache_dir: folder in place of $BALANCEGAN_CACHE_DIR or the user's cache.
-            limit: bytes that all entries on disk may take up, of this and all other extractors.
+            by: called in its place to compute features, for example by several processes.
+            cache_dir: folder to use instead of $BALANCEGAN_CACHE_DIR or the user's cache.
+            limit: maximum bytes on disk for the entries of all extractors together.
         """
         self.wrapped, self._all = wrapped, by or wrapped
         self.name, self.comparable, self.note = wrapped.name, wrapped.comparable, wrapped.note
         self.dim, self.persistent, self.key = wrapped.dim, wrapped.persistent, wrapped.key
-        self._memory: OrderedDict[str, Features] = OrderedDict()  # the longest unused first
+        self._memory: OrderedDict[str, Features] = OrderedDict()  # least recently used first
         self._disk = None
         with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a user without a home folder
             if wrapped.persistent:
                 self._disk = _Disk(cache_root(cache_dir) / "features", f"{wrapped.name}-{wrapped.key[:16]}", limit)
 
     def __call__(self, images: Images) -> Features:
-        """uint8 (N, C, H, W) -> float32 (N, dim), read-only, since everybody who asks gets the same array."""
+        """uint8 (N, C, H, W) -> float32 (N, dim), read-only, because all callers share the array."""
         if not len(images):
             return np.empty((0, self.dim), np.float32)
         name = _content(images)
@@ -124,28 +123,28 @@ class Cached:
 
     @property
     def has_head(self) -> bool:
-        """The wrapped extractor's: can it `classify`?"""
+        """Whether the wrapped extractor can `classify`."""
         return with_head(self.wrapped)
 
     def classify(self, features: Features) -> Features:
         """The wrapped extractor's logits; see `InceptionExtractor.classify`.
 
         Raises:
-            WeightsMissingError: it has no classifier.
+            WeightsMissingError: the extractor has no classifier.
         """
         if not with_head(self.wrapped):
-            raise WeightsMissingError(f"the extractor {self.name} has no classifier here")
+            raise WeightsMissingError(f"the extractor {self.name} has no classifier")
         return self.wrapped.classify(features)
 
 
 class _Disk:
-    """Arrays by name in `root/folder`: .npy files with their hash at the end, which readers of .npy ignore."""
+    """Named arrays in `root/folder`: .npy files with a hash appended, which .npy readers ignore."""
 
     def __init__(self, root: Path, folder: str, limit: int) -> None:
         self._root, self._folder, self._limit = root, root / folder, limit
 
     def read(self, name: str, shape: tuple[int, int]) -> Features | None:
-        """The array, or None where there is none of this shape or its file is damaged."""
+        """Read an array; None if it is missing, damaged or of another shape."""
         path = self._folder / f"{name}.npy"
         try:
             content = path.read_bytes()
@@ -158,11 +157,11 @@ class _Disk:
         if found.shape != shape or found.dtype != np.float32:
             return None
         with contextlib.suppress(OSError):
-            path.touch()  # used now: access times are switched off on many systems
+            path.touch()  # marks it as used, because many systems do not record access times
         return found
 
     def write(self, name: str, features: Features) -> None:
-        """Keep the array, if it can be kept."""
+        """Store the array if possible."""
         buffer = io.BytesIO()
         np.save(buffer, features, allow_pickle=False)
         body = buffer.getvalue()
@@ -173,10 +172,10 @@ class _Disk:
                 write_atomic(self._folder / f"{name}.npy", body + _check(body))
 
     def _make_room(self, size: int) -> None:
-        """Delete the longest unused entries, also what writers that died left behind, until `size` bytes more fit."""
+        """Delete the least recently used entries, and leftovers of crashed writers, until `size` more bytes fit."""
         entries = []
         for path in self._root.glob("*/*"):
-            with contextlib.suppress(OSError):  # another process may delete at the same time
+            with contextlib.suppress(OSError):  # another process may be deleting too
                 stat = path.stat()
                 entries.append((stat.st_mtime_ns, path, stat.st_size))
         total = sum(entry[2] for entry in entries)
@@ -195,13 +194,13 @@ def extract(
     fitting: Fitting,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Features:
-    """Run images through a network in batches, smaller ones where memory runs out.
+    """Run images through a network in batches, which shrink if memory runs out.
 
     Args:
         images: uint8 (N, C, H, W).
-        dim: numbers per image.
-        network: images (B, C, H, W) -> (B, dim) on its device; no image depends on its batch.
-        fitting: the size of the batches.
+        dim: features per image.
+        network: images (B, C, H, W) -> (B, dim) on its device; an image's features must not depend on its batch.
+        fitting: controls the batch size.
         progress: called as `(images done, N)`.
 
     Raises:
@@ -222,7 +221,7 @@ def extract(
 
 
 def state_key(state: Mapping[str, torch.Tensor], *more: object) -> str:
-    """SHA-256 over a network's tensors with their names and forms, and over `more` that its features depend on."""
+    """SHA-256 of a network's tensors, with names, types and shapes, and of anything `more` its features depend on."""
     digest = hashlib.sha256(repr(more).encode())
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous().numpy()
@@ -232,10 +231,10 @@ def state_key(state: Mapping[str, torch.Tensor], *more: object) -> str:
 
 
 def three_channels(images: Images, network: str) -> Images:
-    """Grey images repeated to three channels, colour images as they are, in one block of memory.
+    """Repeat grey images to three channels and leave colour images unchanged; the result is contiguous.
 
     Raises:
-        UsageError: neither grey nor RGB; `network` says who cannot take them.
+        UsageError: the images are neither grey nor RGB; `network` is the name for the message.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise UsageError(f"{network} takes grey or RGB images, not an array of shape {images.shape}")
@@ -244,7 +243,7 @@ def three_channels(images: Images, network: str) -> Images:
 
 def _content(images: Images) -> str:
     digest = hashlib.blake2b(f"{_SCHEMA} {images.dtype} {images.shape}\n".encode(), digest_size=20)
-    for some in blocks(len(images), 256):  # so that a selection from a memory map need not be copied whole
+    for some in blocks(len(images), 256):  # avoids copying a whole selection from a memory map
         digest.update(np.ascontiguousarray(images[some]).tobytes())
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of features (FID).
+"""Computes the Fréchet distance between two sets of features (FID).
 
 Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium",
 https://arxiv.org/abs/1706.08500, Eq. 6:
@@ -7,12 +7,12 @@ https://arxiv.org/abs/1706.08500, Eq. 6:
 
 The matrix root is never formed. With centred feature matrices A and B, scaled so that Σ_r = AᵀA and Σ_f = BᵀB, the
 eigenvalues of Σ_r Σ_f are the squared singular values of A Bᵀ, so Tr (Σ_r Σ_f)^(1/2) is the sum of those singular
-values (the nuclear norm). That sum is real and finite for any number of images, also for fewer images than feature
-dimensions, where the general matrix root of a singular product gives complex numbers or NaN.
+values (the nuclear norm). That sum is real and finite for any number of images, even with fewer images than feature
+dimensions, where a general matrix root of a singular product gives complex numbers or NaN.
 
-A and B have as many rows as there are images, or as there are dimensions where those are fewer: then A is the Cholesky
-factor of Σ_r. The sum is taken from the eigenvalues of (A Bᵀ)(A Bᵀ)ᵀ, whose rounding errors are known; where they could
-be seen in the distance, the slower ways that square nothing (QR, singular values) are taken instead.
+A and B have one row per image, or one per dimension if there are fewer dimensions than images; A is then the Cholesky
+factor of Σ_r. The sum is computed from the eigenvalues of (A Bᵀ)(A Bᵀ)ᵀ, whose rounding errors are bounded. If those
+could affect the distance, slower methods that do not square (QR, singular values) are used instead.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Features = NDArray[np.floating]
 Rows = NDArray[np.float64]
 
 ROUNDING = 1e-6
-"""The share of the distance's positive terms that rounding may be off by; mostly it is far less."""
+"""Maximum rounding error as a share of the distance's positive terms; usually it is far smaller."""
 
-_ERRORS = 8.0  # unit roundoffs of the largest eigenvalue by which LAPACK's eigenvalues are off, at most
-_FEW = 256  # rows or dimensions up to which the slower ways cost nothing
+_ERRORS = 8.0  # error bound of LAPACK's eigenvalues, in unit roundoffs of the largest eigenvalue
+_FEW = 256  # rows or dimensions up to which the slower methods are cheap
 _ITERATIONS = 10
 _BLOCK = 4096
 
 
 def frechet_distance(*, feats_real: Features, feats_fake: Features) -> float:
-    """Squared Fréchet distance of two Gaussians fitted to two feature sets, in float64.
+    """Squared Fréchet distance between Gaussians fitted to two feature sets, in float64.
 
     Args:
         feats_real: (N, d) features of real images.
@@ -45,7 +45,7 @@ def frechet_distance(*, feats_real: Features, feats_fake: Features) -> float:
         The distance, in squared feature units; never negative.
 
     Raises:
-        ValueError: fewer than two rows on a side, different dimensions, or values that are not finite.
+        ValueError: fewer than two rows on a side, different dimensions, or non-finite values.
     """
     if feats_real.ndim != 2 or feats_fake.ndim != 2 or feats_real.shape[1] != feats_fake.shape[1]:
         raise ValueError(f"features must be (N, d) and (M, d), got {feats_real.shape} and {feats_fake.shape}")
@@ -65,16 +65,17 @@ def frechet_distance(*, feats_real: Features, feats_fake: Features) -> float:
 
 
 def random_halves(feats_real: Features, seed: int) -> tuple[Features, Features]:
-    """Two random halves of the (N, d) features of real images, equally large: what a measure's floor is taken from.
+    """Two equally large random halves of the (N, d) features of real images, for computing a measure's floor.
 
-    A distance between sets grows as the sets shrink, whatever is in them. A value near the floor cannot be told from
-    real images by the measure; note that the halves are smaller than the sets behind the distance itself.
+    A distance between sets increases as the sets get smaller, regardless of their content. If a value is near the
+    floor, the measure cannot tell the images from real ones. The halves are smaller than the sets that the distance
+    itself is computed on.
 
     Raises:
         ValueError: fewer than four rows.
     """
     if len(feats_real) < 4:
-        raise ValueError("two halves of two images each are the least")
+        raise ValueError("at least four images are needed for two halves")
     half = len(feats_real) // 2
     order = np.random.default_rng(seed).permutation(len(feats_real))
     return feats_real[order[:half]], feats_real[order[half : 2 * half]]
@@ -83,7 +84,8 @@ def random_halves(feats_real: Features, seed: int) -> tuple[Features, Features]:
 def _root(features: Features, mean: Rows) -> Rows:
     """A matrix A of at most d rows with AᵀA = the covariance of these (N, d) features.
 
-    With more images than dimensions that is a triangle from the covariance, which is faster than one from the images.
+    With more images than dimensions, A is the triangular factor of the covariance, which is faster to compute than the
+    one from the images.
     """
     n, d = features.shape
     if n <= d:
@@ -91,19 +93,19 @@ def _root(features: Features, mean: Rows) -> Rows:
     if d <= _FEW:
         return _triangle(features, mean)
     covariance = np.zeros((d, d))
-    for some in blocks(n, _BLOCK):  # so that there is no copy of all features in double precision
+    for some in blocks(n, _BLOCK):  # avoids a copy of all features in double precision
         block = features[some] - mean
         covariance += block.T @ block
     try:
         return np.asarray(np.linalg.cholesky(covariance / (n - 1))).T
-    except np.linalg.LinAlgError:  # some feature follows from others, or never changes
+    except np.linalg.LinAlgError:  # a feature depends linearly on others, or is constant
         return _triangle(features, mean)
 
 
 def _triangle(features: Features, mean: Rows) -> Rows:
-    """The same without squaring anything."""
+    """The same as `_root`, without squaring."""
     scaled = _scaled(features, mean)
-    # (QR)ᵀ(QR) = RᵀR: with more images than dimensions the small triangle carries everything that is needed.
+    # (QR)ᵀ(QR) = RᵀR, so with more images than dimensions the small triangle R is enough.
     return np.asarray(np.linalg.qr(scaled, mode="r")) if len(scaled) > scaled.shape[1] else scaled
 
 
@@ -112,17 +114,19 @@ def _scaled(features: Features, mean: Rows) -> Rows:
 
 
 def _shared(real: Rows, fake: Rows, *, allowed: float) -> float | None:
-    """The nuclear norm of A Bᵀ, or None where it may be off by more than `allowed`."""
+    """The nuclear norm of A Bᵀ, or None if its error may exceed `allowed`."""
     cross = real @ fake.T if len(real) <= len(fake) else fake @ real.T
     values = np.linalg.eigvalsh(cross @ cross.T)
-    off = _ERRORS * float(np.finfo(np.float64).eps) * _largest(real) * _largest(fake)  # by which each may be wrong
+    off = _ERRORS * float(np.finfo(np.float64).eps) * _largest(real) * _largest(fake)  # error bound per eigenvalue
     roots = np.sqrt(np.maximum(values, 0.0))
-    doubt = float((off / np.maximum(roots, np.sqrt(off))).sum()) if off else 0.0  # of a root less, the larger it is
+    doubt = (
+        float((off / np.maximum(roots, np.sqrt(off))).sum()) if off else 0.0
+    )  # a root's error shrinks as the root grows
     return float(roots.sum()) if 2.0 * doubt <= allowed else None
 
 
 def _largest(rows: Rows) -> float:
-    """About the largest eigenvalue of the covariance AᵀA, by power iteration."""
+    """Estimate the largest eigenvalue of the covariance AᵀA by power iteration."""
     vector: Rows = np.random.default_rng(0).standard_normal((rows.shape[1], 1))
     for _ in range(_ITERATIONS):
         size = np.linalg.norm(vector)

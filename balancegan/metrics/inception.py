@@ -1,6 +1,6 @@
-"""The Inception network on which FID is defined, from a weights file on this machine.
+"""Loads the Inception network on which FID is defined from a local weights file.
 
-Its numbers compare with published ones as far as the sample sizes allow.
+Its values are comparable with published ones for equal sample sizes.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from balancegan.metrics.weights import get_weights
 class InceptionExtractor(PublishedExtractor):
     """2048 features of the Inception network on which FID is defined, as torch-fidelity computes them.
 
-    The network is torch-fidelity's, with its TensorFlow-1-like bilinear resize to 299 pixels, as `inception_net` works
-    through it. `has_head` tells whether the file holds the classifier layer
-    that an Inception Score needs: some files leave it out or fill it with zeros, which does not touch the features.
+    The network is torch-fidelity's, with its TensorFlow-1-like bilinear resize to 299 pixels, as implemented in
+    `inception_net`. `has_head` says whether the file holds the classifier layer that an Inception Score needs. Some
+    files omit it or fill it with zeros, which does not affect the features.
     """
 
     name = "inception"
     title = "Inception"
-    note = "FID uses the standard Inception features; compare it only between sets of the same sizes."
+    note = "FID uses the standard Inception features. Compare it only between sets of equal size."
     batch_size = 16
 
     def _build(self, state: dict[str, Tensor], weights: Path) -> None:
-        # The score layer plays no part in the features; files without it are common and useful.
+        # The features do not use the classifier layer, and many files omit it.
         state.setdefault("fc.weight", torch.zeros(1008, 2048))
         state.setdefault("fc.bias", torch.zeros(1008))
         self.has_head = bool(state["fc.weight"].any())
@@ -45,7 +45,7 @@ class InceptionExtractor(PublishedExtractor):
     def classify(self, features: Features) -> Features:
         """Logits from features that this extractor made: float32 (N, 2048) -> (N, 1008).
 
-        Without the layer's bias, as the Inception Score is defined in the TensorFlow original and torch-fidelity.
+        The layer's bias is left out, as in the original TensorFlow Inception Score and in torch-fidelity.
 
         Raises:
             WeightsMissingError: the weights file has no classifier layer (`has_head`).
@@ -56,10 +56,10 @@ class InceptionExtractor(PublishedExtractor):
 
 
 def _inception(state: dict[str, Tensor], path: Path) -> nn.Module:
-    """torch-fidelity's network with these tensors.
+    """Build torch-fidelity's network with these tensors.
 
-    Its constructor reads a pickle with `weights_only=False`, from whatever `torch.load` accepts. It is given a
-    buffer in memory that was written here, from tensors that were read safely: it never sees the user's file.
+    Its constructor unpickles with `weights_only=False`. It therefore never gets the user's file, but an in-memory
+    buffer written here from safely loaded tensors.
     """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -70,4 +70,4 @@ def _inception(state: dict[str, Tensor], path: Path) -> nn.Module:
         network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=buffer)
     except RuntimeError as error:  # load_state_dict: missing or unexpected names, other shapes
         raise CheckpointError(f"{path} holds a network other than FID's Inception", get_weights("inception")) from error
-    return network.eval()  # torch-fidelity before 0.4 leaves that to its caller
+    return network.eval()  # torch-fidelity before 0.4 does not call eval() itself

@@ -1,9 +1,9 @@
-"""Inception's layers in the order that takes the least time, with the features of torch-fidelity's network.
+"""Inception with its layers rearranged for speed; the features match those of torch-fidelity's network.
 
 The convolutions and their weights are the same, so features agree to rounding (`TOLERANCE`). Batch normalisation is
-part of the weights. Convolutions of 1 x 1 that look at one input are one convolution. A mean over 3 x 3 pixels comes
-after the 1 x 1 convolution that followed it: the sums are the same, over fewer channels. A pixel's channels lie
-together in memory (channels last), where convolutions and poolings are fastest.
+folded into the weights. The 1 x 1 convolutions of the same input are merged into one. Each 3 x 3 average pooling is
+moved behind the 1 x 1 convolution that follows it, which gives the same sums over fewer channels. Tensors are in
+channels-last format, in which convolution and pooling are fastest.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 SIDE = 299
-"""Pixels a side that the network sees."""
+"""Side length of the network's input, in pixels."""
 
 TOLERANCE = 1e-5
-"""How far the features of an image are from torch-fidelity's, in Euclidean distance over their length."""
+"""Maximum relative Euclidean distance between an image's features and torch-fidelity's."""
 
-_EPSILON = 0.001  # of the batch normalisation
+_EPSILON = 0.001  # for batch normalisation
 
 _UNPADDED = {
     "Conv2d_1a_3x3": 2,
@@ -31,7 +31,7 @@ _UNPADDED = {
     "Mixed_7a.branch3x3_2": 2,
     "Mixed_7a.branch7x7x3_4": 2,
 }
-"""Strides of the convolutions that lose the rim; the others keep the size."""
+"""Strides of the unpadded convolutions; the others keep the size."""
 
 _FIVE = ("branch1x1", "branch5x5_1", "branch3x3dbl_1", "branch_pool")
 _SEVEN = ("branch1x1", "branch7x7_1", "branch7x7dbl_1", "branch_pool")
@@ -41,19 +41,19 @@ _FIRST = {
     **{f"Mixed_6{which}": _SEVEN for which in "bcde"},
     "Mixed_7a": ("branch3x3_1", "branch7x7x3_1"),
     "Mixed_7b": (*_LAST, "branch_pool"),
-    "Mixed_7c": _LAST,  # where the pooling before the fourth is a maximum
+    "Mixed_7c": _LAST,  # its fourth branch uses max pooling
 }
-"""The convolutions of 1 x 1 that each block begins with."""
+"""The 1 x 1 convolutions at the start of each block."""
 
 
 class InceptionNet:
-    """The network from its tensors, for inference."""
+    """The network for inference, built from its tensors."""
 
     def __init__(self, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> None:
         """Prepare the weights.
 
         Args:
-            state: float tensors under the names of torch-fidelity's `FeatureExtractorInceptionV3`.
+            state: float tensors, named as in torch-fidelity's `FeatureExtractorInceptionV3`.
             device: where the network runs.
         """
         names = [key.removesuffix(".conv.weight") for key in state if key.endswith(".conv.weight")]
@@ -92,7 +92,7 @@ class InceptionNet:
         return x.mean(dim=(2, 3))
 
     def _chain(self, x: Tensor, *names: str) -> Tensor:
-        """Convolutions one after the other, each with its ReLU."""
+        """Apply convolutions in sequence, each followed by ReLU."""
         for name in names:
             weight, bias = self._weights[name]
             stride = _UNPADDED.get(name)
@@ -101,7 +101,7 @@ class InceptionNet:
         return x
 
     def _firsts(self, x: Tensor, block: str) -> list[Tensor]:
-        """What the block's first convolutions make of x, each with its ReLU."""
+        """Apply the block's first convolutions to x, each followed by ReLU."""
         weight, bias, sizes = self._first[block]
         if _FIRST[block][-1] != "branch_pool":
             return list(functional.conv2d(x, weight, bias).relu_().split(sizes, 1))
@@ -123,9 +123,9 @@ class InceptionNet:
 
 
 def resized(x: Tensor) -> Tensor:
-    """Float (N, C, H, W) -> (N, C, 299, 299) by TensorFlow 1's bilinear resize, to the bit as torch-fidelity does it.
+    """Float (N, C, H, W) -> (N, C, 299, 299) by TensorFlow 1's bilinear resize, bit-identical to torch-fidelity's.
 
-    Rows are stretched first, while there are few of them, and then chosen twice for every row of the result.
+    Resizes horizontally first, while there are few rows, and then vertically.
     """
     low, high, way = _grid(x.shape[3], x.device)
     left = x[..., low]
@@ -136,14 +136,14 @@ def resized(x: Tensor) -> Tensor:
 
 
 def _grid(size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each new pixel the two old ones that it lies between, and how far it is from the first (299,)."""
+    """For each new pixel, the two old pixels around it and its distance from the first, (299,) each."""
     at = torch.arange(SIDE, dtype=torch.float32, device=device) * torch.tensor(size / SIDE, dtype=torch.float32)
     low = at.long()
     return low, (low + 1).clamp_max(size - 1), at - low.float()
 
 
 def _folded(state: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution with its batch normalisation."""
+    """Weight and bias of a convolution with its batch normalisation folded in."""
     scale, shift, mean, variance = (
         state[f"{name}.bn.{part}"].double() for part in ("weight", "bias", "running_mean", "running_var")
     )

@@ -1,9 +1,8 @@
-"""Kernel distance between two sets of features (KID).
+"""Computes the kernel distance between two sets of features (KID).
 
 Bińkowski et al., "Demystifying MMD GANs" (ICLR 2018), https://arxiv.org/abs/1801.01401: the unbiased estimate of the
-squared maximum mean discrepancy under the kernel k(x, y) = (xᵀy / d + 1)³, averaged over random subsets. Unlike FID its
-expectation does not depend on the number of images, so it suits classes with few of them; it may be
-slightly negative.
+squared maximum mean discrepancy under the kernel k(x, y) = (xᵀy / d + 1)³, averaged over random subsets. Unlike FID,
+its expectation does not depend on the number of images, so it suits small classes. It may be slightly negative.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ SUBSETS = 100
 SUBSET_SIZE = 1000
 
 TOLERANCE = 1e-7
-"""By how much float32 changes the discrepancy, as a share of the mean kernel."""
+"""Bound on the error from float32, as a share of the mean kernel value."""
 
-_FEW = 256  # images in a subset up to which double precision costs nothing
-_BLOCK = 1024  # rows on either side whose kernels are in memory at once: 8 MiB
+_FEW = 256  # subset size up to which double precision is cheap
+_BLOCK = 1024  # rows per side whose kernel values are in memory at once: 8 MiB
 
 
 def kernel_distance(
@@ -34,24 +33,24 @@ def kernel_distance(
 ) -> tuple[float, float, int]:
     """Mean and standard deviation of the squared discrepancy over random subsets, in float64.
 
-    The kernels of large subsets are left in the features' own precision: each is off by a rounding error of float32,
-    and their mean by less than `TOLERANCE`.
+    Kernel values of large subsets are computed in the features' own precision. In float32 each has a rounding error,
+    but their mean is off by less than `TOLERANCE`.
 
-    Time grows with N·M·d, or with the subsets' where that is less; memory with the features.
+    Time grows with (N + M)²·d, or with the total cost of the subsets if that is less. Memory grows with the features.
 
     Args:
         feats_real: (N, d) features of real images.
         feats_fake: (M, d) features of synthetic images.
-        seed: of the subsets.
-        subsets: how many.
-        subset_size: images of each kind in a subset, at most N and M.
+        seed: for drawing the subsets.
+        subsets: number of subsets.
+        subset_size: images of each kind per subset; capped at min(N, M).
 
     Returns:
-        `(mean, standard deviation, images in a subset)`; where both sets are as small as a subset there is only one,
+        `(mean, standard deviation, images per subset)`. If a subset holds all images of both sets, there is only one,
         and the deviation is 0.
 
     Raises:
-        ValueError: fewer than two rows on a side, different dimensions, or values that are not finite.
+        ValueError: fewer than two rows on a side, different dimensions, or non-finite values.
     """
     if feats_real.ndim != 2 or feats_fake.ndim != 2 or feats_real.shape[1] != feats_fake.shape[1]:
         raise ValueError(f"features must be (N, d) and (M, d), got {feats_real.shape} and {feats_fake.shape}")
@@ -66,7 +65,7 @@ def kernel_distance(
     rng = np.random.default_rng(seed)
     count = subsets if size < max(n, m) else 1
     chosen = [(rng.permutation(n)[:size], rng.permutation(m)[:size]) for _ in range(count)]
-    if 4 * count * size**2 < (n + m) ** 2:  # each subset's kernels cost less than all kernels once
+    if 4 * count * size**2 < (n + m) ** 2:  # all subsets together cost less than the full kernel matrix
         all_of_it = np.ones((size, 1))
         sums = [_sums(feats_real[r], feats_fake[f], all_of_it, all_of_it) for r, f in chosen]
         within, across = (np.concatenate(parts) for parts in zip(*sums, strict=True))
@@ -80,7 +79,7 @@ def kernel_distance(
 
 
 def _members(chosen: Sequence[NDArray[np.int64]], n: int) -> Rows:
-    """Which of n rows each subset has, as ones (n, subsets)."""
+    """Membership matrix (n, subsets): 1 where a subset contains the row."""
     members = np.zeros((n, len(chosen)))
     for subset, rows in enumerate(chosen):
         members[rows, subset] = 1.0
@@ -88,9 +87,10 @@ def _members(chosen: Sequence[NDArray[np.int64]], n: int) -> Rows:
 
 
 def _sums(real: Features, fake: Features, of_real: Rows, of_fake: Rows) -> tuple[Rows, Rows]:
-    """Sums of the kernels of each subset, given by `_members`: of different images of one kind, and across kinds.
+    """Kernel sums of each subset: over pairs of different images of the same kind, and over real-synthetic pairs.
 
-    A block of kernels is in memory at a time; of the symmetric ones only half are computed.
+    The subsets are given by `_members`. Only one block of kernel values is in memory at a time, and only half of each
+    symmetric matrix is computed.
     """
     within = np.zeros(of_real.shape[1])
     for rows, members in ((real, of_real), (fake, of_fake)):
@@ -106,7 +106,7 @@ def _sums(real: Features, fake: Features, of_real: Rows, of_fake: Rows) -> tuple
 
 
 def _block(a: Features, b: Features, of_a: Rows, of_b: Rows, *, diagonal: bool = True) -> Rows:
-    """Sum over each subset of the kernels of its rows in a with its rows in b."""
+    """Kernel sums between rows of a and rows of b, per subset."""
     root = a @ b.T
     root *= 1.0 / a.shape[1]
     root += 1.0
@@ -114,5 +114,7 @@ def _block(a: Features, b: Features, of_a: Rows, of_b: Rows, *, diagonal: bool =
     kernel *= root
     if not diagonal:
         np.fill_diagonal(kernel, 0.0)
-    sums = kernel @ of_b.astype(kernel.dtype)  # of hundreds of kernels each: the rest is summed in double precision
+    sums = kernel @ of_b.astype(
+        kernel.dtype
+    )  # sums of hundreds of kernel values; the rest is summed in double precision
     return np.einsum("is,is->s", of_a, sums)

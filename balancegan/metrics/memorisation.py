@@ -1,12 +1,12 @@
-"""Copies: how near an image is to the images that a generator was trained on.
+"""Detects copies by measuring how near an image is to a generator's training images.
 
-Distances are taken between small, area-averaged versions of the images, in units of the pixel range: 0 means
-equal, 1 means black against white everywhere, and 0.02 is a root-mean-square difference of about five grey levels
-of 256. The small size makes the measure deaf to grain, the usual disguise of a copy. A mirrored, shifted or
-recoloured copy is a different image to this measure and is not found.
+Distances are computed between small, area-averaged versions of the images, in units of the pixel range: 0 means
+identical, 1 means black against white everywhere, and 0.02 is a root-mean-square difference of about five grey levels
+of 256. The small size makes the measure insensitive to grain, by which copies usually differ. Copies that are mirrored,
+shifted or recoloured count as different images and are not found.
 
-Nothing here imports torch, so `augment` can filter while it samples and the report can measure afterwards with
-the same functions.
+This module does not import torch, so `augment` can use it to filter while sampling, and the report to measure
+afterwards.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ MAX_SIDE = 16
 """Images are averaged down to this many pixels per side before they are compared."""
 
 FALLBACK_THRESHOLD = 0.02
-"""Copy threshold for a class with fewer than three distinct images, which has no distance distribution."""
+"""Copy threshold for a class with fewer than three distinct images, too few for a distance distribution."""
 
 MEDIAN_FRACTION = 0.1
 """The copy threshold is never lower than this fraction of the median nearest distance."""
 
 MIN_HOLDOUT = 20
-"""With fewer held-out images the training images say how often real ones lie near to each other."""
+"""With fewer held-out images, the base rate of near-copies is estimated from training images instead."""
 
 SIGNIFICANCE = 0.01
-"""Level of the one-sided test that there are copies at all."""
+"""Level of the one-sided test for any copies."""
 
 MOST_LOOKED_AT = 5000
-"""Images of a class, spread evenly over all, whose nearest other images tell how far real ones are apart.
+"""Maximum number of images per class, evenly spaced, for which the nearest other image is searched.
 
-Each is compared with all images. A percentile of so many distances hardly changes with more of them, while the time of
-comparing all with all grows with the square of their number.
+Each is compared with all images of the class. More would hardly change a percentile of the distances, while the cost of
+comparing all with all grows quadratically.
 """
 
-_BLOCK = 512  # queries compared at once: bounds the memory of the distance table
-_DIMENSION_ROWS = 1000  # enough for a stable dimension, few enough for a full distance table
-_CANDIDATES = 4  # neighbours whose distance is computed a second time, exactly
+_BLOCK = 512  # queries compared at once; bounds the memory for the distance table
+_DIMENSION_ROWS = 1000  # enough for a stable estimate, few enough for a full distance table
+_CANDIDATES = 4  # neighbours whose distance is recomputed exactly
 
 FloatArray = NDArray[np.float32]
 
 
 def pixel_features(images: NDArray[np.uint8]) -> FloatArray:
-    """Images as vectors whose Euclidean distance is the RMS pixel difference as a share of the pixel range.
+    """Turn images into vectors whose Euclidean distance is the RMS pixel difference as a share of the pixel range.
 
     Args:
         images: uint8 (N, C, H, W), grey or colour, any size.
 
     Returns:
-        float32 (N, C·h·w) with h, w ≤ `MAX_SIDE`. Flips are not considered: a mirrored copy is far away.
+        float32 (N, C·h·w) with h, w ≤ `MAX_SIDE`. Flips are not considered: a mirrored copy is distant.
     """
     n, channels, height, width = images.shape
     rows, cols = _area_matrix(height), _area_matrix(width)
@@ -82,10 +82,10 @@ def nearest(
         query: float32 (N, d).
         reference: float32 (M, d).
         exclude_self: query and reference are the same rows in the same order, and a row is not its own neighbour.
-        own: (N,) of each query the reference that it is itself, which is not its neighbour.
+        own: (N,) the index of each query among the references, where it is not its own neighbour.
 
     Returns:
-        `(distances (N,), indices (N,))`; infinity and -1 where there is nothing to compare with.
+        `(distances (N,), indices (N,))`; infinity and -1 if there is nothing to compare with.
 
     Raises:
         ValueError: dimensions differ, or `exclude_self` with different numbers of rows.
@@ -99,7 +99,7 @@ def nearest(
     indices = np.full(len(query), -1, np.int64)
     if len(reference) <= int(own is not None):
         return distances, indices
-    # Around the reference's mean the norms are small, so the matrix product below loses few digits to cancellation.
+    # Centring on the reference's mean keeps the norms small, so the matrix product below loses few digits.
     centre = reference.mean(axis=0, dtype=np.float64).astype(np.float32)
     ref = reference - centre
     ref_norms = np.einsum("md,md->m", ref, ref)
@@ -107,7 +107,7 @@ def nearest(
         q = query[some]
         rank = (q - centre) @ ref.T  # (B, M)
         rank *= -2.0
-        rank += ref_norms  # squared distance less |q|²
+        rank += ref_norms  # squared distance minus |q|²
         if own is not None:
             rank[np.arange(len(q)), own[some]] = np.inf
         distances[some], indices[some] = _exact_winner(q, reference, rank)
@@ -116,16 +116,16 @@ def nearest(
 
 @dataclass(frozen=True, eq=False)
 class Spacing:
-    """How far the images of one class are from each other; from `spacing`."""
+    """Distances between the images of one class; from `spacing`."""
 
     distinct: FloatArray
-    """(n,) of distinct images, from each to the nearest other one."""
+    """(n,) distance of each distinct image to the nearest other one."""
 
     within: FloatArray
-    """(m,) of all images, from each to the nearest other one: 0 for those that are there more than once."""
+    """(m,) distance of each image, duplicates included, to the nearest other one; 0 for duplicates."""
 
     def threshold(self, percentile: float = 1.0) -> float:
-        """What `copy_threshold` says of these images."""
+        """The `copy_threshold` of these images."""
         if len(self.distinct) < 3:
             return FALLBACK_THRESHOLD
         low = float(np.percentile(self.distinct, percentile))
@@ -133,11 +133,11 @@ class Spacing:
 
 
 def spacing(reference: FloatArray) -> Spacing:
-    """Compare the images of one class with each other, once for all that is asked about them.
+    """Compare the images of one class with each other.
 
     Args:
-        reference: float32 (M, d) from `pixel_features`. Of more than `MOST_LOOKED_AT` distinct ones so many are
-            compared with all.
+        reference: float32 (M, d) from `pixel_features`. If there are more than `MOST_LOOKED_AT` distinct images, only
+            that many are compared with all others.
     """
     first, times = _distinct(reference)
     rows = reference if len(first) == len(reference) else reference[first]
@@ -148,17 +148,17 @@ def spacing(reference: FloatArray) -> Spacing:
 
 
 def spread_evenly(n: int) -> NDArray[np.int64]:
-    """At most `MOST_LOOKED_AT` of the positions 0 … n - 1, in order."""
+    """At most `MOST_LOOKED_AT` evenly spaced indices from 0 … n - 1, in order."""
     return np.arange(n) if n <= MOST_LOOKED_AT else np.linspace(0, n - 1, MOST_LOOKED_AT).astype(np.int64)
 
 
 def copy_threshold(reference: FloatArray, percentile: float = 1.0) -> float:
     """The distance below which an image counts as a copy of one of these images.
 
-    It is a low percentile of the class's own real-to-real nearest distances: an image nearer to a training image
-    than real images ever are to each other. Exact duplicates among the reference images are counted once, because
-    a distance of 0 between them says nothing about copies. A few near-duplicates (one photograph saved twice)
-    would pull the percentile towards 0 and let copies of all other images pass, so the threshold is at least
+    It is a low percentile of the distances from each real image to its nearest real neighbour: a copy is nearer to a
+    training image than real images almost ever are to each other. Exact duplicates among the reference images count
+    once, because a distance of 0 between them says nothing about copies. A few near-duplicates (one photograph saved
+    twice) would pull the percentile towards 0 and let copies of all other images pass, so the threshold is at least
     `MEDIAN_FRACTION` of the median nearest distance.
 
     Args:
@@ -166,23 +166,23 @@ def copy_threshold(reference: FloatArray, percentile: float = 1.0) -> float:
         percentile: of the nearest distances, 0 to 100.
 
     Returns:
-        A distance; `FALLBACK_THRESHOLD` when there are fewer than three distinct images.
+        A distance; `FALLBACK_THRESHOLD` if there are fewer than three distinct images.
     """
     return spacing(reference).threshold(percentile)
 
 
 def intrinsic_dimension(reference: FloatArray, neighbours: int = 10) -> float:
-    """Dimension of the set that the images fill, by maximum likelihood from neighbour distances.
+    """Maximum-likelihood estimate of the images' intrinsic dimension from neighbour distances.
 
     Levina & Bickel (2004), averaged over the images as MacKay & Ghahramani propose: with T_j the distance to the j-th
     of k neighbours, 1/d is the mean of log(T_k / T_j). Exact duplicates count once.
 
     Args:
         reference: float32 (M, d) from `pixel_features`.
-        neighbours: k, at most M - 1 of them.
+        neighbours: k; capped at M - 1.
 
     Returns:
-        At least 1; infinity when there are too few distinct images to tell (fewer than four).
+        At least 1; infinity if there are too few distinct images (fewer than four).
     """
     distinct = reference[_distinct(reference)[0][:_DIMENSION_ROWS]].astype(np.float64)
     k = min(neighbours, len(distinct) - 1)
@@ -197,10 +197,10 @@ def intrinsic_dimension(reference: FloatArray, neighbours: int = 10) -> float:
 
 
 def crowded_threshold(threshold: float, reference: FloatArray, total: int) -> float:
-    """The copy threshold for a set of `total` images, from the `threshold` that its `reference` images gave.
+    """Adjust the copy `threshold` computed from `reference` images for a set of `total` images.
 
-    Nearest distances shrink as a set grows, in d dimensions like count^(-1/d). Without this correction a perfect
-    generator could not turn 20 images into 5,600: most would be "too close" to one another by the measure of 20.
+    Nearest distances shrink as a set grows, in d dimensions like count^(-1/d). Without this correction even a perfect
+    generator could not turn 20 images into 5,600, because most would be nearer to one another than the threshold.
     """
     if total <= len(reference) or not len(reference):
         return threshold
@@ -208,34 +208,35 @@ def crowded_threshold(threshold: float, reference: FloatArray, total: int) -> fl
 
 
 def copy_rate(near_fake: int, n_fake: int, near_real: int, n_real: int) -> float:
-    """Share of copies among synthetic images, beyond what real images show by chance.
+    """Share of copies among synthetic images, beyond what occurs among real images by chance.
 
-    Real images of a class lie near to each other too, now and then. If synthetic images are a mixture of copies, which
-    are always near, and of new images, which are as often near as real ones, then the share of copies is
-    (p_fake - p_real) / (1 - p_real). It is 0 unless p_fake is significantly above p_real (Fisher's exact test, one
-    sided, at `SIGNIFICANCE`). Of fewer than `MIN_HOLDOUT` real images the share is taken to be one in n + 1 at least.
+    Real images are sometimes near to a training image too. If synthetic images are a mixture of copies, which are
+    always near, and new images, which are near as often as real ones, then the share of copies is
+    (p_fake - p_real) / (1 - p_real). The result is 0 unless p_fake is significantly above p_real (one-sided Fisher's
+    exact test at `SIGNIFICANCE`). With n < `MIN_HOLDOUT` real images, p_real is at least 1 / (n + 1), and the test is
+    binomial.
 
     Args:
-        near_fake: synthetic images that are nearer to a training image than the threshold.
-        n_fake: synthetic images looked at.
-        near_real: the same of real images; see `real_near_counts`.
-        n_real: real images looked at.
+        near_fake: synthetic images nearer to a training image than the threshold.
+        n_fake: synthetic images compared.
+        near_real: real images nearer to a training image than the threshold; see `real_near_counts`.
+        n_real: real images compared.
 
     Returns:
-        0 to 1; 0 where a side has no images, and where every real image has another one near.
+        0 to 1; 0 if a side has no images, or if every real image is near a training image.
 
     Raises:
-        ValueError: a count is below 0 or above its number of images.
+        ValueError: a count is negative or exceeds its number of images.
     """
     from scipy.stats import binomtest, fisher_exact
 
     if not (0 <= near_fake <= n_fake and 0 <= near_real <= n_real):
-        raise ValueError(f"{near_fake} of {n_fake} and {near_real} of {n_real} are no shares")
-    if near_fake * n_real <= near_real * n_fake:  # also where a side is empty
+        raise ValueError(f"{near_fake} of {n_fake} and {near_real} of {n_real} are not valid counts")
+    if near_fake * n_real <= near_real * n_fake:  # also covers empty sides
         return 0.0
     share = near_real / n_real
     if n_real < MIN_HOLDOUT:
-        # The threshold is about the smallest of these few distances: a new image lies below it one time in n + 1.
+        # The threshold is about the smallest of these few distances; a new image lies below it once in n + 1 times.
         share = max(share, 1 / (n_real + 1))
         p = binomtest(near_fake, n_fake, share, alternative="greater").pvalue
     else:
@@ -245,35 +246,35 @@ def copy_rate(near_fake: int, n_fake: int, near_real: int, n_real: int) -> float
 
 
 def real_near_counts(train: Spacing, away: FloatArray, threshold: float) -> tuple[int, int, str]:
-    """How many real images are nearer to a training image than the threshold: what is usual without any copying.
+    """How many real images are nearer to a training image than the threshold, as the base rate without copying.
 
     Args:
         train: `spacing` of the training images of one class.
-        away: (H,) distances of images that the generator never saw to the nearest training image; may be empty.
-        threshold: of `copy_threshold`.
+        away: (H,) distances of held-out images to their nearest training image; may be empty.
+        threshold: from `copy_threshold`.
 
     Returns:
-        `(near, n, of)`: of is "holdout" with at least `MIN_HOLDOUT` held-out images; otherwise "train", the distinct
-        training images, each compared with the others.
+        `(near, n, of)`. `of` is "holdout" if there are at least `MIN_HOLDOUT` held-out images, and otherwise "train":
+        the distinct training images, each compared with the others.
     """
     of, distances = ("holdout", away) if len(away) >= MIN_HOLDOUT else ("train", train.distinct)
     return int((distances < threshold).sum()), len(distances), of
 
 
 def _exact_winner(q: FloatArray, reference: FloatArray, rank: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Nearest reference per row among the best-ranked few, by differences instead of products."""
+    """Nearest reference per row among the best-ranked few, computed from differences for accuracy."""
     allowed = min(_CANDIDATES, rank.shape[1])
     best = np.argpartition(rank, allowed - 1, axis=1)[:, :allowed]  # (B, k)
     best.sort(axis=1)  # ties go to the lowest index
     squared = ((q[:, None, :] - reference[best]) ** 2).sum(axis=2, dtype=np.float64)  # (B, k)
-    squared[np.isinf(np.take_along_axis(rank, best, axis=1))] = np.inf  # a row itself, under exclude_self
+    squared[np.isinf(np.take_along_axis(rank, best, axis=1))] = np.inf  # excludes the row itself
     column = squared.argmin(axis=1)
     row = np.arange(len(q))
     return np.sqrt(squared[row, column]).astype(np.float32), best[row, column].astype(np.int64)
 
 
 def _distinct(features: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each distinct row is first, in their order, and how often it is there."""
+    """Index of each distinct row's first occurrence, in order, and its number of occurrences."""
     where: dict[bytes, int] = {}
     times: dict[int, int] = {}
     for index, row in enumerate(features):

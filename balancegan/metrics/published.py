@@ -1,4 +1,4 @@
-"""Extractors whose networks come from files that their authors publish."""
+"""Base class for extractors with published weights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from balancegan.metrics.weights import existing, read_state
 class PublishedExtractor:
     """2048 features of a network with published weights; grey images are repeated to three channels.
 
-    Subclasses say how the network is built from its tensors, and what it makes of a batch.
+    Subclasses build the network from its tensors and compute the features of a batch.
     """
 
     name: str
     note: str
-    title: str  # of the network, in messages
+    title: str  # the network's name in messages
     batch_size: int
     comparable = True
     dim = 2048
@@ -36,8 +36,8 @@ class PublishedExtractor:
         """Build the network from a `.pth` or `.safetensors` file, without running code from that file.
 
         Raises:
-            WeightsMissingError: no such file.
-            CheckpointError: the file is damaged, holds something else than tensors, or is another network.
+            WeightsMissingError: the file does not exist.
+            CheckpointError: the file is damaged, holds anything other than tensors, or is a different network.
         """
         state = read_state(existing(weights, "The weights file", self.name), self.name)
         self.key = sha256(weights)
@@ -48,7 +48,7 @@ class PublishedExtractor:
         )
 
     def _build(self, state: dict[str, Tensor], weights: Path) -> None:
-        """Make the network on the device, from the tensors that the file holds."""
+        """Build the network on the device from the file's tensors."""
         raise NotImplementedError
 
     def _features(self, images: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class PublishedExtractor:
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: without the display of this one."""
+        """Leave out the progress display, so that other processes can unpickle the extractor."""
         return {**vars(self), "_progress": silent}
 
     def __call__(self, images: Images) -> Features:

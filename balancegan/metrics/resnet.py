@@ -1,7 +1,7 @@
-"""torchvision's ResNet-50 as a feature extractor, from a weights file on this machine.
+"""Feature extractor with torchvision's ResNet-50, from a local weights file.
 
-Its features come from another training than Inception's, with stronger augmentation, and see other flaws. FIDs from
-them compare with each other, not with published ones.
+ResNet-50 was trained differently from Inception, with stronger augmentation, so its features reveal other flaws. Its
+FIDs are comparable with each other, but not with published ones.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from balancegan.core.errors import CheckpointError
 from balancegan.metrics.published import PublishedExtractor
 from balancegan.metrics.weights import get_weights
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in [0, 1], as in training
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet pixels in [0, 1], as used in training
 _SIDE = 224
 
 
 class ResNet50Extractor(PublishedExtractor):
     """2048 features of torchvision's ResNet-50 after global average pooling, trained on ImageNet (IMAGENET1K_V2).
 
-    The whole image is resized to 224 x 224 pixels, bilinear with antialiasing, in floating point. torchvision's own
-    transform would enlarge it further and cut out the centre: that loses the rim, where a generator may fail too.
-    Images that are not square are stretched.
+    The whole image is resized to 224 x 224 pixels in floating point (bilinear, antialiased). torchvision's own
+    transform would enlarge it further and crop the centre, which hides flaws near the border. Images that are not
+    square are stretched.
     """
 
     name = "resnet50"
     note = (
-        "FID here uses features of torchvision's ResNet-50, not the standard Inception network. Compare it only with "
-        "reports that use the same extractor, between sets of the same sizes, and never with published FIDs."
+        "FID here uses features of torchvision's ResNet-50, not the standard Inception network. Compare it only "
+        "with reports that use the same extractor, between sets of equal size, and never with published FIDs."
     )
     title = "ResNet-50"
     batch_size = 32
@@ -44,7 +44,7 @@ class ResNet50Extractor(PublishedExtractor):
 
 
 def _prepared(images: Tensor) -> Tensor:
-    """uint8 (N, 3, H, W) -> float (N, 3, 224, 224), normalised as ImageNet's images were in training."""
+    """uint8 (N, 3, H, W) -> float (N, 3, 224, 224), normalised as in ImageNet training."""
     x = functional.interpolate(
         images.float() / 255.0, size=(_SIDE, _SIDE), mode="bilinear", antialias=True, align_corners=False
     )
@@ -53,7 +53,7 @@ def _prepared(images: Tensor) -> Tensor:
 
 
 def _resnet(state: dict[str, Tensor], path: Path) -> nn.Module:
-    """torchvision's network with these tensors and without its classifier."""
+    """Build torchvision's network with these tensors and without its classifier."""
     from torchvision.models import resnet50
 
     network = resnet50(weights=None)

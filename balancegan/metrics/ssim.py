@@ -1,8 +1,8 @@
-"""Structural similarity (SSIM) of image sets over random pairs, computed by scikit-image.
+"""Computes the structural similarity (SSIM) of image sets over random pairs, with scikit-image.
 
 Wang et al., "Image quality assessment: from error visibility to structural similarity" (IEEE TIP 2004). The SGBGAN
-paper reports SSIM between generated and real images of a class. High is not always good: a set of copies has a high
-SSIM to the real images, and a collapsed generator has a high SSIM within its own images.
+paper reports SSIM between generated and real images of a class. Higher is not always better: copies have a high SSIM
+to the real images, and a collapsed generator has a high SSIM within its own images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def mean_ssim(real: Images, fake: Images, *, pairs: int = 500, seed: int = 0) ->
         ValueError: an empty set, or different image shapes.
     """
     if not len(real) or not len(fake) or real.shape[1:] != fake.shape[1:]:
-        raise ValueError(f"two non-empty sets of equal image shape are needed, got {real.shape} and {fake.shape}")
+        raise ValueError(f"needs two non-empty sets of equal image shape, got {real.shape} and {fake.shape}")
     if len(real) * len(fake) <= pairs:
         left, right = (index.ravel() for index in np.indices((len(real), len(fake))))
     else:
@@ -41,7 +41,7 @@ def mean_ssim(real: Images, fake: Images, *, pairs: int = 500, seed: int = 0) ->
 
 
 def within_ssim(images: Images, *, pairs: int = 500, seed: int = 0) -> float:
-    """Mean SSIM over pairs of different images of one set: the higher, the less diverse the set.
+    """Mean SSIM over pairs of different images of one set; higher means less diverse.
 
     Args:
         images: uint8 (N, C, H, W).
@@ -70,7 +70,7 @@ def _mean(first: Images, second: Images, left: NDArray[np.intp], right: NDArray[
     from skimage.metrics import structural_similarity  # slow to import
 
     window = min(_WINDOW, *first.shape[2:])
-    window -= 1 - window % 2  # scikit-image wants an odd window no larger than the image
+    window -= 1 - window % 2  # scikit-image needs an odd window no larger than the image
     values = [
         structural_similarity(first[i], second[j], data_range=255, channel_axis=0, win_size=window)
         for i, j in zip(left, right, strict=True)

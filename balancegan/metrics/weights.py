@@ -1,7 +1,6 @@
-"""Weights files of the metric networks: which are known, where they are looked for, how they get onto this machine, and
-how they are read without running code.
+"""Finds the metric networks' weights files on this machine, and loads them without running code.
 
-Only `fetch` uses the network, and only when a user asks for it.
+Nothing here downloads.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ WEIGHTS_VARIABLE = "BALANCEGAN_INCEPTION_WEIGHTS"
 
 @dataclass(frozen=True)
 class Published:
-    """One network's weights as their authors publish them."""
+    """One network's published weights."""
 
     url: str
     sha256: str
     variable: str
     """Environment variable that names a file to use instead."""
     names: tuple[str, ...]
-    """File names in torch's cache; `fetch` writes the first one."""
+    """File names in torch's cache; `weights fetch` writes the first."""
     size: int | None = None
-    """Bytes, where they are known."""
+    """Size in bytes, if known."""
 
 
 PUBLISHED = {
@@ -40,7 +39,7 @@ PUBLISHED = {
         url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
         sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         variable=WEIGHTS_VARIABLE,
-        # torch-fidelity's and pytorch-fid's names for it.
+        # The file names used by torch-fidelity and pytorch-fid.
         names=("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth"),
         size=95_628_359,
     ),
@@ -51,7 +50,7 @@ PUBLISHED = {
         names=("resnet50-11ad3fa6.pth",),
     ),
 }
-"""The known networks by their extractors' names."""
+"""The known networks by extractor name."""
 
 
 def get_weights(name: str) -> str:
@@ -60,21 +59,21 @@ def get_weights(name: str) -> str:
 
 
 def known(name: str) -> Published:
-    """The entry of `PUBLISHED`, or `UsageError` with the names that there are."""
+    """Look up a network in `PUBLISHED`; raises `UsageError` with the known names if there is none."""
     if name not in PUBLISHED:
-        raise UsageError(f"there are no weights called {name}", f"choose one of {', '.join(PUBLISHED)}")
+        raise UsageError(f"unknown weights {name}", f"choose one of {', '.join(PUBLISHED)}")
     return PUBLISHED[name]
 
 
 def find_weights(name: str, explicit: Path | None = None) -> Path | None:
-    """The weights file of a network to use, or None where this machine has none. Never downloads.
+    """Find a network's weights file; None if this machine has none. Never downloads.
 
-    The order is: `explicit`, the file named by the network's environment variable, then torch's cache under the known
-    file names. The file's content is not looked at.
+    Checks `explicit`, then the file named by the network's environment variable, then torch's cache under the known
+    file names. Does not check the file's content.
 
     Raises:
-        UsageError: no such network.
-        WeightsMissingError: a file that was asked for, by argument or variable, does not exist.
+        UsageError: unknown network.
+        WeightsMissingError: the file named by the argument or the variable does not exist.
     """
     published = known(name)
     if explicit is not None:
@@ -85,17 +84,17 @@ def find_weights(name: str, explicit: Path | None = None) -> Path | None:
 
 
 def existing(path: Path, what: str, name: str = "inception") -> Path:
-    """The path, or `WeightsMissingError` saying that `what` does not exist."""
+    """Return the path; raises `WeightsMissingError` with the name `what` if it does not exist."""
     if not path.is_file():
         raise WeightsMissingError(f"{what} does not exist: {path}", get_weights(name))
     return path
 
 
 def read_state(path: Path, name: str = "inception") -> dict[str, torch.Tensor]:
-    """A state dict from a file, by readers that cannot run code: a malicious pickle is refused.
+    """Load a state dict with readers that cannot run code; a malicious pickle is refused.
 
     Raises:
-        CheckpointError: damaged, or something else; the hint tells how to get the weights of the network `name`.
+        CheckpointError: the file is damaged or of another kind; the hint says how to get the weights of network `name`.
     """
     import torch
     from safetensors.torch import load_file
@@ -105,18 +104,18 @@ def read_state(path: Path, name: str = "inception") -> dict[str, torch.Tensor]:
             state: object = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both readers raise many kinds for files that are not theirs
+    except Exception as error:  # both readers raise many kinds of errors for invalid files
         raise CheckpointError(
             f"{path} is damaged or holds more than tensors, and was not loaded ({type(error).__name__})",
             get_weights(name),
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} does not hold a network's tensors by name", get_weights(name))
+        raise CheckpointError(f"{path} does not hold named network tensors", get_weights(name))
     return {str(key): value for key, value in state.items()}
 
 
 def cached_file(file_name: str) -> Path:
-    """Where torch keeps a downloaded file of that name."""
+    """The path in torch's cache for a downloaded file of this name."""
     from torch.hub import get_dir
 
     return Path(get_dir()) / "checkpoints" / file_name

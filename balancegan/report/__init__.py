@@ -1,1 +1,1 @@
-"""The quality report: compute the numbers and pictures, then render one self-contained page."""
+"""Renders the quality report, comparison and inspection pages, and their charts and pictures."""

@@ -1,7 +1,7 @@
-"""Charts, drawn once with matplotlib: as files in the colours of paper, and as markup in the colours of a page.
+"""Draws charts with matplotlib, both as files for print and as inline SVG for a page.
 
-A chart is drawn in the page's light colours; for the page each of them becomes the CSS variable of its name, so that
-the chart follows the page into the dark.
+A chart is drawn in the page's light colours. In the inline SVG each colour becomes the CSS variable of the same name,
+so that the chart follows the page's dark mode.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ COLOURS = {
 INK, SOFT, LINE, PANEL, REAL, FAKE = (COLOURS[name] for name in ("ink", "soft", "line", "panel", "real", "fake"))
 SERIES = tuple(COLOURS[f"c{k}"] for k in range(10))
 MARKERS = "os^DvPX*"
-"""Told apart in print without colour."""
+"""Distinguishable in print without colour."""
 
 DPI = 150
-_MOST_PIXELS = 60_000  # of a side: matplotlib draws no larger picture, as one of a thousand classes would be
-WIDTH = 3.8  # inches of a chart: a column of a paper, and as wide as a phone shows without shrinking its text
-TITLE = "title: "  # before an artist's gid: on the page the rest becomes a tooltip
+_MOST_PIXELS = 60_000  # per side: matplotlib cannot draw larger pictures, which a thousand classes would need
+WIDTH = 3.8  # inches: the width of a paper's column, and what a phone shows without shrinking the text
+TITLE = "title: "  # prefix of an artist's gid; on the page the rest becomes a tooltip
 _FORMATS: dict[str, dict[str, Any]] = {
     "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
     "pdf": {"CreationDate": None},
@@ -76,7 +76,7 @@ _RC: Any = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart of so many inches; `draw` puts everything but the title on matplotlib axes."""
+    """One chart, with its size in inches; `draw` draws everything except the title on matplotlib axes."""
 
     title: str
     draw: Callable[[Any], None]
@@ -86,9 +86,9 @@ class Panel:
 
 @contextmanager
 def chart_style() -> Iterator[None]:
-    """One look for all charts, whatever the user's matplotlibrc says.
+    """Apply one style to all charts, regardless of the user's matplotlibrc.
 
-    Letters that the font lacks are taken from other fonts, or become boxes without a warning each.
+    Characters missing from the font come from fallback fonts, or become boxes without a warning for each.
     """
     import matplotlib
 
@@ -102,7 +102,7 @@ def chart_style() -> Iterator[None]:
 
 @cache
 def font_families() -> list[str]:
-    """Installed fonts, best first, for names in any script; one that is not installed would warn at every letter."""
+    """Installed fonts, best first, for names in any script. A missing font would cause a warning for every letter."""
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())
@@ -110,7 +110,7 @@ def font_families() -> list[str]:
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
-    """A figure of so many inches, and its axes as an array of (rows, columns)."""
+    """A figure of this size in inches, and its axes as an array (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -120,7 +120,7 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **optio
 
 
 def draw_panels(panels: Sequence[Panel], columns: int = 1, *, titles: bool = True, legend: bool = True) -> Any:
-    """The panels in rows of so many as one figure, with one legend for all that they explain."""
+    """Draw the panels as one figure with this many columns and one shared legend."""
     columns = min(columns, len(panels))
     rows = [panels[at : at + columns] for at in range(0, len(panels), columns)]
     heights = [max(panel.height for panel in row) for row in rows]
@@ -146,7 +146,7 @@ def draw_panels(panels: Sequence[Panel], columns: int = 1, *, titles: bool = Tru
 
 
 def file_bytes(figure: Any, suffix: str, **options: Any) -> bytes:
-    """The figure as the content of a PNG, SVG or PDF file."""
+    """Render the figure as the content of a PNG, SVG or PDF file."""
     buffer = io.BytesIO()
     dpi = min(DPI, _MOST_PIXELS / max(figure.get_size_inches()))
     figure.savefig(buffer, format=suffix, metadata=_FORMATS[suffix], dpi=dpi, **options)
@@ -154,16 +154,16 @@ def file_bytes(figure: Any, suffix: str, **options: Any) -> bytes:
 
 
 def save_figure(figure: Any, folder: Path, stem: str, formats: Sequence[str] = ("png", "svg")) -> list[str]:
-    """Write the figure in each format, each file whole or not at all; returns the names of the files."""
+    """Write the figure in each format, each file atomically; returns the file names."""
     for suffix in formats:
         write_atomic(folder / f"{stem}.{suffix}", file_bytes(figure, suffix))
     return [f"{stem}.{suffix}" for suffix in formats]
 
 
 def inline_svg(figure: Any, label: str) -> Markup:
-    """The figure, drawn in `COLOURS` and their shades, as an svg element for a page, which gives it width and font.
+    """Render the figure, drawn in `COLOURS` and their shades, as an svg element; the page sets its width and font.
 
-    `label` is what a screen reader says of it; no two charts of a page have the same.
+    `label` is its text for screen readers; it must be unique on the page.
     """
     from xml.etree import ElementTree
 
@@ -193,19 +193,19 @@ def inline_svg(figure: Any, label: str) -> Markup:
 
 
 def _short_value(key: str, value: str) -> str:
-    """An attribute with variables of the page for colours, and places to a hundredth of a point."""
+    """Shorten an SVG attribute: colours become CSS variables, and coordinates are cut to hundredths of a point."""
     if key == "style":
         return re.sub("#[0-9a-f]{6}", lambda found: css(found[0]), value)
     return re.sub(r"(\.\d\d)\d+", r"\1", " ".join(value.split())) if key in ("d", "x", "y", "transform") else value
 
 
 def class_colour(label: int) -> str:
-    """A class's colour: ten, then darker and lighter shades of the same ten."""
+    """A class's colour: ten base colours, then darker and lighter shades of them."""
     return _shades()[label % len(_shades())][0]
 
 
 def css(colour: str) -> str:
-    """A colour of a chart as the page says it."""
+    """The CSS value of a chart colour."""
     return _variables()[colour]
 
 
@@ -216,7 +216,7 @@ def _variables() -> dict[str, str]:
 
 @cache
 def _shades() -> list[tuple[str, str]]:
-    """(colour, CSS) of the colours of classes."""
+    """(colour, CSS value) of every class colour."""
     shades = [(colour, f"var(--c{k})") for k, colour in enumerate(SERIES)]
     for other in ("ink", "panel"):
         for k, colour in enumerate(SERIES):
@@ -227,7 +227,7 @@ def _shades() -> list[tuple[str, str]]:
 
 
 def short(text: str | None, limit: int = 38) -> str:
-    """A name on one line of at most so many letters, of which Chinese ones take the room of two."""
+    """Shorten a name to one line of at most `limit` characters; wide (such as Chinese) characters count as two."""
     text = printable(" ".join((text or "").split())) or "–"
     widths = [1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text]
     if sum(widths) <= limit:

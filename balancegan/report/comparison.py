@@ -1,4 +1,4 @@
-"""A comparison of methods as files: the document, its cells as CSV, the page, the figures."""
+"""Writes a comparison of methods: its document, cells as CSV, page and figures."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ CSV_COLUMNS = (
     *("ir", "method", "seed", "class", "fid", "kid", "kid_std", "ssim", "copy_rate", "near_rate"),
     *("n_real", "n_fake", "reference", "status", "reason"),
 )
-MAX_COLUMNS = 18  # a table with more is continued in a second one
-NARROW_COLUMNS = 7  # with more a table sets the spread below the mean, and the page is printed in landscape
+MAX_COLUMNS = 18  # wider tables are split
+NARROW_COLUMNS = 7  # wider tables show the spread below the mean, and the page prints in landscape
 _TITLES = {"fid": "FID", "kid": "KID × 10³", "ssim": "SSIM to real", "copy_rate": "Copies, %"}
 _DIRECTIONS = {
     "fid": "lower is better",
     "kid": "lower is better",
-    "ssim": "higher is closer to real images, which copies are too",
-    "copy_rate": "of training images of the class, lower is better",
+    "ssim": "higher means closer to real images, but copies score high too",
+    "copy_rate": "copies of the class's training images, lower is better",
 }
 
 
 @dataclass(frozen=True)
 class SampleSheet:
-    """Images of one imbalance rate, to be shown side by side.
+    """Sample images of one imbalance rate, shown side by side.
 
     Attributes:
-        ir: the rate; None for the data as it is.
-        rows: (label, uint8 (n, C, S, S)): first real images, labelled "real", then one row per method. A method that
-            failed may be missing.
-        headings: (class name, number of consecutive columns that it spans), which add up to n.
+        ir: the imbalance rate; None for the unmodified data.
+        rows: (label, uint8 (n, C, S, S)): first real images, labelled "real", then one row per method. Failed
+            methods may be missing.
+        headings: (class name, number of consecutive columns that it spans); the numbers sum to n.
     """
 
     ir: float | None
@@ -58,7 +58,7 @@ class SampleSheet:
 
 @dataclass(frozen=True)
 class Value:
-    """One number of a table as text; `marks` are the letters of its footnotes."""
+    """One table cell as text; `marks` are its footnote letters."""
 
     mean: str
     std: str | None = None
@@ -69,7 +69,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Row:
-    """One method's cells. `left` says how many seeds finished when some did not; `marks` hold for all cells."""
+    """One method's cells. `left` says how many seeds finished if some failed; `marks` apply to all cells."""
 
     method: str
     left: str | None
@@ -79,14 +79,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the page, or a part of one with many columns.
+    """One table of the page, or one part of a table with many columns.
 
     Attributes:
-        heads: (title, real images it is compared with or None, whether these are training images).
+        heads: (title, number of real images it is compared with or None, whether these are training images).
         rows: one per method.
-        floor: real images against real ones, as many as `heads`, or None.
-        improvement: the last row's text per column, or None.
-        notes: (letter, text) of the footnotes that the cells refer to.
+        floor: the real-against-real value of each column, or None.
+        improvement: the text of the improvement row, one per column, or None.
+        notes: (letter, text) of each footnote.
     """
 
     measure: str
@@ -101,23 +101,23 @@ class Table:
 
 
 def write_comparison(document: Json, pictures: Sequence[SampleSheet], out: Path) -> list[Path]:
-    """Write `compare.json`, `compare.csv`, `compare.html` and `figures/` into `out`, each file whole or not at all.
+    """Write `compare.json`, `compare.csv`, `compare.html` and `figures/` into `out`, each file atomically.
 
     Args:
         document: the comparison's numbers, finite or None.
         pictures: at most one sheet per imbalance rate.
-        out: a folder; it is made when it is missing.
+        out: a folder; created if missing.
 
     Returns:
         The files written.
 
     Raises:
-        DiskError: the folder cannot be written.
+        DiskError: cannot write to the folder.
     """
     written: dict[Path, bytes | str] = {out / "compare.csv": cells_csv(document)}
     with disk_errors(f"write the comparison to {out}"):
         (out / "figures").mkdir(parents=True, exist_ok=True)
-        # The numbers first: they took hours, and must not be lost should a drawing fail.
+        # Write the numbers first: they took hours and must survive if drawing fails.
         write_json(out / "compare.json", document)
         write_atomic(out / "compare.csv", written[out / "compare.csv"])
     figures = draw_charts(document) + [draw_samples(p.ir, p.rows, p.headings) for p in pictures]
@@ -133,7 +133,7 @@ def write_comparison(document: Json, pictures: Sequence[SampleSheet], out: Path)
 
 
 def cells_csv(document: Json) -> str:
-    """The document's cells as CSV with a header; None is an empty field."""
+    """The document's cells as CSV with a header; None becomes an empty field."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -142,7 +142,7 @@ def cells_csv(document: Json) -> str:
 
 
 def render_html(document: Json, figures: Sequence[Figure]) -> str:
-    """The page as text. It loads nothing: styles are inside, figures are data URIs, and there are no scripts.
+    """Render the page. It loads nothing: styles are inline, figures are data URIs, and it has no scripts.
 
     Args:
         document: the comparison's numbers.
@@ -174,7 +174,7 @@ def render_html(document: Json, figures: Sequence[Figure]) -> str:
 
 
 def entry_tables(document: Json, entry: Json, before: int) -> list[Table]:
-    """The tables of one imbalance rate, numbered from `before` + 1, each in as many parts as its columns need."""
+    """The tables of one imbalance rate, numbered from `before` + 1 and split into as many parts as needed."""
     tables = []
     for number, (measure, part) in enumerate(entry["measures"].items(), before + 1):
         total = len(part["columns"])
@@ -187,7 +187,7 @@ def entry_tables(document: Json, entry: Json, before: int) -> list[Table]:
 
 
 def _table(document: Json, entry: Json, measure: str, at: slice, numbers: tuple[int, int, int]) -> Table:
-    """The columns `at` of one measure's table."""
+    """One measure's table, restricted to the columns `at`."""
     part = entry["measures"][measure]
     columns = part["columns"][at]
     notes: dict[tuple[str, Any, str], str] = {}
@@ -216,14 +216,14 @@ def _table(document: Json, entry: Json, measure: str, at: slice, numbers: tuple[
 def _cell(
     document: Json, ir: float | None, method: str, measure: str, column: Json, value: Json, notes: dict[Any, str]
 ) -> Value:
-    """One value with footnotes for what is missing behind it; new footnotes are added to `notes`."""
+    """One cell, with footnotes for missing results; adds new footnotes to `notes`."""
     names = {row["name"] for row in _classes(document, column)}
     behind = [c for c in document["cells"] if c["ir"] == ir and c["method"] == method and c["class"] in names]
     marks = []
     for cell in behind:
         failed = cell["status"] == "failed"
         if failed or (cell[measure] is None and cell["reason"]):
-            key = (method, cell["seed"], cell["reason"] or "failed, without a reason given")
+            key = (method, cell["seed"], cell["reason"] or "failed without a reason")
             letter = notes.setdefault(key, _letter(len(notes)))
             marks += [letter] if letter not in marks else []
     mean, std = _numbers(value["mean"], value["std"], measure)
@@ -232,7 +232,7 @@ def _cell(
 
 
 def _classes(document: Json, column: Json) -> list[Json]:
-    """The document's classes that a column is about."""
+    """The document's classes that a column covers."""
     if column["kind"] == "class":
         return [row for row in document["classes"] if row["name"] == column["title"]]
     return [row for row in document["classes"] if row["majority"] == (column["kind"] == "majority")]
@@ -245,13 +245,13 @@ def _head(document: Json, column: Json) -> tuple[str, int | None, bool]:
 
 
 def _floor(document: Json, column: Json) -> float | None:
-    """The FID of real against real images; of an average only when all its classes have one."""
+    """The FID of real against real images; for an average, only if all of its classes have one."""
     floors = [row["fid_floor"] for row in _classes(document, column)]
     return None if not floors or None in floors else float(np.mean(floors))
 
 
 def _numbers(mean: float | None, std: float | None, measure: str) -> tuple[str, str | None]:
-    """Mean and spread as text: SSIM with three decimals, others with three significant digits of the larger one."""
+    """Mean and spread as text: SSIM with three decimals, others with three significant digits (of the larger)."""
     if mean is None:
         return DASH, None
     mean, std = mean * SCALE[measure], None if std is None else std * SCALE[measure]
@@ -260,7 +260,7 @@ def _numbers(mean: float | None, std: float | None, measure: str) -> tuple[str, 
 
 
 def _places(value: float) -> int:
-    """Decimals that show three significant digits."""
+    """Number of decimals that gives three significant digits."""
     return 2 if value == 0 else max(0, 2 - int(f"{value:.2e}".partition("e")[2]))
 
 
@@ -269,17 +269,17 @@ def _fixed(value: float, places: int) -> str:
 
 
 def _signed(value: float | None) -> str:
-    """A fraction as a percentage with its sign."""
+    """A fraction as a signed percentage."""
     return DASH if value is None else f"{round(100 * value, 1) + 0.0:+,.1f}%".replace("-", "−")
 
 
 def _letter(index: int) -> str:
-    """0, 1, … 26 as a, b, … aa."""
+    """Footnote letters: 0, 1, … 26 become a, b, … aa."""
     return (_letter(index // 26 - 1) if index >= 26 else "") + chr(ord("a") + index % 26)
 
 
 def _side_by_side(settings: dict[str, Json]) -> list[tuple[str, list[str], bool]]:
-    """Settings of all methods as rows (name, value per method, whether they differ), in the order of appearance."""
+    """All methods' settings as rows (name, value per method, whether they differ), in order of appearance."""
     columns = [dict(flat(values)) for values in settings.values()]
     names = dict.fromkeys(name for column in columns for name in column)
     rows = [(name, [column.get(name, DASH) for column in columns]) for name in names]

@@ -1,4 +1,4 @@
-"""The figures of a comparison: bars per class, lines over the imbalance rates, sheets of sample images."""
+"""Draws a comparison's figures: bars per class, lines over imbalance rates, and sheets of sample images."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ TITLES = {
     "ssim": "SSIM, higher is closer to real",
     "copy_rate": "copies in %, lower is better",
 }
-MANY_CLASSES, FEW_SHOWN = 12, 6  # with more classes than the first a chart shows this many, the smallest
-NARROW_BARS = 48  # up to so many bars a chart stands beside others
-SHEET_WIDTH = 1180  # px: what fits the page without being scaled, which would spoil pixels and text
-BAND_GAP = 14  # px between the pieces of a sheet
-MAX_TILE = 128  # px of a sample's longer side: larger images are reduced to keep the page small
+MANY_CLASSES, FEW_SHOWN = 12, 6  # with more than MANY_CLASSES, a chart shows only the FEW_SHOWN smallest
+NARROW_BARS = 48  # charts with up to this many bars are placed side by side
+SHEET_WIDTH = 1180  # px: fits the page without scaling, which would blur pixels and text
+BAND_GAP = 14  # px between the bands of a sheet
+MAX_TILE = 128  # px of a sample's longer side; larger images are shrunk to keep the page small
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What the page shows: a data URI and its size in px."""
+    """A picture on the page: its data URI and size in px."""
 
     uri: str
     width: int
@@ -52,7 +52,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: `files` holds its content by suffix; on the page it is a chart, or pictures in several pieces."""
+    """One figure. `files` holds its content by suffix; on the page it is a chart, or pictures in several pieces."""
 
     kind: str  # "lines", "bars" or "samples"
     ir: float | None
@@ -64,14 +64,14 @@ class Figure:
 
     @property
     def stem(self) -> str:
-        """The name of its files without a suffix."""
+        """Its file name without suffix."""
         if self.kind == "lines":
             return f"{self.measure}-over-ir"
         return (self.measure or "samples") + ("" if self.ir is None else f"-ir{self.ir:.10g}")
 
 
 def draw_charts(document: Json) -> list[Figure]:
-    """Every chart of the comparison: with several imbalance rates lines first, then bars per rate and measure."""
+    """Draw all charts: lines first if there are several imbalance rates, then bars per rate and measure."""
     with chart_style():
         table = document["table"]
         lines = [("lines", None, m, lines_panel(document, m)) for m in table[0]["measures"] if len(table) > 1]
@@ -86,15 +86,15 @@ def draw_charts(document: Json) -> list[Figure]:
 def draw_samples(
     ir: float | None, rows: Sequence[tuple[str, np.ndarray]], headings: Sequence[tuple[str, int]]
 ) -> Figure:
-    """Rows of images under the names of their classes; what is too wide for the page is continued below.
+    """Draw rows of images under their class names; rows too wide for the page continue below.
 
     Args:
-        ir: the imbalance rate that the methods were trained with; None for the data as it is.
+        ir: the imbalance rate that the methods were trained with; None for the unmodified data.
         rows: (label, uint8 (n, C, S, S)), with the same n in all rows.
-        headings: (class name, number of its columns), which add up to n.
+        headings: (class name, number of its columns); the numbers sum to n.
 
     Raises:
-        ValueError: they do not, or a row has another n.
+        ValueError: the numbers do not sum to n, or a row has a different n.
     """
     n = sum(span for _, span in headings)
     if any(len(images) != n for _, images in rows):
@@ -112,17 +112,17 @@ def draw_samples(
     for band in bands:
         canvas.paste(band, (0, top))
         top += band.height + BAND_GAP
-    # On the page in pieces, between which paper can break.
+    # On the page as separate pieces, so that print can break between them.
     pieces = [Picture(picture_uri(band), *band.size) for band in bands]
     return Figure("samples", ir, None, {"png": png_bytes(canvas)}, pieces=pieces)
 
 
 def shown_columns(document: Json, columns: Sequence[Json], counts: dict[str, int]) -> list[int]:
-    """Which columns of a table its chart shows: all, or of many classes the smallest ones.
+    """The columns of a table that its chart shows: all, or only the smallest classes if there are many.
 
     Args:
-        document: of the comparison.
-        columns: of one measure's table.
+        document: the comparison's document.
+        columns: the columns of one measure's table.
         counts: training images per class.
     """
     classes = [i for i, column in enumerate(columns) if column["kind"] == "class"]
@@ -137,14 +137,14 @@ def counts_at(document: Json, ir: float | None) -> dict[str, int]:
 
 
 def bars_panel(document: Json, entry: Json, measure: str) -> Panel:
-    """One measure at one imbalance rate: a group per column of its table, a bar per method."""
+    """Bar chart of one measure at one imbalance rate: a group per table column, a bar per method."""
     part = entry["measures"][measure]
     chosen = shown_columns(document, part["columns"], counts_at(document, entry["ir"]))
     columns = [part["columns"][i] for i in chosen]
     wide = len(chosen) * len(part["rows"]) > NARROW_BARS
     special = sum(column["kind"] != "class" for column in columns)
     names = [short(column["title"], 22) for column in columns]
-    if len(columns) <= 6 or wide:  # there is room for the averages' longer names on two lines
+    if len(columns) <= 6 or wide:  # enough room for the averages' longer names on two lines
         names = [n if c["kind"] == "class" else n.replace(" ", "\n", 1) for n, c in zip(names, columns, strict=True)]
     turned = not wide or len(columns) > 8
 
@@ -171,7 +171,7 @@ def bars_panel(document: Json, entry: Json, measure: str) -> Panel:
 
 
 def lines_panel(document: Json, measure: str) -> Panel:
-    """One measure's minority average over the imbalance rates: a line per method."""
+    """Line chart of one measure's minority average over the imbalance rates: a line per method."""
     rates = [entry["imbalance_rate"] if entry["ir"] is None else entry["ir"] for entry in document["table"]]
     entries = sorted(
         ((rate, entry) for rate, entry in zip(rates, document["table"], strict=True) if rate),
@@ -182,7 +182,7 @@ def lines_panel(document: Json, measure: str) -> Panel:
         for k, method in enumerate(document["methods"]):
             values = [_minority(entry["measures"][measure], method) for _, entry in entries]
             mean, std = _values(values, measure)
-            # A little aside from each other, or the error bars of one method hide another's.
+            # Offset slightly, so that error bars do not hide one another.
             x = np.array([rate for rate, _ in entries]) * 1.02 ** (k - (len(document["methods"]) - 1) / 2)
             look = {"color": method_colour(document, method), "marker": MARKERS[k % len(MARKERS)], "markersize": 4}
             axis.plot(x, mean, linewidth=1.3, label=short(method, 24), **look)
@@ -210,21 +210,21 @@ def _chart(kind: str, ir: float | None, measure: str, panel: Panel) -> Figure:
 
 
 def _minority(part: Json, method: str) -> Json:
-    """A method's value in the column of the minority average; an empty one where there is none."""
+    """A method's minority average; empty if there is none."""
     at = next((i for i, column in enumerate(part["columns"]) if column["kind"] == "minority"), None)
     row = next((row for row in part["rows"] if row["method"] == method), None)
     return {"mean": None, "std": None} if at is None or row is None else row["values"][at]
 
 
 def _values(values: Sequence[Json], measure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations as they are drawn, (n,) each; NaN where there are none."""
+    """Means and standard deviations in display units, (n,) each; NaN where missing."""
     scale = SCALE[measure]
     numbers = [[math.nan if v[key] is None else v[key] * scale for v in values] for key in ("mean", "std")]
     return np.array(numbers[0], float), np.array(numbers[1], float)
 
 
 def _bands(headings: Sequence[tuple[str, int]], room: int) -> list[Sequence[tuple[str, int]]]:
-    """The headings in groups of about `room` columns, none much shorter than the others; at least one in each."""
+    """Split the headings into similar-sized groups of about `room` columns, each with at least one heading."""
     widest = max(span for _, span in headings)
     bands = -(-len(headings) // max(1, room // widest))
     per = -(-len(headings) // bands)
@@ -232,7 +232,7 @@ def _bands(headings: Sequence[tuple[str, int]], room: int) -> list[Sequence[tupl
 
 
 def _reduced(images: np.ndarray) -> np.ndarray:
-    """uint8 (n, C, S, S) with a side of at most `MAX_TILE`."""
+    """Shrink uint8 images (n, C, H, W) to at most `MAX_TILE` pixels per side."""
     if max(images.shape[2:]) <= MAX_TILE:
         return images
     scale = MAX_TILE / max(images.shape[2:])

@@ -1,4 +1,4 @@
-"""The document's measures and utility arranged as the page and the charts show them."""
+"""Arranges a document's measures and utility for the page and the charts."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from balancegan.core.documents import Json
 
 WIDE_CLASSES = 6
-"""With more classes the recalls get a table of their own, with a row per class."""
+"""With more classes than this, the recalls get a separate table with one row per class."""
 
 MANY_CLASSES = 12
-"""With more classes the confusion matrices are folded away, and charts show the two arms of the verdict only."""
+"""With more classes than this, confusion matrices are folded, and charts show only the verdict's two arms."""
 
 VERDICTS = {
     "use": ("good", "✓", "Use these images"),
-    "no difference": ("note", "=", "No difference shown"),
+    "no difference": ("note", "=", "No clear difference"),
     "do not use": ("warning", "✕", "Do not use these images"),
-    None: ("unknown", "?", "Not measured: do these images help?"),
+    None: ("unknown", "?", "Usefulness not measured"),
 }
 """Verdict -> (tone, sign, title)."""
 
@@ -30,20 +30,20 @@ TEST_SETS = {
 
 
 class Measured(dict[str, Any]):
-    """A part of a document, in which every missing key counts as not measured: None."""
+    """Part of a document; missing keys count as not measured and return None."""
 
     def __missing__(self, key: str) -> None:
         return None
 
 
 def reasons(row: Json, keys: Sequence[str]) -> list[str]:
-    """Why these measures of a class are missing, each reason once."""
+    """The distinct reasons why these measures of a class are missing."""
     given = row["reasons"] or {}
     return list(dict.fromkeys(given[key] for key in keys if given.get(key)))
 
 
 def utility_view(document: Json) -> Json:
-    """What the section on usefulness shows: the document's utility, completed."""
+    """The document's `utility`, completed with what the usefulness section shows."""
     utility = Measured(document.get("utility") or {})
     utility |= {key: utility[key] or [] for key in ("arms", "classes", "differences", "warnings")}
     names = [row["name"] for row in document["classes"]]
@@ -68,13 +68,13 @@ def utility_view(document: Json) -> Json:
 
 
 def _reach(differences: Sequence[Json | None]) -> float:
-    """How far the axis of differences goes to both sides, as a share, in steps of 5 points."""
+    """Half-width of the differences axis as a share, rounded up to steps of 5 points."""
     values = [abs(d[key]) for d in differences if d for key in ("value", "low", "high") if d.get(key) is not None]
     return max(1, -(-max(values, default=0.0) // 0.05)) * 0.05
 
 
 def _summary(utility: Json) -> list[Json]:
-    """The differences over all classes between the two arms of the verdict."""
+    """The overall differences between the verdict's two arms."""
     for row in utility["differences"]:
         if (row["arm"], row["against"]) == (utility["candidate"], utility["baseline"]):
             titles = {"balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1"}
@@ -83,7 +83,7 @@ def _summary(utility: Json) -> list[Json]:
 
 
 def _confusions(utility: Json, names: Sequence[str], tested: Sequence[str]) -> list[Json]:
-    """The matrices of the verdict's two arms with the classes of their rows, where these are known."""
+    """The confusion matrices of the verdict's two arms, with their class names, if available."""
     arms = {arm["name"]: arm for arm in utility["arms"]}
     found = []
     for name in (utility["baseline"], utility["candidate"]):

@@ -1,4 +1,4 @@
-"""The report's figures as files for papers and slides: PNG for all, SVG too where lines say more than pixels."""
+"""Writes the report's figures as files for papers and slides: all as PNG, and charts also as SVG."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _COLUMNS = 3
 
 
 def write_figures(inp: ReportImages, document: Json, folder: Path) -> list[str]:
-    """Write every figure that the document has something for into `folder`, which is made when it is missing.
+    """Write every figure that the document has data for into `folder`.
 
     Args:
         inp: the report's images.
-        document: of the same report.
-        folder: where the files go.
+        document: the same report's document.
+        folder: the output folder; created if missing.
 
     Returns:
         The names of the files written.
 
     Raises:
-        DiskError: the folder cannot be written.
+        DiskError: cannot write to the folder.
     """
     panels: dict[str, Callable[[], list[Panel]]] = {
         "class_counts": lambda: charts.class_counts(document),

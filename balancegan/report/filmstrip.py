@@ -1,4 +1,4 @@
-"""Pictures over one dimension: walks between latents, and frames from the training."""
+"""Draws picture sequences: interpolations between latents, and frames from training."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from balancegan.report.pages import picture_uri
 from balancegan.report.pictures import Images, Sheet, contact_sheet, tile
 
 MAX_FRAMES = 12
-MAX_WIDTH = 720  # px of a frame: what a page shows of it
+MAX_WIDTH = 720  # px of a frame, as wide as the page shows it
 
 
 @dataclass(frozen=True)
 class Strip:
-    """The images between two latents in one row; `is_class` is false when `name` stands for all classes."""
+    """One row of images between two latents; `is_class` is false if `name` stands for all classes."""
 
     name: str
     sheet: Sheet
@@ -25,7 +25,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Frame:
-    """The fixed-seed samples at one step; those to `keep` are shown on paper and without a script."""
+    """The fixed-seed samples at one step. `keep` marks frames that are shown in print and without JavaScript."""
 
     step: int
     uri: str
@@ -35,11 +35,11 @@ class Frame:
 
 
 def draw_strips(interpolation: Images | None, names: Sequence[str]) -> list[Strip]:
-    """One row of pictures per class, or a single one for a method without classes.
+    """Draw one row of pictures per class, or a single row for an unconditional method.
 
     Args:
         interpolation: uint8 (K, M, C, S, S), or None.
-        names: of the classes, the first of which the rows are about; a single row of several classes is about all.
+        names: class names, in the order of the rows; a single row with several names stands for all classes.
     """
     if interpolation is None or not interpolation.size:
         return []
@@ -55,9 +55,9 @@ def draw_strips(interpolation: Images | None, names: Sequence[str]) -> list[Stri
 
 
 def draw_frames(frames: Sequence[tuple[int, Path]]) -> list[Frame]:
-    """At most `MAX_FRAMES` of the pictures, evenly over their order with the first and the last.
+    """Choose at most `MAX_FRAMES` evenly spaced pictures, including the first and the last.
 
-    Files that are missing or damaged are left out.
+    Missing or damaged files are skipped.
 
     Args:
         frames: (step, file).
@@ -72,7 +72,7 @@ def draw_frames(frames: Sequence[tuple[int, Path]]) -> list[Frame]:
 
 
 def _readable(path: Path) -> bool:
-    """Whether the file opens as a picture; its pixels are not read yet."""
+    """Whether the file opens as a picture; does not read its pixels."""
     from PIL import Image
 
     try:
@@ -83,14 +83,14 @@ def _readable(path: Path) -> bool:
 
 
 def _shrunk(path: Path) -> tuple[str, int, int] | None:
-    """A picture of at most `MAX_WIDTH` as a data URI with its size; None when it cannot be read."""
+    """(data URI, width, height) of the picture, at most `MAX_WIDTH` wide; None if it cannot be read."""
     from PIL import Image, features
 
     try:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # a run that is still training, or was stopped while it wrote
+        return None  # the run is still training, or was stopped while writing
     if picture.width > MAX_WIDTH:
         height = max(1, round(picture.height * MAX_WIDTH / picture.width))
         picture = picture.resize((MAX_WIDTH, height), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""The findings of `inspect` as one self-contained HTML page with example pictures of every class."""
+"""Renders the findings of `inspect` as one self-contained HTML page with example images of every class."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ EXAMPLES = 8
 SIDE = 96
 MAX_CLASSES = 200
 MAX_LISTED = 100
-MARK = b"inspected by balancegan"  # stands on every page
+MARK = b"inspected by balancegan"  # appears on every page
 
 
 def render_html(inspection: Inspection, folder: ImageFolder) -> str:
-    """A page without any outside reference; thumbnails are `data:` URIs. Decodes up to 8 images per class."""
+    """Render a self-contained page; thumbnails are `data:` URIs. Decodes up to `EXAMPLES` images per class."""
     return render_page(
         "inspection.html.j2",
         i=inspection,
@@ -40,29 +40,33 @@ def render_html(inspection: Inspection, folder: ImageFolder) -> str:
 
 
 def write_page(path: Path, page: str, folder: ImageFolder) -> None:
-    """Write a page, over an older one only; raises `UsageError` for another file and for a place in the data set."""
+    """Write a page; it may replace only an older page.
+
+    Raises:
+        UsageError: the file exists and is something else, or the path is inside the data set.
+    """
     refuse_source(path, folder.folders())
     with disk_errors(f"write {path}"):
         if path.exists():
             with open_regular(path) as file:
                 if MARK not in file.read():
-                    raise UsageError(f"{path} exists and is not a page of balancegan", "choose another file")
+                    raise UsageError(f"{path} exists and is not a page written by balancegan", "choose another file")
         write_atomic(path.absolute(), page)
 
 
 def _tables(i: Inspection) -> Iterator[tuple[str, str, tuple[Group, ...]]]:
-    """(heading, explanation, groups) of every kind of repetition that was found."""
+    """(heading, explanation, groups) of every kind of repeated image found."""
     kinds = (
-        ("Label conflicts", "The same picture in more than one class.", i.conflicts),
-        ("Leaks", "The same picture in more than one split.", i.leaks),
-        ("Duplicates", "The same picture more than once within a class.", i.duplicates),
-        ("Near duplicates", "Nearly the same picture: resized, re-encoded or taken twice.", i.near_duplicates),
+        ("Label conflicts", "The same image in more than one class.", i.conflicts),
+        ("Leaks", "The same image in more than one split.", i.leaks),
+        ("Duplicates", "The same image more than once within a class.", i.duplicates),
+        ("Near duplicates", "Nearly the same image: resized, re-encoded or taken twice.", i.near_duplicates),
     )
     return (kind for kind in kinds if kind[2])
 
 
 def _examples(inspection: Inspection, folder: ImageFolder) -> dict[str, list[dict[str, Any]]]:
-    """Thumbnails per class name, spread evenly over the class's files."""
+    """Thumbnails per class name, chosen evenly from the class's files."""
     bad = {b.path for b in inspection.bad_files}
     decoded: dict[str, list[tuple[str, NDArray[Any]]]] = {}
     for label, name in list(enumerate(folder.classes))[:MAX_CLASSES]:
@@ -73,14 +77,14 @@ def _examples(inspection: Inspection, folder: ImageFolder) -> dict[str, list[dic
         for f in chosen:
             try:
                 decoded[name].append((f.rel, decode_image(folder.path(f)).pixels))
-            except ImageError:  # the folder changed since it was inspected
+            except ImageError:  # the folder has changed since it was inspected
                 continue
     window = _window([pixels for shown in decoded.values() for _, pixels in shown])
     return {name: [_thumb(rel, pixels, window) for rel, pixels in shown] for name, shown in decoded.items()}
 
 
 def _window(arrays: list[NDArray[Any]]) -> Window | None:
-    """One window for all shown deep images, so that they compare."""
+    """A shared value range for all images of more than 8 bits, so that they can be compared; None without any."""
     ranges = [finite_range(a) for a in arrays if a.dtype != np.uint8]
     return Window(min(r.low for r in ranges), max(r.high for r in ranges)) if ranges else None
 
@@ -89,6 +93,6 @@ def _thumb(rel: str, pixels: NDArray[Any], window: Window | None) -> dict[str, A
     im = Image.fromarray(to_uint8(pixels, window))
     height, width = pixels.shape[:2]
     im.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    small = max(width, height) <= SIDE  # small pictures exactly
+    small = max(width, height) <= SIDE  # store small images losslessly
     uri = picture_uri(im) if small else picture_uri(im, "jpeg", quality=85)
     return {"name": printable(rel), "width": width, "height": height, "uri": uri}

@@ -1,4 +1,4 @@
-"""The losses of a training over its steps, a small chart each."""
+"""Draws a run's training losses, one small chart each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BINS = 120
 
 @dataclass(frozen=True)
 class Curve:
-    """One loss over the steps of one stage: `points` are steps and values, (n, 2)."""
+    """One loss over the steps of one stage; `points` holds (step, value), (n, 2)."""
 
     stage: str
     name: str
@@ -32,11 +32,11 @@ class Curve:
         return Panel(short(title), self._draw, 1.5, 3.0)
 
     def _draw(self, axis: Any) -> None:
-        """The mean in bins as a line, the range in bins as a band."""
+        """Draw the mean of each bin as a line and its range as a band."""
         bins = np.array_split(self.points, min(_BINS, len(self.points)))
         steps, mean = np.array([part.mean(axis=0) for part in bins]).T
         low, high = (np.array([extreme(part[:, 1]) for part in bins]) for extreme in (np.min, np.max))
-        # Rare spikes do not set the scale: one would press the whole curve flat. They are cut off at the edge.
+        # Rare spikes do not set the scale, since one would flatten the whole curve. They are clipped at the edge.
         usual = np.percentile(self.points[:, 1], (1, 99))
         bottom, top = min(mean.min(), usual[0]), max(mean.max(), usual[1])
         margin = 0.08 * (top - bottom) or max(1e-6, 0.1 * abs(top))
@@ -52,11 +52,11 @@ class Curve:
 
 
 def loss_curves(history: list[dict[str, Any]], least: int = 2) -> list[Curve]:
-    """Every stage and loss of a run's metrics with at least so many values, in the order of their appearance.
+    """Every loss of every stage with at least `least` values in a run's metrics, in order of appearance.
 
     Args:
-        history: rows with "step", "stage" and any number of "loss/…" values; values that are not finite are left out.
-        least: values of a curve.
+        history: rows with "step", "stage" and any number of "loss/…" values; non-finite values are skipped.
+        least: the fewest values that make a curve.
     """
     series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for row in history:
@@ -69,7 +69,7 @@ def loss_curves(history: list[dict[str, Any]], least: int = 2) -> list[Curve]:
 
 
 def plot_losses(history: list[dict[str, Any]], path: Path) -> bool:
-    """Draw every loss of metrics.jsonl into a PNG file; false when there is nothing to draw."""
+    """Draw every loss from metrics.jsonl into a PNG file; returns false if there are none."""
     panels = [curve.panel for curve in loss_curves(history, least=1)]
     if not panels:
         return False

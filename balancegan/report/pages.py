@@ -1,4 +1,4 @@
-"""What all pages share: one environment for their templates, and how numbers, names and pictures are written."""
+"""Shared by all pages: the template environment, and the formatting of numbers, names and pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DASH = "–"
 
 
 def render_page(template: str, **values: Any) -> str:
-    """A page as text: what is put in is escaped, a missing value is an error, filters format numbers."""
+    """Render a template as a page. Values are escaped, a missing value is an error, and filters format numbers."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     env = Environment(
@@ -45,14 +45,14 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def picture_uri(picture: Image, kind: str = "png", **options: Any) -> str:
-    """A picture as an address that holds it; `options` are those of Pillow for the kind of file."""
+    """Encode a picture as a data URI; `options` are passed to Pillow."""
     buffer = io.BytesIO()
     picture.save(buffer, kind, **(options or {"optimize": True}))
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as `("net.width", "64")` rows."""
+    """Flatten nested settings into rows such as `("net.width", "64")`."""
     rows: list[tuple[str, str]] = []
     for key, value in settings.items():
         if isinstance(value, Mapping):
@@ -63,7 +63,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 
 def _clean(value: Any) -> Any:
-    """Text from outside without control characters; pictures and ready-made markup as they are."""
+    """Remove control characters from text; leave picture data and ready-made markup unchanged."""
     plain = isinstance(value, str) and not isinstance(value, Markup) and not value.startswith("data:")
     return printable(value) if plain else value
 
@@ -73,7 +73,7 @@ def _count(value: int | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Three significant digits, without exponents."""
+    """Format to three significant digits, without exponents."""
     return DASH if value is None else significant(value).replace("-", "−")
 
 
@@ -84,7 +84,7 @@ def _percent(value: float | None) -> str:
 
 
 def _points(value: float | None) -> str:
-    """A difference of shares in percentage points, with its sign."""
+    """Format a difference of shares as signed percentage points."""
     if value is None:
         return DASH
     points = round(100 * value, 1)
@@ -92,14 +92,14 @@ def _points(value: float | None) -> str:
 
 
 def _rate(value: float | None) -> str:
-    """An imbalance rate as people write it: 280, 1, 2.5."""
+    """Format an imbalance rate: 280, 1, 2.5."""
     if value is None:
         return DASH
     return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.3g}"
 
 
 def _size(count: float | None) -> str:
-    """A number of parameters: 987, 45.6 k, 1.23 M."""
+    """Format a number of parameters: 987, 45.6 k, 1.23 M."""
     if count is None:
         return DASH
     for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
@@ -113,13 +113,13 @@ def _time(seconds: float | None) -> str:
 
 
 def _code(text: str) -> Markup:
-    """Text with its `quoted commands` set as code; everything else is escaped."""
+    """Escape text and set its `quoted commands` as code."""
     text = str(escape(printable(text)))
-    if text.count("`") % 2:  # a file name brought a backtick of its own
+    if text.count("`") % 2:  # a file name contains a backtick
         return Markup(text)
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", text))
 
 
 def _breakable(text: str) -> Markup:
-    """A name that may break after the signs which join its words, where the browser would not."""
+    """Escape a name and allow line breaks after its separators (_ . / -)."""
     return Markup(re.sub(r"([_./-])(?=\w)", r"\1<wbr>", str(escape(printable(text)))))

@@ -1,4 +1,4 @@
-"""Pictures of the report as PNG data URIs: contact sheets, and pairs of a synthetic and its nearest real image."""
+"""Draws the report's pictures as PNG data URIs: contact sheets, and synthetic images beside their nearest real ones."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from balancegan.report.pages import picture_uri
 
 Images = NDArray[np.uint8]
 COLUMNS = 8
-MIN_TILE = 64  # small images are enlarged, by whole factors and without smoothing, to at least this many pixels
-MAX_TILE = 96  # larger ones are reduced to this
+MIN_TILE = 64  # px; smaller images are enlarged to at least this, by whole factors and without smoothing
+MAX_TILE = 96  # px; larger images are shrunk to this
 GAP = 2
 
 
 class ClassImages(Protocol):
-    """What is shown of a class: its name and images, uint8 (n, C, H, W)."""
+    """A class's name and images, uint8 (n, C, H, W)."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -34,7 +34,7 @@ class ClassImages(Protocol):
 
 
 class RunPictures(Protocol):
-    """What is shown of a run: walks between latents, uint8 (K, M, C, S, S), and (step, file) of its samples."""
+    """A run's interpolations, uint8 (K, M, C, S, S), and the (step, file) of its samples."""
 
     @property
     def interpolation(self) -> Images | None: ...  # noqa: D102
@@ -43,7 +43,7 @@ class RunPictures(Protocol):
 
 
 class ReportImages(Protocol):
-    """The images behind a report's document, whose classes are in the same order."""
+    """A report's images, with classes in the document's order."""
 
     @property
     def classes(self) -> Sequence[ClassImages]: ...  # noqa: D102
@@ -73,7 +73,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """Everything drawn for one class; sheets are None where there is nothing to show."""
+    """The pictures of one class; a sheet is None if there are no images."""
 
     real: Sheet | None
     fake: Sheet | None
@@ -81,14 +81,14 @@ class ClassPictures:
 
 
 def draw_pictures(inp: ReportImages, document: dict[str, Any], *, seed: int = 0) -> list[ClassPictures]:
-    """Pictures for every class, in the document's order.
+    """Draw the pictures of every class, in the document's order.
 
     Args:
         inp: the report's images.
-        document: from `compute_report` with the same input; its `pairs` say what to show.
-        seed: of the report.
+        document: from `compute_report` with the same input; its `pairs` select the pairs to show.
+        seed: the report's seed.
     """
-    # With dozens of classes the page stays small enough to open on a phone.
+    # Keeps the page small enough for a phone when there are dozens of classes.
     limit = 32 if len(inp.classes) <= 12 else 16
     return [
         _class_pictures(images, row, seed + index, limit)
@@ -97,7 +97,7 @@ def draw_pictures(inp: ReportImages, document: dict[str, Any], *, seed: int = 0)
 
 
 def sheet(images: Images, *, limit: int = 32, seed: int = 0) -> Sheet | None:
-    """Up to `limit` random images of uint8 (N, C, H, W) as a grid, or None for an empty set."""
+    """Draw up to `limit` random images of uint8 (N, C, H, W) as a grid; None for an empty set."""
     if not len(images):
         return None
     chosen = images if len(images) <= limit else images[np.random.default_rng(seed).permutation(len(images))[:limit]]
@@ -105,11 +105,11 @@ def sheet(images: Images, *, limit: int = 32, seed: int = 0) -> Sheet | None:
 
 
 def contact_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int = COLUMNS) -> Sheet:
-    """Tiles of one size, (h, w, 3) each and at least one, in rows of up to `columns`."""
+    """Arrange one or more tiles of equal size (h, w, 3) in rows of up to `columns`."""
     height, width = tiles[0].shape[:2]
     columns = min(columns, len(tiles))
     rows = math.ceil(len(tiles) / columns)
-    # An alpha channel keeps gaps and the end of the last row transparent, on light and dark pages.
+    # An alpha channel keeps the gaps and the end of the last row transparent on light and dark pages.
     canvas = np.zeros((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 4), np.uint8)
     for index, pixels in enumerate(tiles):
         top, left = (index // columns) * (height + GAP), (index % columns) * (width + GAP)
@@ -136,7 +136,7 @@ def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: 
 
 
 def tile(image: Images) -> NDArray[np.uint8]:
-    """uint8 (C, H, W) -> (h, w, 3) at the size shown."""
+    """Resize uint8 (C, H, W) to (h, w, 3) at display size."""
     from PIL import Image
 
     pixels = np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image[:3]

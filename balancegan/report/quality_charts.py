@@ -1,4 +1,4 @@
-"""The charts of the quality report: a document in, panels out; empty where there is nothing to draw."""
+"""Draws the quality report's charts: each function turns a document into panels, or an empty list without data."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ ARMS = {
     "real + synthetic, unfiltered": COLOURS["c9"],
     "synthetic only": COLOURS["c2"],
 }
-_NAME, _ROW, _GAP = 0.17, 0.16, 0.07  # inches of a lane's name, of a row of marks below it, and up to the next lane
+_NAME, _ROW, _GAP = 0.17, 0.16, 0.07  # inches: a lane's name, each row of marks below it, and the gap to the next lane
 _AROUND = 0.75  # inches for the axis and the legend
-_DOT, _MAP = 0.03, 3.4  # inches of a point on a map, and of the map
+_DOT, _MAP = 0.03, 3.4  # inches: the size of a point on a map, and of the map
 
 
 @dataclass(frozen=True)
 class _Lanes:
-    """A lane per class, from above: its name, below it `rows` rows of marks. Downward the axis counts inches."""
+    """One lane per class, from the top: its name above `rows` rows of marks. The y axis counts inches downwards."""
 
     names: Sequence[str]
     rows: int = 1
@@ -49,7 +49,7 @@ class _Lanes:
         return Panel(title, draw, self.y(len(self.names), 0) + _AROUND)
 
     def y(self, lane: int, row: int) -> float:
-        """The middle of a row."""
+        """The middle of a row of a lane."""
         return lane * (_NAME + self.rows * _ROW + _GAP) + _NAME + (row + 0.5) * _ROW
 
     def ys(self, row: int) -> list[float]:
@@ -69,7 +69,7 @@ class _Lanes:
 
 
 def class_counts(document: Json) -> list[Panel]:
-    """Images of every class, before and after balancing."""
+    """Stacked bars of real and synthetic images per class."""
     rows = document["classes"]
     lanes = _Lanes([row["name"] for row in rows])
 
@@ -87,7 +87,7 @@ def class_counts(document: Json) -> list[Panel]:
 
 
 def distances(document: Json) -> list[Panel]:
-    """FID and KID per class as bars, with real against real as a mark."""
+    """FID and KID per class as bars, with a mark for real against real."""
     rows = [Measured(row) for row in document["classes"]]
     kinds = (("fid", "FID", 1.0), ("kid", "KID × 10³", 1000.0))
     return [panel for key, title, fold in kinds for panel in _distance(rows, key, title, fold)]
@@ -109,7 +109,7 @@ def _distance(rows: Sequence[Json], key: str, title: str, fold: float) -> list[P
 
 
 def recalls(document: Json) -> list[Panel]:
-    """Recall per class of every arm with its interval; of many classes only the two arms of the verdict."""
+    """Recall per class and arm, with intervals; only the verdict's two arms if there are many classes."""
     view = utility_view(document)
     arms = [arm for arm in view["arms"] if arm.get("recall")]
     if len(view["tested"]) > MANY_CLASSES:
@@ -139,14 +139,14 @@ def differences(document: Json) -> list[Panel]:
         axis.axvline(0, color=SOFT, linewidth=0.8)
         _intervals(axis, [found for _, found in rows], lanes.ys(0), color=INK, marker="o")
         axis.set_xlim(-105 * view["reach"], 105 * view["reach"])
-        lanes.prepare(axis, "percentage points; right of zero the synthetic images help")
+        lanes.prepare(axis, "percentage points; above zero, the synthetic images help")
 
     title = f"“{short(view['candidate'], 28)}” minus “{short(view['baseline'], 18)}”"
     return [lanes.panel(title, draw)] if rows else []
 
 
 def confusions(document: Json) -> list[Panel]:
-    """The confusion matrices of the two arms of the verdict."""
+    """The confusion matrices of the verdict's two arms."""
     return [_confusion(matrix) for matrix in utility_view(document)["confusions"]]
 
 
@@ -170,7 +170,7 @@ def _confusion(matrix: Json) -> Panel:
 
 @dataclass(frozen=True)
 class Map:
-    """One embedding with points: dots are real images, crosses synthetic ones; `names` are those of the classes."""
+    """One embedding: dots are real images, crosses synthetic ones; `names` are the class names."""
 
     title: str
     caption: str
@@ -179,7 +179,7 @@ class Map:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Real and synthetic points."""
+        """Numbers of real and synthetic points."""
         fake = sum(point[3] for point in self.points)
         return len(self.points) - fake, fake
 
@@ -197,8 +197,8 @@ class Map:
 
     def _draw(self, axis: Any) -> None:
         xs, ys = [p[0] for p in self.points], [p[1] for p in self.points]
-        span = max(max(xs) - min(xs), max(ys) - min(ys)) or 1.0  # one scale for both axes: distances are to be seen
-        unit = 1.04 * span / _MAP  # of an inch
+        span = max(max(xs) - min(xs), max(ys) - min(ys)) or 1.0  # the same scale on both axes preserves distances
+        unit = 1.04 * span / _MAP  # data units per inch
         for axis_limits, values in ((axis.set_xlim, xs), (axis.set_ylim, ys)):
             middle = (min(values) + max(values)) / 2
             axis_limits(middle - 0.52 * span, middle + 0.52 * span)
@@ -214,7 +214,7 @@ class Map:
 
 
 def maps(document: Json) -> list[Map]:
-    """The document's embeddings that have points; those that are not finite are left out."""
+    """The document's embeddings that have finite points."""
     names = [row["name"] for row in document["classes"]]
     found = [
         Map(item["title"], item["caption"], finite_points(item), names) for item in document.get("embeddings") or []
@@ -223,7 +223,7 @@ def maps(document: Json) -> list[Map]:
 
 
 def finite_points(embedding: Mapping[str, Any]) -> list[Point]:
-    """An embedding's points as (x, y, label, synthetic), without those that have no place."""
+    """An embedding's points as (x, y, label, synthetic), without non-finite ones."""
     columns = (embedding[key] for key in ("x", "y", "label", "fake"))
     return [
         (x, y, int(label), bool(fake))
@@ -233,7 +233,7 @@ def finite_points(embedding: Mapping[str, Any]) -> list[Point]:
 
 
 def _marks(axis: Any, places: Sequence[tuple[float, float]], cross: bool, size: float, **look: Any) -> None:
-    """Dots or crosses as the strokes of a single line: thousands of elements would make a page slow."""
+    """Draw dots or crosses as strokes of a single line, because thousands of elements would slow the page."""
     if not places:
         return
     strokes = [(-size, -size, size, size), (-size, size, size, -size)] if cross else [(0.0, 0.0, size / 5, 0.0)]
@@ -243,7 +243,7 @@ def _marks(axis: Any, places: Sequence[tuple[float, float]], cross: bool, size: 
 
 
 def _intervals(axis: Any, found: Sequence[Json | None], y: Sequence[float], **look: Any) -> None:
-    """Shares as points in per cent with their intervals; those not measured are left out."""
+    """Draw shares as points in per cent with their intervals, skipping those not measured."""
     value, low, high = ([_scaled((f or {}).get(key), 100) for f in found] for key in ("value", "low", "high"))
     axis.hlines(y, low, high, color=look["color"], linewidth=1.2)
     axis.plot(value, y, linestyle="none", markersize=4.5, **look)

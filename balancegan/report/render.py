@@ -1,4 +1,4 @@
-"""The report page: a document and pictures in, one self-contained HTML file out."""
+"""Renders the report page: a document and pictures become one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from balancegan.report.quality_charts import Map
 def render_html(
     document: Json, pictures: Sequence[ClassPictures], *, strips: Sequence[Strip] = (), frames: Sequence[Frame] = ()
 ) -> str:
-    """The page as text. It loads nothing: styles, charts and one script are inside, pictures are data URIs.
+    """Render the page. It loads nothing: styles, charts and one script are inline, and pictures are data URIs.
 
-    The script only adds comfort (tables that sort, a slider); its hash in the page's security policy keeps every other
-    script from running.
+    The script only adds conveniences (sortable tables, a slider). Its hash in the page's security policy blocks every
+    other script.
 
     Args:
-        document: the numbers. Missing keys count as not measured.
+        document: the report's document; missing keys count as not measured.
         pictures: from `draw_pictures`, in the order of the document's classes.
         strips: from `draw_strips`.
         frames: from `draw_frames`.
@@ -94,7 +94,7 @@ def _chart(panel: Panel, label: str, *, legend: bool = True) -> Markup:
 
 @dataclass(frozen=True)
 class _Script:
-    """The page's script, and the source expression that allows it and no other."""
+    """The page's script, and the CSP source expression that allows only this script."""
 
     text: Markup
     source: Markup

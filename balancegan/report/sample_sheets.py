@@ -1,4 +1,4 @@
-"""Sheets of images as matplotlib figures, whose text has fonts for names in any script."""
+"""Draws sheets of images as matplotlib figures, which have fonts for class names in any script."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from balancegan.core.documents import Json
 from balancegan.report.charts import canvas, short
 from balancegan.report.pictures import GAP, ClassImages, Images, ReportImages, tile
 
-SHOWN = 6  # images of a kind and class
-MAX_CLASSES = 40  # further ones would make a picture that no program shows
-_INCHES = 0.5  # of one image
+SHOWN = 6  # images per kind and class
+MAX_CLASSES = 40  # more would make a picture too large to open
+_INCHES = 0.5  # per image
 
 
 def sample_sheet(inp: ReportImages, document: Json, *, seed: int = 0) -> Any | None:
-    """A row per class with synthetic images: real ones, synthetic ones, and the training image nearest to each.
+    """Draw a row per class with synthetic images: real ones, synthetic ones, and the nearest training image to each.
 
-    None when no class has synthetic images.
+    None if no class has synthetic images.
     """
     found = [(images, row) for images, row in zip(inp.classes, document["classes"], strict=True) if len(images.fake)]
     rows = [(images.name, _kinds(images, row, seed + k)) for k, (images, row) in enumerate(found[:MAX_CLASSES])]
@@ -28,7 +28,7 @@ def sample_sheet(inp: ReportImages, document: Json, *, seed: int = 0) -> Any | N
 
 
 def interpolation_sheet(inp: ReportImages) -> Any | None:
-    """The walks between two latents, a row per class; None when there are none."""
+    """Draw the interpolations between two latents, a row per class; None if there are none."""
     walks = inp.extras.interpolation if inp.extras else None
     if walks is None or not walks.size:
         return None
@@ -39,7 +39,7 @@ def interpolation_sheet(inp: ReportImages) -> Any | None:
 
 
 def _kinds(images: ClassImages, row: Json, seed: int) -> list[Images]:
-    """Real, synthetic and nearest images; the last two are the pairs of the document, in the same order."""
+    """Real, synthetic and nearest training images; the last two are the document's pairs, in the same order."""
     real = images.real_train if len(images.real_train) else images.real_holdout
     order = np.random.default_rng(seed).permutation(len(real))[:SHOWN]
     pairs = sorted(row.get("pairs") or (), key=lambda pair: pair["chosen"] != "random")[:SHOWN]
@@ -72,7 +72,7 @@ def _sheet(rows: Sequence[tuple[str, list[Images]]], titles: Sequence[str], show
 
 
 def _row(images: Images, columns: int) -> np.ndarray:
-    """uint8 (n, C, H, W) -> (h, w, 3): side by side on white, as wide as `columns` images."""
+    """Place uint8 images (n, C, H, W) side by side on white (h, w, 3), as wide as `columns` images."""
     tiles = [tile(image) for image in images[:columns]]
     height, width = tiles[0].shape[:2]
     paper = np.full((height, columns * (width + GAP) - GAP, 3), 255, np.uint8)

@@ -1,4 +1,4 @@
-"""The report's files: its document, the page, the figures."""
+"""Writes the report's files: document, page and figures."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from balancegan.report.render import render_html
 
 
 def write_report(document: Json, inp: ReportImages, out_dir: Path, *, figures: Path | None = None) -> None:
-    """Write `report.json` and `report.html` into `out_dir`, each file whole or not at all.
+    """Write `report.json` and `report.html` into `out_dir`, each file atomically.
 
     Args:
-        document: the numbers, finite or None.
-        inp: the images that they are about.
-        out_dir: where the files go; it is made when it is missing.
-        figures: a folder for the figures as PNG and SVG files; none are written without it, or where it cannot be
-            written to.
+        document: the report's document, with numbers finite or None.
+        inp: the images that it describes.
+        out_dir: the output folder; created if missing.
+        figures: a folder for the figures as PNG and SVG files. If None, or if it cannot be written to, no figures are
+            written.
 
     Raises:
-        DiskError: the folder cannot be written.
+        DiskError: cannot write to `out_dir`.
     """
     extras = inp.extras
     page = render_html(
@@ -39,5 +39,5 @@ def write_report(document: Json, inp: ReportImages, out_dir: Path, *, figures: P
         write_json(out_dir / "report.json", document)
         write_atomic(out_dir / "report.html", page)
     if figures is not None:
-        with contextlib.suppress(DiskError):  # the report is out; a run that cannot be written to must not undo that
+        with contextlib.suppress(DiskError):  # the report is complete; a read-only run folder is no failure
             write_figures(inp, document, figures)

@@ -1,4 +1,4 @@
-"""The arms that the verdict compares."""
+"""The arms (ways of training a classifier) that the verdict compares."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Arm:
     name: str
     description: str
     source: str  # real, both, unfiltered or fake
-    balanced: bool = True  # classes drawn equally often, or as often as they have images
+    balanced: bool = True  # draw classes equally often; otherwise in proportion to their sizes
     augmented: bool = True  # flips and crops
     adjusted: bool = False  # balanced softmax
 
 
 ARMS = (
-    Arm("real only", "Real images as they come: no balancing, no augmentation.", "real", False, False),
+    Arm("real only", "Real images, without balancing or augmentation.", "real", False, False),
     Arm("oversampling", "Real images, classes drawn equally often, with random flips and crops.", "real"),
     Arm(
         "balanced softmax",
-        "Real images as they come, with flips and crops, and a loss corrected for the class sizes (balanced softmax).",
+        "Real images without balancing, with flips and crops and a loss corrected for class sizes (balanced softmax).",
         "real",
         balanced=False,
         adjusted=True,
@@ -38,19 +38,19 @@ ARMS = (
     ),
     Arm(
         "real + synthetic, unfiltered",
-        "The same with the images that would have been delivered without the quality filter.",
+        "The same, but with the images that would have been delivered without the quality filter.",
         "unfiltered",
     ),
     Arm(
         "synthetic only",
-        "Synthetic images alone (Classification Accuracy Score); classes that have none keep their real ones.",
+        "Synthetic images only (Classification Accuracy Score); classes without any keep their real images.",
         "fake",
     ),
 )
 
 
 def train_counts(material: Material, pool: Pool, plan: TestPlan, arm: Arm) -> list[int]:
-    """Training images per class of an arm."""
+    """Number of training images per class (K,) for an arm."""
     size = len(material.names)
     real = np.bincount(pool.labels[plan.train], minlength=size)
     fake = np.bincount(material.fake.labels, minlength=size)

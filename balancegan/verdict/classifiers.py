@@ -1,11 +1,11 @@
-"""Do the synthetic images help? Classifiers trained with and without them, tested on real images nobody trained on.
+"""Trains classifiers with and without the synthetic images, and tests them on real images that none was trained on.
 
-The arms differ in one thing at a time. Every arm gets the same network from the same initialisation, the same number
-of updates of the same batch size and the same learning-rate schedule, which ends near zero, so that each converges as
-far as the others. "Synthetic only" is the Classification Accuracy Score of Ravuri & Vinyals, "Classification Accuracy
-Score for Conditional Generative Models" (2019), https://arxiv.org/abs/1905.10887; the class-balanced loss is the
-balanced softmax of Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition" (2020),
-https://arxiv.org/abs/2007.10740: the logarithm of each class's number of images is added to its logit in training.
+The arms differ in one thing at a time. Every arm gets the same network with the same initial weights, number of
+updates, batch size and learning-rate schedule. The learning rate ends near zero, so that all arms converge equally
+far. "Synthetic only" is the Classification Accuracy Score of Ravuri & Vinyals, "Classification Accuracy Score for
+Conditional Generative Models" (2019), https://arxiv.org/abs/1905.10887; the class-balanced loss is the balanced
+softmax of Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition" (2020),
+https://arxiv.org/abs/2007.10740, which adds the logarithm of each class's size to its logit during training.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from balancegan.verdict.material import Labels, Material, Pool, TestPlan
 BATCH = 64
 
 MOST_SIDE = 64
-_BLOCK = 1024  # images that are moved to the device at once
+_BLOCK = 1024  # images moved to the device at a time
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -43,20 +43,20 @@ _BLOCK = 1024  # images that are moved to the device at once
 
 @dataclass(frozen=True)
 class _Shelf:
-    """All images that any arm draws from, once, on the device; an arm holds rows of it."""
+    """All images that any arm draws from, stored once on the device. Each arm refers to rows of it."""
 
-    images: Tensor  # uint8 (n, C, S, S): real, synthetic, unfiltered synthetic ones
+    images: Tensor  # uint8 (n, C, S, S): real, then synthetic, then unfiltered synthetic images
     labels: Tensor  # (n,)
-    first_fake: dict[str, int]  # where the synthetic ones of a source begin
+    first_fake: dict[str, int]  # row at which a source's synthetic images begin
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """Rows of the shelf to draw from, and how often each is drawn (sums to 1)."""
+    """Rows of the shelf to draw from, and the probability of each (they sum to 1)."""
 
     rows: NDArray[np.int64]
     often: NDArray[np.float64]
-    log_prior: Tensor | None  # (K,) of balanced softmax
+    log_prior: Tensor | None  # (K,) for balanced softmax
 
 
 def train_all(
@@ -71,9 +71,10 @@ def train_all(
     device: torch.device,
     progress: Progress,
 ) -> dict[str, Labels]:
-    """Predicted classes (S, n) of every arm for every image of the pool; -1 where a seed does not test.
+    """Train every arm once per seed and return, per arm, the predicted classes (S, n) of the pool's images.
 
-    `allowed`: for each seed, which of the synthetic images may be trained on.
+    A prediction is -1 where the seed does not test the image.
+    `allowed` says for each seed which synthetic images may be used for training.
     """
     shelf = _shelf(material, pool, device)
     predicted = {arm.name: np.full((len(plans), len(pool)), -1, np.int64) for arm in arms}
@@ -81,7 +82,7 @@ def train_all(
 
     def work(arm: Arm, seed: int, network: nn.Module) -> tuple[str, int, Labels]:
         if device.type == "cpu":
-            torch.set_num_threads(1)  # of this worker: as many workers as cores
+            torch.set_num_threads(1)  # in this worker; there are as many workers as cores
         draw = _draw(material, pool, plans[seed], arm, shelf, allowed[seed])
         _train(
             network,
@@ -97,12 +98,12 @@ def train_all(
 
     channels, side = shelf.images.shape[1:3]
     classes = len(material.names)
-    jobs = [  # the same start for every arm of a seed
+    jobs = [  # within a seed, every arm starts from the same weights
         (arm, seed, seeded_classifier(channels, classes, side, seed, device))
         for seed in range(len(plans))
         for arm in arms
     ]
-    # One thread here too: the number is of the calling thread, and what runs on it should not compete with the workers.
+    # The thread count is set per calling thread. This one also uses one, so that it does not compete with the workers.
     with one_thread(), ThreadPoolExecutor(usable_cores() if device.type == "cpu" else 1) as executor:
         futures = [executor.submit(work, *job) for job in jobs]
         try:
@@ -129,7 +130,10 @@ def _shelf(material: Material, pool: Pool, device: torch.device) -> _Shelf:
 
 
 def allowed_updates(material: Material, pool: Pool, plan: TestPlan) -> NDArray[np.bool_]:
-    """Which synthetic images (n,) may be trained on when these images are tested."""
+    """Mask (n,) of the synthetic images that may be used for training under this test plan.
+
+    Where the generator may have seen the test images, near-copies of them are excluded.
+    """
     allowed = np.ones(len(material.fake), bool)
     if not material.may_have_seen:
         return allowed
@@ -146,7 +150,7 @@ def allowed_updates(material: Material, pool: Pool, plan: TestPlan) -> NDArray[n
 
 
 def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images of at most `MOST_SIDE` pixels as uint8, and their classes, on the device, pool after pool."""
+    """Concatenate the pools on the device, shrunk to at most `MOST_SIDE` pixels: uint8 images and their classes."""
     channels, *sides = pools[0].images.shape[1:]
     side = min(MOST_SIDE, max(sides))
     images = torch.empty((sum(map(len, pools)), channels, side, side), dtype=torch.uint8, device=device)
@@ -166,15 +170,15 @@ def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor
 
 
 def _draw(material: Material, pool: Pool, plan: TestPlan, arm: Arm, shelf: _Shelf, allowed: NDArray[np.bool_]) -> _Draw:
-    """What an arm draws from.
+    """The rows an arm draws from, with their probabilities.
 
-    Where real and synthetic images are mixed, a class's share of real draws is the share of real images in the
-    delivered folder, however many of the synthetic ones are at hand.
+    Where real and synthetic images are mixed, a class's proportion of real draws equals the proportion of real images
+    in the delivered folder, no matter how many synthetic images are available here.
     """
     classes = len(material.names)
     mine = pool.labels[plan.train]
     n_real = np.bincount(mine, minlength=classes).astype(np.float64)
-    mass = n_real.copy() if not arm.balanced else (n_real > 0).astype(np.float64)  # of each class
+    mass = n_real.copy() if not arm.balanced else (n_real > 0).astype(np.float64)  # per class
     rows, often = plan.train.astype(np.int64), (mass / np.maximum(n_real, 1))[mine]
     if arm.source != "real":
         fakes = material.unfiltered if arm.source == "unfiltered" and material.unfiltered else material.fake
@@ -204,10 +208,10 @@ def _train(
     flips: bool,
     keep_on: Callable[[], bool],
 ) -> None:
-    """Train as the classifier behind the `own` features is trained, as long as `keep_on()` says so."""
+    """Train like the classifier behind the `own` features; stop early when `keep_on()` returns false."""
     rng = np.random.default_rng([seed, 1])
     chosen = draw.rows[rng.choice(len(draw.often), size=(updates, BATCH), p=draw.often)]
-    fitting = Fitting(BATCH, shelf.images.device, hint="use --device cpu, or leave the verdict out with --no-utility")
+    fitting = Fitting(BATCH, shelf.images.device, hint="use --device cpu, or skip the verdict with --no-utility")
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for rows in torch.from_numpy(chosen):
@@ -221,7 +225,7 @@ def _train(
 
 
 def _predict(network: nn.Module, images: Tensor, rows: NDArray[np.intp]) -> Labels:
-    """The likeliest class of these rows of the images uint8 (n, C, S, S)."""
+    """The most likely class of each of these rows of the images, uint8 (n, C, S, S)."""
     network.eval()
     wanted = torch.from_numpy(rows).to(images.device)
     fitting = Fitting(256, images.device)

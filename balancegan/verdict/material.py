@@ -13,17 +13,17 @@ from balancegan.core.rows import rows_by_class
 from balancegan.data.training_set import TrainingSet
 from balancegan.metrics.features import Images
 
-REPORT_IMAGES = 2000  # per class and set; more do not change the measures and cost memory
+REPORT_IMAGES = 2000  # per class and set; more would cost memory and hardly change the measures
 
 
 def pool(images: Sequence[Images], empty: Images) -> Pool:
-    """Images by class, in the order of the classes, as one pool; `empty` gives the shape where there is none."""
+    """Join lists of images, one per class in class order, into a pool; `empty` gives the shape if all are empty."""
     labels = np.repeat(np.arange(len(images)), [len(of_class) for of_class in images])
     return Pool(np.concatenate([empty[:0], *images]), labels.astype(np.int64))
 
 
 def run_material(data: TrainingSet, classes: Sequence[ClassImages]) -> Material:
-    """What the classifiers get of a run: the images that the generator saw, those that it did not, and what it made."""
+    """The classifiers' material from a run: images the generator saw, images it did not see, and its own images."""
     images, seen, unseen = data.store.images, data.train_rows, data.unseen_rows
     kind = str(data.store.splits[unseen[0]]) if len(data.other_rows) else "holdout"
     train = set(data.store.pixel_digests(seen))
@@ -44,7 +44,7 @@ def run_material(data: TrainingSet, classes: Sequence[ClassImages]) -> Material:
 
 
 def _without_filter(images: ClassImages) -> int:
-    """How many synthetic images the class would have got without the quality filter."""
+    """Number of synthetic images the class would have received without the quality filter."""
     if images.unfiltered is None:
         return images.synthetic
     complete = len(images.unfiltered) >= min(images.requested, REPORT_IMAGES)
@@ -52,7 +52,7 @@ def _without_filter(images: ClassImages) -> int:
 
 
 Labels = NDArray[np.int64]
-TEST_SHARE = 0.3  # of the real images, where they are split here
+TEST_SHARE = 0.3  # of the real images, if they have no test split
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class Pool:
 
 @dataclass(frozen=True)
 class Material:
-    """What there is to train and to test on.
+    """The images to train and test classifiers on.
 
-    `test` None: `real` is split anew for every seed. `delivered` (K,): how many synthetic images each class really
-    got, `delivered_unfiltered` (K,) how many it would have got of `unfiltered`; the pools may hold fewer or more, and
-    stand for them when real and synthetic images are mixed.
-    `kind`: where the test images come from (test, val, holdout, splits). `may_have_seen`: whether the generator may
-    have been trained on them; then synthetic near-copies of test images are kept from the classifiers.
+    If `test` is None, `real` is split anew for every seed. `delivered` (K,) is the number of synthetic images that
+    each class received, and `delivered_unfiltered` (K,) the number it would have received from `unfiltered`. The pools
+    may hold more or fewer images; the delivered numbers set the proportions when real and synthetic images are mixed.
+    `kind` says where the test images come from (test, val, holdout, splits). `may_have_seen` says whether the generator
+    may have been trained on them; if so, synthetic near-copies of test images are excluded from training.
     """
 
     names: Sequence[str]
@@ -86,41 +86,41 @@ class Material:
     unfiltered: Pool | None = None
     delivered_unfiltered: Sequence[int] = ()
     may_have_seen: bool = False
-    leaks: int = 0  # test images that were left out because they are among the training images
+    leaks: int = 0  # test images left out because they are identical to training images
 
 
 def not_measured(note: str) -> Json:
-    """The document where nothing could be or should be measured."""
+    """The `utility` document when nothing was measured; `note` says why."""
     return {"measured": False, "verdict": None, "note": note, "arms": [], "warnings": []}
 
 
 def why_not(material: Material) -> str | None:
-    """Why there can be no verdict, or None."""
+    """Why no verdict is possible, or None."""
     counts = np.bincount(material.real.labels, minlength=len(material.names))
     if not len(material.fake):
         return "There are no synthetic images to judge."
     if (counts > 0).sum() < 2:
-        return "A classifier needs two classes with real images."
+        return "A classifier needs at least two classes with real images."
     if material.test is not None and len(np.unique(material.test.labels)) < 2:
         return (
-            "Whether the images help was not measured: there are no real images of two classes that the generator has "
-            "not seen. Train with --holdout, or give the data a test split."
+            "Whether the images help was not measured: that takes real images of at least two classes that the "
+            "generator has not seen. Train with --holdout, or add a test split to the data."
         )
     if material.test is None and (counts >= 2).sum() < 2:
-        return "Whether the images help was not measured: too few real images to set some aside for testing."
+        return "Whether the images help was not measured: there are too few real images to set some aside for testing."
     return None
 
 
 @dataclass(frozen=True)
 class TestPlan:
-    """Rows of the pool of real images that one seed trains on and tests on."""
+    """Rows of the pool of real images that one seed trains on, and those it tests on."""
 
     train: NDArray[np.intp]
     test: NDArray[np.intp]
 
 
 def test_plans(material: Material, seeds: int) -> tuple[Pool, list[TestPlan]]:
-    """All real images in one pool, and what each seed does with them."""
+    """All real images in one pool, and the train and test rows of each seed."""
     real, test = material.real, material.test
     if test is None:
         return real, [TestPlan(*stratified_split(real.labels, TEST_SHARE, seed)) for seed in range(seeds)]
@@ -130,7 +130,7 @@ def test_plans(material: Material, seeds: int) -> tuple[Pool, list[TestPlan]]:
 
 
 def stratified_split(labels: Labels, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows that stay, and `share` of every class that is set aside: one at least, but for a class of one image."""
+    """Rows kept, and rows set aside: `share` of every class, and at least one unless the class has one image."""
     rng = np.random.default_rng(seed)
     aside = np.zeros(len(labels), bool)
     for rows in _groups(labels):
@@ -145,19 +145,19 @@ def at_most(rows: NDArray[np.intp], labels: Labels, limit: int) -> NDArray[np.in
 
 
 def _groups(labels: Labels) -> list[NDArray[np.intp]]:
-    """The rows of each class that is there."""
+    """The rows of each class that has any."""
     return [rows for rows in rows_by_class(labels, int(labels.max(initial=-1)) + 1) if len(rows)]
 
 
 @dataclass(frozen=True)
 class ClassImages:
-    """One class as the report sees it. Image arrays are uint8 (n, C, H, W) at the model's size.
+    """One class's images and counts for the report. Image arrays are uint8 (n, C, H, W) at the model's size.
 
-    `real_holdout` are images that the GAN never saw (may be empty); `real` and `synthetic` count the images in the
-    balanced folder's training part, `requested` is how many synthetic ones were asked for, `rejected` how many
-    samples were dropped on the way, and `refused` how many of those by the quality filter. `unfiltered`: what would
-    have been delivered without that filter. `reference`: real images to compare with instead of the held-out or
-    training ones, where those would not do.
+    `real_holdout` holds images that the generator never saw (may be empty). `real` and `synthetic` count the images in
+    the balanced folder's training split. `requested` is the number of synthetic images asked for, `rejected` the number
+    of samples dropped, and `refused` the number of those dropped by the quality filter. `unfiltered` holds what would
+    have been delivered without that filter. `reference` holds real images to compare with in place of the held-out or
+    training images.
     """
 
     name: str

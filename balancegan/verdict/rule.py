@@ -15,11 +15,11 @@ LEAST = ("use", "no-difference")
 
 
 def parse_least(text: str | float | None, *, utility: bool) -> str | float | None:
-    """The value of `--fail-under`: a verdict, or the least gain in points. Raises `UsageError`."""
+    """Parse `--fail-under`: a verdict, or the minimum gain in points. Raises `UsageError`."""
     if text is None:
         return None
     if not utility:
-        raise UsageError("--fail-under needs the verdict", "leave --no-utility and --no-report out")
+        raise UsageError("--fail-under needs the verdict", "remove --no-utility and --no-report")
     if isinstance(text, str) and text in LEAST:
         return text
     try:
@@ -27,13 +27,13 @@ def parse_least(text: str | float | None, *, utility: bool) -> str | float | Non
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
-        hint = "give use, no-difference, or the least gain of balanced accuracy in points, e.g. 1.5"
-        raise UsageError(f"--fail-under {text} cannot be used", hint)
+        hint = "give use, no-difference, or the minimum gain in balanced accuracy in points, such as 1.5"
+        raise UsageError(f"--fail-under {text} is not valid", hint)
     return value
 
 
 def gate_json(utility: Json, least: str | float | None) -> Json | None:
-    """Whether the verdict passes `--fail-under`, and why not; None where it was not asked for."""
+    """Whether the verdict passes `--fail-under`, and if not, why; None if the option was not given."""
     if least is None:
         return None
     reason = gate(utility, least)
@@ -42,38 +42,38 @@ def gate_json(utility: Json, least: str | float | None) -> Json | None:
 
 USE, NO_DIFFERENCE, DO_NOT_USE = VERDICTS = ("use", "no difference", "do not use")
 LEAST_GAIN = 0.005
-"""Differences of balanced accuracy below half a point are called none, however sure they are."""
+"""Differences in balanced accuracy below half a point count as no difference, even if they are significant."""
 
 WEAK_TEST = 20
-"""A class with fewer test images than this is judged, and the judgement called weak."""
+"""The verdict on a class with fewer test images than this is marked weak."""
 
 RULE = (
-    "“Use” when balanced accuracy with the synthetic images is higher than with oversampling (same flips and crops) by "
-    f"at least {100 * LEAST_GAIN:g} points, the {LEVEL:.0%} interval of the paired difference lies above zero, and no "
-    "arm on real images alone is surely better. “Do not use” when any arm on real images alone is better by that "
-    "much and the interval, widened for their number, lies below zero; plain training counts only where flips and "
-    "crops do no harm themselves. Otherwise “no difference”. Classes alone are judged by their recall, against "
-    f"oversampling, at intervals widened for their number. Classes with fewer than {MIN_TEST} test images are judged "
-    "not at all and left out of balanced accuracy and macro F1; without such a number of any class that got synthetic "
-    "images there is no verdict."
+    f"“Use”: balanced accuracy with the synthetic images is at least {100 * LEAST_GAIN:g} points higher than with "
+    f"oversampling (same flips and crops), the {LEVEL:.0%} interval of the paired difference lies above zero, and no "
+    "arm trained only on real images is clearly better. “Do not use”: some arm trained only on real images is better "
+    "by at least that much, and the interval, widened for the number of such arms, lies below zero; plain training "
+    "counts only where flips and crops do not lower accuracy themselves. “No difference”: everything else. Each class "
+    "is judged by its recall compared with oversampling, with intervals widened for the number of classes. Classes "
+    f"with fewer than {MIN_TEST} test images are not judged and do not count in balanced accuracy or macro F1. A "
+    "verdict needs at least two classes with that many test images, one of which received synthetic images."
 )
 
 
 def _direction(difference: Json) -> int:
-    """1 surely better, -1 surely worse, 0 neither, by the rule."""
+    """1 if clearly better by the rule, -1 if clearly worse, otherwise 0."""
     if difference["value"] is None or abs(difference["value"]) < LEAST_GAIN:
         return 0
     return 1 if difference["low"] > 0 else -1 if difference["high"] < 0 else 0
 
 
 def augmentation_harms(differences: Sequence[Json]) -> bool:
-    """Whether oversampling with flips and crops is surely worse than plain training, whatever the images."""
+    """Whether oversampling with flips and crops is clearly worse than plain training, without synthetic images."""
     pair = [d for d in differences if (d["arm"], d["against"]) == (BASELINE, PLAIN)]
     return bool(pair) and _direction(pair[0]["balanced_accuracy"]) < 0
 
 
 def _against(differences: Sequence[Json], candidate: str) -> dict[str, Json]:
-    """The candidate's differences to the arms on real images that count."""
+    """The candidate's differences from the real-image arms that count."""
     left_out = PLAIN if augmentation_harms(differences) else None
     found = {d["against"]: d for d in differences if d["arm"] == candidate}
     return {arm: found[arm] for arm in REAL_ARMS if arm in found and arm != left_out}
@@ -84,9 +84,9 @@ def _surely_worse(difference: Json) -> bool:
 
 
 def judge(differences: Sequence[Json], candidate: str = CANDIDATE) -> str:
-    """The verdict on one candidate from its differences to the arms on real images; see `RULE`.
+    """The verdict on one candidate, from its differences from the real-image arms; see `RULE`.
 
-    `differences` hold those of the candidate, and the one of oversampling to plain training.
+    `differences` must include the candidate's, and that between oversampling and plain training.
     """
     found = _against(differences, candidate)
     if any(_surely_worse(difference) for difference in found.values()):
@@ -97,9 +97,10 @@ def judge(differences: Sequence[Json], candidate: str = CANDIDATE) -> str:
 def judge_classes(
     scores: Mapping[str, Scores], names: Sequence[str], n_test: Sequence[int], candidate: str = CANDIDATE
 ) -> list[Json]:
-    """One row per class: the difference of recall, candidate - baseline, and a verdict where it can be given.
+    """One row per class: the difference in recall, candidate - baseline, and a verdict where one is possible.
 
-    The intervals are widened for the number of classes (Bonferroni): one in twenty would differ by chance otherwise.
+    The intervals are widened for the number of classes (Bonferroni); otherwise one class in twenty would differ by
+    chance.
     """
     judged = sum(n >= MIN_TEST for n in n_test)
     rows = []
@@ -112,26 +113,26 @@ def judge_classes(
 
 
 def headline(verdict: str, differences: Sequence[Json]) -> str:
-    """The figures behind the verdict in a sentence."""
+    """The verdict and the figures behind it in one sentence."""
     by_arm = _against(differences, CANDIDATE)
     worse = [arm for arm in by_arm if _surely_worse(by_arm[arm])]
     shown = min(worse, key=lambda arm: by_arm[arm]["balanced_accuracy"]["value"]) if worse else BASELINE
     d = by_arm[shown]["balanced_accuracy"]
     change = (
-        f"{100 * d['value']:+.1f} points of balanced accuracy against {_AGAINST[shown]} "
+        f"{100 * d['value']:+.1f} points of balanced accuracy compared with {_AGAINST[shown]} "
         f"({LEVEL:.0%} interval {100 * d['low']:+.1f} to {100 * d['high']:+.1f})"
     )
     meaning = {
-        USE: "A classifier gets better with the synthetic images:",
-        NO_DIFFERENCE: "No sure difference between training with the synthetic images and without them:",
-        DO_NOT_USE: "A classifier does worse with the synthetic images than without them:",
+        USE: "A classifier trained with the synthetic images is better:",
+        NO_DIFFERENCE: "No clear difference between training with and without the synthetic images:",
+        DO_NOT_USE: "A classifier trained with the synthetic images is worse:",
     }
     return f"{meaning[verdict]} {change}."
 
 
 _AGAINST = {
     "real only": "plain training on the real images",
-    "oversampling": "oversampling of the real ones",
+    "oversampling": "oversampling the real images",
     "balanced softmax": "balanced softmax on the real images",
 }
 
@@ -139,19 +140,19 @@ _AGAINST = {
 def gate(utility: Json, least: str | float) -> str | None:
     """Why `--fail-under` fails, or None when it passes.
 
-    `least` is a verdict (`use`, `no-difference`) or a number: the least gain in balanced accuracy over oversampling,
+    `least` is a verdict (`use`, `no-difference`) or a number: the minimum gain in balanced accuracy over oversampling,
     in points.
     """
     verdict = utility["verdict"]
     if verdict is None:
-        return "the verdict could not be formed"
+        return "no verdict was reached"
     if isinstance(least, str):
         wanted = least.replace("-", " ")
         passed = VERDICTS.index(verdict) <= VERDICTS.index(wanted)
-        return None if passed else f"the verdict is “{verdict}”, “{wanted}” was asked for"
+        return None if passed else f"the verdict is “{verdict}”, but “{wanted}” was required"
     gain = next(
         100 * d["balanced_accuracy"]["value"]
         for d in utility["differences"]
         if (d["arm"], d["against"]) == (CANDIDATE, BASELINE)
     )
-    return None if gain >= least else f"the gain over oversampling is {gain:+.1f} points, {least:+g} were asked for"
+    return None if gain >= least else f"the gain over oversampling is {gain:+.1f} points, but {least:+g} is required"

@@ -1,9 +1,10 @@
-"""Do the synthetic images help? From classifiers' answers on real test images to intervals and a verdict in words.
+"""Computes scores and intervals from the classifiers' answers on real test images.
 
-Every arm (a way of training the classifier) is trained once per seed and tested on the same images. What is random is
-which images are in the test set and how a training went. The first is a bootstrap over the test images, class by class,
-with the same draws for all arms, which makes their differences paired. The second is what the seeds differ in beyond
-what that bootstrap explains (a random effect); from so few seeds it enters with the wide tails of a t distribution.
+Every arm (a way of training the classifier) is trained once per seed and tested on the same images. The intervals cover
+two sources of randomness: which images are in the test set, and how each training run went. The first is estimated by a
+bootstrap over the test images, class by class, with the same draws for all arms, so that differences are paired. The
+second is the variation between seeds beyond what that bootstrap explains (a random effect). It follows a t
+distribution, because there are few seeds.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from balancegan.verdict.arms import REAL_ARMS
 LEVEL = 0.95
 
 MIN_TEST = 5
-"""A class with fewer test images gets no verdict of its own, and no part in balanced accuracy and macro F1: one image
-that happens to be right would move them by much, and a bootstrap of one image knows no chance."""
+"""A class with fewer test images gets no verdict and does not count in balanced accuracy or macro F1: a single image
+would change them too much, and a bootstrap over one image has no variance."""
 
 MOST_CLASSES = 100
-"""Of a confusion matrix in the document."""
+"""The document holds confusion matrices only up to this many classes."""
 
 _DRAWS = 2000
 _BLOCK = 100  # draws at once: bounds the memory
@@ -33,9 +34,9 @@ _BLOCK = 100  # draws at once: bounds the memory
 
 @dataclass(frozen=True)
 class Answers:
-    """What one arm's classifiers answered.
+    """The answers of one arm's classifiers.
 
-    `predicted` (S, n): the class that the classifier of each seed gives each test image; -1 where that seed did not
+    `predicted` (S, n): the class that each seed's classifier assigns to each test image; -1 where that seed did not
     test the image.
     """
 
@@ -54,13 +55,13 @@ class Scores:
 
 
 def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: int, *, seed: int = 0) -> list[Scores]:
-    """Scores of all arms on the same draws.
+    """Bootstrap scores of all arms, on the same draws.
 
     Args:
-        answers: of each arm, for the same seeds and images.
+        answers: one per arm, all for the same seeds and images.
         labels: (n,) true classes of the test images.
         num_classes: K.
-        seed: of the bootstrap.
+        seed: for the bootstrap.
     """
     rng = np.random.default_rng(seed)
     tested = answers[0].predicted >= 0  # (S, n)
@@ -72,7 +73,7 @@ def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: 
     for start in range(0, 1 + _DRAWS, _BLOCK):
         size = min(_BLOCK, 1 + _DRAWS - start)
         weights = [_resampled(len(rows), size, rng) for rows in members]
-        if start == 0:  # the estimate: everything once
+        if start == 0:  # row 0, the estimate: every image once
             for weight in weights:
                 weight[0] = 1
         together = np.concatenate(weights, axis=1).astype(np.float64)  # (draws, n)
@@ -86,23 +87,23 @@ def score(answers: Sequence[Answers], labels: NDArray[np.integer], num_classes: 
 
 
 def counted_classes(n_test: Sequence[int]) -> NDArray[np.bool_]:
-    """Which classes enter balanced accuracy and macro F1 (K,): those with `MIN_TEST` images, if there are two at least.
+    """Mask (K,) of the classes that count in balanced accuracy and macro F1: those with at least `MIN_TEST` images.
 
-    Where there are not, all classes do, and there is no verdict.
+    If fewer than two classes have that many, all classes count, and there is no verdict.
     """
     enough = np.array(n_test) >= MIN_TEST
     return enough if enough.sum() >= 2 else np.ones(len(enough), bool)
 
 
 def _resampled(n: int, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each of n things is drawn in n draws with replacement (draws, n)."""
+    """How often each of n items comes up in n draws with replacement: (draws, n)."""
     return rng.multinomial(n, np.full(n, 1 / n), draws) if n else np.zeros((draws, 0), np.int64)
 
 
 class _Told:
-    """An arm's answers as tables of which images to count, one entry to an image: what K classes cost is no K x K.
+    """An arm's answers as sparse tables with one entry per image, so that memory does not grow with K x K.
 
-    `predicted` (S, n), -1 where a seed does not test; `labels` (n,).
+    `predicted` (S, n) is -1 where a seed does not test the image; `labels` is (n,).
     """
 
     def __init__(self, predicted: NDArray[np.int64], labels: NDArray[np.integer], num_classes: int) -> None:
@@ -111,7 +112,7 @@ class _Told:
         self.predicted, self.labels, self.num_classes = predicted, labels, num_classes
 
         def table(row: NDArray[np.int64], chosen: NDArray[np.bool_], by: NDArray[np.integer]) -> Any:
-            """(K, n): which of the chosen images are of which class."""
+            """(K, n) with a 1 for each chosen image in the row of its class."""
             images = np.flatnonzero(chosen)
             return csr_array((np.ones(len(images)), (by[images], images)), shape=(num_classes, len(row)))
 
@@ -120,11 +121,11 @@ class _Told:
         self.right = [table(row, row == labels, labels) for row in predicted]
 
     def counts(self, tables: Sequence[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Images by class in each draw, each as often as `weights` (b, n) say: (b, S, K)."""
+        """Images per class in each draw, weighted by `weights` (b, n): (b, S, K)."""
         return np.stack([np.asarray(table @ weights.T).T for table in tables], axis=1)
 
     def confusion(self) -> NDArray[np.float64]:
-        """Shares of the true class (K true, K predicted), every image once; mean over the seeds."""
+        """Confusion matrix (K true, K predicted) as shares of the true class, averaged over the seeds."""
         counts = np.zeros((len(self.predicted), self.num_classes, self.num_classes))
         for table, row in zip(counts, self.predicted, strict=True):
             np.add.at(table, (self.labels[row >= 0], row[row >= 0]), 1.0)
@@ -144,15 +145,15 @@ def _scores(
 
 
 def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Mean over the values that are there; NaN where there is none."""
+    """Mean over the finite values; NaN where there are none."""
     there = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(there, values, 0.0).sum(axis) / there.sum(axis))
 
 
 def interval(draws: NDArray[np.float64], level: float = LEVEL) -> Json:
-    """`{value, low, high}` of draws (1 + B, S) whose first row is the estimate; all null where there is none."""
-    draws = draws[:, np.isfinite(draws[0])]  # seeds that say something
+    """`{value, low, high}` from draws (1 + B, S) whose first row is the estimate; all None without an estimate."""
+    draws = draws[:, np.isfinite(draws[0])]  # drop seeds without an estimate
     if not draws.shape[1]:
         return {"value": None, "low": None, "high": None}
     mean = _mean(draws, axis=1)
@@ -162,9 +163,10 @@ def interval(draws: NDArray[np.float64], level: float = LEVEL) -> Json:
 
 
 def _seed_noise(draws: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Draws (B,) of what other seeds would have changed in the mean of S seeds, images being equal.
+    """Draws (B,) of the change that other seeds would make to the mean of S seeds on the same images.
 
-    Seeds differ by chance on a finite test set too; the bootstrap has that already, so only what is beyond it counts.
+    Part of the difference between seeds comes from the finite test set. The bootstrap already covers that part, so only
+    the excess counts.
     """
     size, seeds = draws.shape[0] - 1, draws.shape[1]
     if seeds == 1:
@@ -190,12 +192,12 @@ def arms_json(arms: Sequence[str], scores: Sequence[Scores], names: Sequence[str
 
 
 def _share(draws: NDArray[np.float64]) -> Json:
-    """An interval that stays where shares can be."""
+    """An interval clipped to [0, 1]."""
     return {key: value if value is None else min(1.0, max(0.0, value)) for key, value in interval(draws).items()}
 
 
 def _matrix(confusion: NDArray[np.float64]) -> list[list[float | None]] | None:
-    """As JSON, null for a class without test images; left out with so many classes that nobody could read it."""
+    """The matrix as lists, with None for classes without test images; None for more than `MOST_CLASSES` classes."""
     if len(confusion) > MOST_CLASSES:
         return None
     return [[float(x) if np.isfinite(x) else None for x in row] for row in confusion]
@@ -208,7 +210,7 @@ def difference_json(arm: str, against: str, scores: Mapping[str, Scores], names:
         "arm": arm,
         "against": against,
         "balanced_accuracy": interval(a.balanced_accuracy - b.balanced_accuracy),
-        # For "do not use", which any of the arms on real images can bring about (Bonferroni).
+        # For "do not use", which any of the real-image arms can cause (Bonferroni).
         "balanced_accuracy_widened": interval(
             a.balanced_accuracy - b.balanced_accuracy, 1 - (1 - LEVEL) / len(REAL_ARMS)
         ),

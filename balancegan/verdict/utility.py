@@ -19,8 +19,8 @@ from balancegan.verdict.material import Labels, Material, Pool, TestPlan, not_me
 from balancegan.verdict.rule import RULE, WEAK_TEST, augmentation_harms, headline, judge, judge_classes
 
 SEEDS = 3
-UPDATES = (300, 1000)  # at least and at most on a CPU; four times the most elsewhere
-EPOCHS = 20  # over the largest arm's images, as far as the limits allow
+UPDATES = (300, 1000)  # minimum and maximum on a CPU; elsewhere the maximum is four times as large
+EPOCHS = 20  # over the largest arm's images, within those limits
 
 
 def measure_utility(
@@ -31,27 +31,27 @@ def measure_utility(
     updates: int | None = None,
     progress: Progress = silent,
 ) -> Json:
-    """Train every arm once per seed, test, and judge.
+    """Train every arm once per seed, test it, and form the verdict.
 
     Args:
-        material: see there.
+        material: the images to train and test on.
         device: where the classifiers are trained; on a CPU each uses one core, and several are trained at once.
-        seeds: trainings of every arm.
-        updates: of each training; by default `EPOCHS` over the images of the largest arm within `UPDATES`.
-        progress: called as `("classifiers", trainings done, trainings)`.
+        seeds: training runs per arm.
+        updates: per training run; by default `EPOCHS` over the images of the largest arm, within `UPDATES`.
+        progress: called as `("classifiers", runs done, runs)`.
 
     Returns:
-        The report's `utility`.
+        The `utility` part of the report's document.
     """
     if reason := why_not(material):
         return not_measured(reason)
-    with memory_errors(device, "use --device cpu, or leave the verdict out with --no-utility"):
+    with memory_errors(device, "use --device cpu, or skip the verdict with --no-utility"):
         return _measure(material, seeds, updates, device, progress)
 
 
 def _measure(material: Material, seeds: int, updates: int | None, device: torch.device, progress: Progress) -> Json:
     pool, plans = test_plans(material, seeds)
-    # On images that no seed tests: a choice must not be made on those behind the verdict.
+    # Decided on images that no seed tests: the verdict's test images must not influence the choice.
     untested = TestPlan(reduce(np.intersect1d, [plan.train for plan in plans]), plans[0].test)
     flips, flips_note = allowed_flips(pool, untested, len(material.names), device)
     most = UPDATES[1] * (1 if device.type == "cpu" else 4)
@@ -75,8 +75,8 @@ def _measure(material: Material, seeds: int, updates: int | None, device: torch.
     passes = updates * BATCH / largest
     if passes < EPOCHS / 4:
         document["warnings"].append(
-            f"The classifiers saw each of {largest:,} images {passes:.1f} times on average: what longer trainings "
-            "would say is not known."
+            f"The classifiers saw each of the {largest:,} images {passes:.1f} times on average; longer training "
+            "might change the result."
         )
     return document | {
         "seeds": seeds,
@@ -95,7 +95,7 @@ def _without_flips(text: str) -> str:
 def _document(
     material: Material, pool: Pool, plans: Sequence[TestPlan], arms: Sequence[Arm], predicted: dict[str, Labels]
 ) -> Json:
-    """Scores, differences and the verdict."""
+    """The scores, differences and verdict as the report's `utility`."""
     names = list(material.names)
     tested = np.unique(np.concatenate([plan.test for plan in plans]))
     labels = pool.labels[tested]
@@ -132,19 +132,19 @@ def _document(
 
 
 def _tellable(material: Material, n_test: Sequence[int]) -> bool:
-    """Whether two classes can be judged, one of them with synthetic images."""
+    """Whether at least two classes can be judged, one of which received synthetic images."""
     enough = [n >= verdict.MIN_TEST for n in n_test]
     return sum(enough) >= 2 and any(n and ok for n, ok in zip(material.delivered, enough, strict=True))
 
 
 _TOO_FEW = (
-    f"No verdict: no class that got synthetic images has {verdict.MIN_TEST} real test images, or no other class has. "
-    "Set more real images aside."
+    f"No verdict: it needs at least two classes with {verdict.MIN_TEST} or more real test images, one of which "
+    "received synthetic images. Set more real images aside."
 )
 
 _NOTE = (
-    "A small classifier says what these images do for a small classifier. A larger or pre-trained one may need them "
-    "less or use them better. At most 2,000 synthetic images of a class are drawn from."
+    "These results are for a small classifier. A larger or pre-trained one may need the images less, or make better "
+    "use of them. At most 2,000 synthetic images per class are used."
 )
 
 
@@ -152,27 +152,25 @@ def _warnings(material: Material, n_test: Sequence[int], seeds: int, harmed: boo
     found = []
     if seeds < SEEDS:
         found.append(
-            f"{seeds} training{'s' if seeds > 1 else ''} of each arm: the intervals know "
-            f"{'little' if seeds > 1 else 'nothing'} of how much trainings differ. Give --seeds {SEEDS} or more."
+            f"Only {seeds} training run{'s' if seeds > 1 else ''} per arm: the intervals "
+            f"{'barely' if seeds > 1 else 'do not'} reflect run-to-run variation. Use --seeds {SEEDS} or more."
         )
     if harmed:
         found.append(
-            "Flips and crops do harm here: plain training on the real images is better than oversampling with them. "
-            "The arms that have them are compared with each other."
+            "Flips and crops lower accuracy here: plain training on the real images is better than oversampling with "
+            "them. The verdict compares only the arms that use them."
         )
     if material.leaks:
-        found.append(
-            f"{material.leaks:,} images of the test set are equal to training images and were left out of the test."
-        )
+        found.append(f"{material.leaks:,} test images are identical to training images and were left out of the test.")
     if material.may_have_seen:
         found.append(
-            "What the generator was trained on is not known here. If it saw the real images of this test, the "
-            "synthetic images look more useful than they are."
+            "It is not known what the generator was trained on. If it saw the real test images, the synthetic images "
+            "look more useful than they are."
         )
     weak = [f"{name} ({n})" for name, n in zip(material.names, n_test, strict=True) if n < WEAK_TEST]
     if weak:
         found.append(
-            f"Few test images, so what is said of these classes is weak: {', '.join(weak)}. More real images set "
-            "aside would help more than another training."
+            f"The verdicts on these classes are weak, because they have few test images: {', '.join(weak)}. Setting "
+            "aside more real images would help more than training again."
         )
     return found

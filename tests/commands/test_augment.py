@@ -396,7 +396,7 @@ def test_a_test_split_is_what_the_verdict_rests_on(split_discs, tmp_path):
 def test_a_verdict_can_be_added_to_a_report(tested, tmp_path):
     out = tmp_path / "out"
     first = go(tested, out, report=True, utility=False)
-    assert first["utility"]["verdict"] is None and "not asked for" in first["utility"]["note"]
+    assert first["utility"]["verdict"] is None and "turned off" in first["utility"]["note"]
     again = go(tested, out, report=True, utility=False)
     assert again["utility"] == first["utility"]
     assert go(tested, out, report=True)["utility"]["verdict"]

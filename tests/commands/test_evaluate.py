@@ -409,10 +409,10 @@ def test_only_what_is_asked_for_is_measured(trained, tmp_path):
     row = row_of(report, "bee")
     assert row["fid"] is not None and report["overall"]["fid"] is not None
     for key in ("kid", "ssim", "copy_rate", "ssim_within_fake"):
-        assert row[key] is None and row["reasons"][key] == "Not asked for."
-    assert row["precision"] is None and row["reasons"]["prdc"] == "Not asked for."
-    assert report["overall"]["kid"] is None and report["overall"]["inception_score_reason"] == "Not asked for."
-    assert "not asked for" in report["utility"]["note"] and report["utility"]["verdict"] is None
+        assert row[key] is None and row["reasons"][key] == "Not requested."
+    assert row["precision"] is None and row["reasons"]["prdc"] == "Not requested."
+    assert report["overall"]["kid"] is None and report["overall"]["inception_score_reason"] == "Not requested."
+    assert "turned off" in report["utility"]["note"] and report["utility"]["verdict"] is None
 
 
 def test_an_unfinished_run_is_warned_of(discs, tmp_path):
@@ -501,7 +501,7 @@ def test_below_the_gate_is_9_with_one_document(halves):
 def test_the_gate_needs_a_verdict(halves):
     shutil.rmtree("real/bee")
     document = call_json("evaluate", "real", "fake", "--fail-under", "no-difference", "--metrics", "ssim", code=9)
-    assert "could not be formed" in document["gate"]["reason"]
+    assert "no verdict was reached" in document["gate"]["reason"]
 
 
 @pytest.mark.parametrize(

@@ -116,12 +116,12 @@ def test_sentences():
     }
     notes, warnings = assignment_notes(document)
     assert "ant 90%, bee 20%" in notes[1] and "cat" not in notes[1]
-    assert notes[2].startswith("Whether it recognises cat is not known")
+    assert notes[2].startswith("It is not known whether it recognises cat:")
     assert "ant 10%, bee 30%" in notes[3]
-    assert notes[4].startswith("bee: of 6,400 samples 7 were of the class; of 512 samples after Langevin steps")
-    assert notes[4].endswith("5 were taken.")
+    assert notes[4].startswith("bee: 7 of 6,400 samples were assigned to it; 0 of 512 samples after Langevin steps")
+    assert notes[4].endswith("5 were accepted.")
     assert warnings[0].startswith("bee: the evaluator recognises only 20%")
-    assert warnings[1].startswith("bee: of the images assigned to it perhaps 30%")
+    assert warnings[1].startswith("bee: perhaps only 30% of the images assigned to this class")
     assert warnings[2].startswith("cat: none of 6,400 samples")
     assert len(warnings) == 3  # nothing of the ant, which nobody asked for
     assert assignment_notes(None) == ([], [])

@@ -138,7 +138,7 @@ def test_high_frequencies_alone(tmp_path):
     assert "high frequencies" in telling(real, fake)
     assert not {"file size", "block grid"} & telling(real, fake)
     (text,) = shortcuts(real, fake)
-    assert text.startswith("High frequencies alone tell ") and "re-encode all of them alike" in text
+    assert text.startswith("High frequencies alone tell ") and "re-encode all images alike" in text
 
 
 def test_checkerboard_alone(tmp_path):

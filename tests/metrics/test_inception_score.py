@@ -74,8 +74,8 @@ def test_images_sorted_by_class_are_shuffled_by_a_seed():
 @pytest.mark.parametrize(
     ("logits", "splits", "match"),
     [
-        (np.zeros((9, 4)), 10, "9 images cannot be dealt to 10 parts"),
-        (np.zeros((9, 4)), 0, "parts"),
+        (np.zeros((9, 4)), 10, "9 images cannot be divided into 10 splits"),
+        (np.zeros((9, 4)), 0, "splits"),
         (np.zeros((0, 4)), 1, "0 images"),
         (np.zeros(9), 1, "must be"),
         (np.full((9, 4), np.nan), 1, "finite"),

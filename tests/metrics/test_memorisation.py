@@ -202,7 +202,7 @@ def test_few_images_show_nothing():
 def test_fewer_near_ones_than_usual_and_empty_sides():
     assert copy_rate(3, 100, 30, 100) == 0.0
     assert copy_rate(0, 0, 3, 10) == copy_rate(5, 5, 0, 0) == 0.0
-    with pytest.raises(ValueError, match="no shares"):
+    with pytest.raises(ValueError, match="not valid counts"):
         copy_rate(6, 5, 0, 10)
 
 

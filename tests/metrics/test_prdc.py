@@ -138,7 +138,7 @@ def test_k_shrinks_and_says_so():
         (np.zeros(5), np.zeros((5, 3)), 5, "must be"),
         (np.full((5, 4), np.nan), np.zeros((5, 4)), 5, "finite"),
         (np.zeros((5, 4)), np.full((5, 4), np.inf), 5, "finite"),
-        (np.zeros((5, 4)), np.zeros((5, 4)), 0, "number 0"),
+        (np.zeros((5, 4)), np.zeros((5, 4)), 0, "at least 1, got 0"),
     ],
 )
 def test_unusable_features(real, fake, k, match):

@@ -242,8 +242,8 @@ def test_which_classes_come(written, tmp_path):
     document["table"][0]["distribution"] = {"samples": 5120, "classes": names, "train_counts": counts, "rows": rows}
     write_comparison(document, make_sheets(document), tmp_path)
     page = (tmp_path / "compare.html").read_text()
-    assert "Which classes come" in page and "5,120 samples" in page and "a perfect generator" in page
-    assert "Which classes come" not in (written[2][0].parent / "compare.html").read_text()
+    assert "Class frequencies" in page and "5,120 samples" in page and "perfect generator" in page
+    assert "Class frequencies" not in (written[2][0].parent / "compare.html").read_text()
 
 
 @pytest.mark.parametrize("measure", ["fid", "kid", "ssim"])
@@ -298,7 +298,7 @@ def test_numbers_have_three_significant_digits(tmp_path):
 def test_one_seed_has_no_spread(tmp_path):
     page = page_of(make_document(seeds=(7,)), tmp_path)
     assert not any("±" in text for table in page.tables[:3] for row in table for text in row)
-    assert "One seed (7), so without a spread" in page.text
+    assert "One seed (7), so no standard deviation" in page.text
 
 
 def test_a_failed_method_is_marked_with_its_reason(tmp_path):
@@ -309,7 +309,7 @@ def test_a_failed_method_is_marked_with_its_reason(tmp_path):
     runs = page.tables[3]
     assert [row[2] for row in runs[1:] if row[0] == "cwgan-gp"] == [f"failed: {WHY}"] * 2
     assert [row[4:] for row in runs[1:] if row[0] == "cwgan-gp"] == [["–", "–", "–"]] * 2
-    assert "A method without a row has no run to show" in page.text
+    assert "Methods without a row have no finished run" in page.text
 
 
 def test_a_method_that_failed_with_one_seed(tmp_path):
@@ -326,7 +326,7 @@ def test_a_failure_without_a_reason_is_marked_too(tmp_path):
         row["reason"] = None
     page = page_of(document, tmp_path)
     assert page.tables[0][1][0] == "dcgana, b0 of 2 seeds"
-    assert "a dcgan, seed 0: failed, without a reason given" in page.text and page.tables[3][1][2] == "failed"
+    assert "a dcgan, seed 0: failed without a reason" in page.text and page.tables[3][1][2] == "failed"
 
 
 def test_a_single_null_is_a_dash_with_its_reason(tmp_path):
@@ -395,7 +395,7 @@ def test_several_rates(hostile):
     assert {"fid-over-ir.pdf", "fid-ir1.png", "ssim-ir100.pdf", "samples-ir5.png"} <= names
     assert "fid.png" not in names
     page = Page((out / "compare.html").read_text(encoding="utf-8"))
-    for words in ("Over the imbalance rates", "Imbalance rate 1 ", "Imbalance rate 100", "Table 9.", "Figure 7."):
+    for words in ("Effect of the imbalance rate", "Imbalance rate 1 ", "Imbalance rate 100", "Table 9.", "Figure 7."):
         assert words in page.text
     assert "Table 10." not in page.text and "Figure 8." not in page.text
     assert [row[:3] for row in page.tables[9][1:]] == [
@@ -404,8 +404,8 @@ def test_several_rates(hostile):
 
 
 def test_one_rate_has_no_lines(written):
-    assert "Over the imbalance rates" not in written[3].text
-    assert "Imbalance rate 8.5 (the data as it is)" in written[3].text
+    assert "Effect of the imbalance rate" not in written[3].text
+    assert "Imbalance rate 8.5 (unmodified data)" in written[3].text
 
 
 def test_many_classes(hostile):

@@ -30,7 +30,7 @@ def words(page):
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_the_verdict_stands_first_in_words(verdict):
     text = words(page_of(make_document(verdict=verdict)))
-    title = {"use": "Use these images", "no difference": "No difference shown", "do not use": "Do not use these images",
+    title = {"use": "Use these images", "no difference": "No clear difference", "do not use": "Do not use these images",
              None: "No verdict"}[verdict]  # fmt: skip
     assert title in text and text.index(title) < text.index("What to know first")
     assert "Balanced accuracy rises by 4.1 points" in text
@@ -41,8 +41,8 @@ def test_not_measured_shows_the_note_and_nothing_else():
     document["utility"] = {"measured": False, "verdict": None, "note": "Not asked for: use `--utility`."}
     page = page_of(document)
     part = page[page.index('<section id="help">') : page.index("<h2>Images per class")]
-    assert words(part) == "Does it help? Not asked for: use --utility ." and "<table" not in part
-    assert "Not measured: do these images help?" in words(page)
+    assert words(part) == "Do the synthetic images help? Not asked for: use --utility ." and "<table" not in part
+    assert "Usefulness not measured" in words(page)
 
 
 def test_two_folders_have_no_method_or_run():
@@ -74,7 +74,7 @@ def test_every_null_gives_a_page():
         row |= {"verdict": None, "difference": None}
     utility |= {"test": None, "seeds": None, "updates": None, "differences": [], "rule": "", "headline": ""}
     text = words(page_of(document))
-    assert "not measured" in text and "None" not in text and "nan" not in text.split()
+    assert "not judged" in text and "None" not in text and "nan" not in text.split()
 
 
 def test_a_document_of_an_older_version_gives_a_page():
@@ -112,7 +112,7 @@ def test_what_comes_from_outside_is_text():
 
 def test_shortcuts_have_their_table():
     document = make_document()
-    assert "Image size 98.0% 60 / 50 tells: see the warnings above" in words(page_of(document))
+    assert "Image size 98.0% 60 / 50 tells them apart: see the warnings above" in words(page_of(document))
     assert "<h2>Shortcuts" not in page_of({**document, "shortcuts": []})
 
 

@@ -181,7 +181,7 @@ def test_a_class_too_small_to_measure_says_so(written):
     assert row["reference"] == "train" and row["fid"] is None and "Too few" in row["reasons"]["fid"]
     assert row["ssim"] is not None
     found = " ".join(texts(written[1], "rare"))
-    assert "too few to mean anything" in found
+    assert "too few for a meaningful value" in found
     assert "30 of 100 synthetic images were delivered" in found
 
 
@@ -206,7 +206,7 @@ def test_a_class_name_shows_as_text(written):
 def test_the_page_says_what_was_not_measured(written):
     page = (written[0] / "report.html").read_text(encoding="utf-8")
     text = " ".join(" ".join(parse(page).text).split())
-    assert "do not show that they help" in text
+    assert "do not show that they do" in text
     assert "compare only with each other" in text
     assert "private" not in text.lower()
     assert "<code>--format match</code>" in page
@@ -354,7 +354,7 @@ def test_sheets():
     ("ssim", "spread", "words"),
     [
         (0.75, 0.5, "resemble each other far more"),
-        (0.1, 0.1, "noisy in the small"),
+        (0.1, 0.1, "noisy in detail"),
         (0.55, 0.1, "differ far less"),
         (0.1, 0.5, "look for noise"),
     ],
@@ -399,7 +399,7 @@ def test_the_distribution_over_the_classes_has_its_table(tmp_path):
     }
     report(report_input(one_class(), distribution=found), tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert "What the generator makes of each class" in page and "5,120 samples" in page
+    assert "How often the generator makes each class" in page and "5,120 samples" in page
     for value in ("75.0%", "0.83", "2.5", "1.67", "–"):
         assert value in page, value
     assert json.loads((tmp_path / "report.json").read_text())["distribution"] == found

@@ -299,7 +299,7 @@ def test_the_headline_names_the_arm_that_decided():
     text = headline(judge(rows), rows)
     assert "+4.0 points" in text and "oversampling" in text and "better" in text and f"{LEVEL:.0%}" in text
     rows = [difference(arm, *row) for arm, row in zip(REAL_ARMS, (BETTER, UNSURE, BETTER), strict=True)]
-    assert "No sure difference" in headline(judge(rows), rows) and "+5.0 points" in headline(judge(rows), rows)
+    assert "No clear difference" in headline(judge(rows), rows) and "+5.0 points" in headline(judge(rows), rows)
 
 
 def utility(verdict, gain=0.02):

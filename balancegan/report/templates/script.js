@@ -1,5 +1,5 @@
 "use strict";
-/* Two comforts on top of a page that is complete without them: tables that sort, and one slider for the frames. */
+/* Two conveniences; the page is complete without them: sortable tables, and a slider for the frames. */
 (() => {
   const status = document.getElementById("status");
 
@@ -14,7 +14,7 @@
     const numeric = filled.length > 0 && filled.every((text) => Number.isFinite(Number(text)));
     const compare = (a, b) => {
       const [x, y] = [value(a, column), value(b, column)];
-      if (x === "" || y === "") return (x === "") - (y === ""); // nothing measured: last, in both directions
+      if (x === "" || y === "") return (x === "") - (y === ""); // not measured: last in both directions
       return direction * (numeric ? x - y : x.localeCompare(y, undefined, { numeric: true }));
     };
     table.tBodies[0].append(...rows.sort(compare));
@@ -30,7 +30,7 @@
 
   for (const table of document.querySelectorAll("table.sort")) {
     if (table.tBodies[0].rows.length < 2) continue;
-    // On a phone the rows are laid out as blocks, which takes the table's meaning away unless it is said again.
+    // On a phone the rows are laid out as blocks, which removes the table semantics; restore them with roles.
     table.setAttribute("role", "table");
     for (const part of table.querySelectorAll("thead, tbody")) part.setAttribute("role", "rowgroup");
     for (const row of table.rows) row.setAttribute("role", "row");
@@ -58,7 +58,7 @@
       box.querySelector("output").textContent = label;
       slider.setAttribute("aria-valuetext", label);
     };
-    slider.value = frames.length - 1; // browsers restore an old position on reload
+    slider.value = frames.length - 1; // browsers restore the old position on reload
     slider.addEventListener("input", show);
     box.querySelector(".slider").hidden = false;
     box.classList.add("live");
