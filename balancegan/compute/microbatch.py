@@ -36,6 +36,7 @@ class Part:
 
 
 _current: ContextVar[Part | None] = ContextVar("part", default=None)
+_short: ContextVar[bool] = ContextVar("short", default=False)
 
 
 @contextmanager
@@ -57,10 +58,20 @@ def inside(this: Part) -> Part | None:
     return Part(outer.start + this.start, outer.start + this.stop, outer.total, piece or outer.piece)
 
 
+@contextmanager
+def step_in_parts(short: bool) -> Iterator[None]:
+    """While inside, `in_parts` is true if `short`: some update of the step has to split its batch."""
+    token = _short.set(short)
+    try:
+        yield
+    finally:
+        _short.reset(token)
+
+
 def in_parts() -> bool:
-    """Whether memory is too short for all of the batch that this process has, so that it is at hand in parts."""
+    """Whether memory is too short for this process's whole batch, here or in another update of the step."""
     this = _current.get()
-    return this is not None and this.piece
+    return _short.get() or (this is not None and this.piece)
 
 
 def rows(draw: Callable[[int], Tensor], n: int) -> Tensor:

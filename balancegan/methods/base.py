@@ -83,6 +83,10 @@ class Method(nn.Module):
         """Create the generator `G` and all other networks, and set `latent_dim`."""
         raise NotImplementedError
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the schedule, which refers to this object's own methods; a copy makes its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "schedule"}
+
     def stages(self) -> tuple[Stage, ...]:
         """Return the training stages in order. Also called before `setup`.
 

@@ -50,7 +50,6 @@ class GAN(Method):
     def __init__(self, cfg: GANConfig) -> None:
         super().__init__(cfg)
         self._kept: tuple[Tensor, Tensor] | None = None  # fakes and their labels, for the next g_loss
-        self._g_in_parts = False
 
     def stages(self) -> tuple[Stage, ...]:
         """Return the adversarial stage."""
@@ -87,7 +86,7 @@ class GAN(Method):
         With `shared_fakes`, they are kept for `fakes_for_g` with their graph, unless batches are split for memory.
         """
         self._kept = None  # free the previous fakes first
-        keep = self.cfg.shared_fakes and not self._g_in_parts and not batch_random.in_parts()
+        keep = self.cfg.shared_fakes and not batch_random.in_parts()
         with torch.set_grad_enabled(keep):
             c = labels()
             x_fake = self.generate(c)
@@ -96,9 +95,8 @@ class GAN(Method):
 
     def fakes_for_g(self, labels: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
         """Return fakes for the generator's loss and their labels: the kept ones, once, or new ones."""
-        self._g_in_parts = batch_random.in_parts()
         kept, self._kept = self._kept, None
-        if kept is not None and not self._g_in_parts:
+        if kept is not None and not batch_random.in_parts():  # memory may have run out just now
             return kept
         c = labels()
         return self.generate(c), c

@@ -61,9 +61,21 @@ class Stage:
     steps: int
     updates: tuple[Update, ...]
     begin: Callable[[Batches], None] | None = None
-    """Called before the first step, e.g. to transfer weights or fit priors."""
+    """Called before the first step, e.g. to transfer weights or fit priors.
+
+    It runs once, on rank 0, and not again when training resumes: what it finds must go into parameters or persistent
+    buffers. The cost estimate calls the losses without it.
+    """
     end: Callable[[Batches], None] | None = None
-    """Called after the last step, and whenever training is interrupted during the stage."""
+    """Called after the last step, and whenever training is interrupted during the stage, as `begin` is.
+
+    Since interruptions must not change a training, it must leave alone whatever later steps use.
+    """
+
+    def __post_init__(self) -> None:
+        names = {update.name for update in self.updates}
+        if not names or len(names) < len(self.updates) or any(update.repeats < 1 for update in self.updates):
+            raise ValueError(f"stage {self.name}: updates must have names of their own and run at least once")
 
     @property
     def batches(self) -> int:
@@ -83,7 +95,9 @@ class Schedule:
     @classmethod
     def of(cls, stages: Iterable[Stage]) -> Schedule:
         """Build a schedule that drops stages without steps (and their hooks) but always keeps the last stage."""
-        *before, last = stages
+        *before, last = all_stages = tuple(stages)
+        if len({stage.name for stage in all_stages}) < len(all_stages):
+            raise ValueError("stages must have names of their own")
         return cls((*(stage for stage in before if stage.steps), last))
 
     @cached_property

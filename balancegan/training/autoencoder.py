@@ -40,7 +40,7 @@ def plain_autoencoder(
         method.setup(restored.method.data)
         method = method.to(device).to(memory_format=torch.channels_last).train()
         making = Steps(method, Batches.of(data, cfg, device), device)
-        making.enter(method.schedule.stages[0])
+        making.enter(method.stages()[0])
         began = time.monotonic()
         for step in range(steps):
             if step and time.monotonic() - began > PLAIN_SECONDS:

@@ -68,7 +68,7 @@ def train(
                     continue  # rolled back
                 records.tick(stage, steps, looking=saving and stage is schedule.last)
                 if (stage_over or ending) and stage.end:
-                    checkpointer.over_all_images("end", stage.end)
+                    checkpointer.over_all_images(f"{stage.name} end", stage.end)
                 if stage is not schedule.last:
                     method.update_ema(0.0)  # averaging starts with the last stage; until then `G_ema` copies `G`
                     if stage_over:

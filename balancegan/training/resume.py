@@ -50,7 +50,7 @@ class Checkpointer:
     def _begin(self, index: int) -> None:
         stage = self.schedule.stages[index]
         if stage.begin:
-            self.over_all_images("begin", stage.begin)
+            self.over_all_images(f"{stage.name} begin", stage.begin)
         if stage is self.schedule.last:
             self.method.update_ema(0.0)
         self.steps.enter(stage, 0.5**self.state.rollbacks)
@@ -93,11 +93,12 @@ class Checkpointer:
         at = self.state.step
         if self.state.rollbacks == MAX_ROLLBACKS:
             self.records.log(f"diverged at step {at}: {why}")
-            rates = (name for name in vars(self.cfg) if name.startswith("lr_"))
+            first = self.steps.stage is not self.schedule.last
+            rates = [n for n in vars(self.cfg) if n.startswith("lr") and ("pretrain" in n) == first]
             lower = " ".join(f"--set {name}={getattr(self.cfg, name) / 2:g}" for name in rates)
             raise TrainingDivergedError(
                 f"training diverged at step {at}: {why}, even after halving the learning rate {MAX_ROLLBACKS} times",
-                f"start again with lower rates ({lower}) or another seed",
+                f"start again with lower learning rates ({lower}) or another seed",
             )
         checkpoint = self.run.load_checkpoint(warn=self.records.say)
         if checkpoint is None:
@@ -126,7 +127,7 @@ class Checkpointer:
             "rollbacks": state.rollbacks,
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.steps.optimisers.items()},
             "parts": self.steps.gradients.sizes(),
-            "best_diversity": dict(watch.best) if watch else {},
+            "best_diversity": dict(watch.best if watch else self.records.best_diversity),
             "collapsed": list(self.records.collapsed),
         }
         collapsed = watch.collapsed if watch and state.step > self.schedule.before_last else None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from balancegan.compute.microbatch import step_in_parts
 from balancegan.compute.ranks import here
 from balancegan.data.batches import Batches
 from balancegan.methods.base import Method
@@ -30,8 +31,8 @@ class Steps:
     ) -> None:
         self.method, self.batches, self.device = method, batches, device
         cfg, self.ranks = method.cfg, here()
-        each = self.ranks.require_equal_parts(cfg.batch_size, method.least_part)
-        size = min(cfg.micro_batch or each, each)
+        self.rows = self.ranks.require_equal_parts(cfg.batch_size, method.least_part)  # of each batch, at this rank
+        size = min(cfg.micro_batch or self.rows, self.rows)
         autocast = cfg.amp and device.type == "cuda"
         self.gradients = Accumulator(method, device, size, autocast=autocast, note=note)
         self.optimisers: dict[str, torch.optim.Adam] = {}
@@ -66,8 +67,9 @@ class Steps:
     def step(self, done: int) -> int:
         """Make one step after `done` steps of the stage; return the number of batches drawn."""
         drawn = 0
+        short = any(self.gradients.fitting(update.name).size < self.rows for update in self.stage.updates)
         for update, before in zip(self.stage.updates, self._updated_before, strict=True):
-            with frozen(before):
+            with frozen(before), step_in_parts(short):
                 for repeat in range(update.repeats):
                     if not drawn or repeat:
                         x, c = self.batches.draw()

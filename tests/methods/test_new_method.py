@@ -1,5 +1,6 @@
 """A new method is one file and one line in METHODS: toy methods train, resume, fill a folder and pass the contract."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from methods.test_contract import CHECKS
 from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import reopen_training_set
 from balancegan.methods import METHODS
+from balancegan.methods.stages import Schedule, Stage, Update
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
 from balancegan.sampling.choice import make_samplers
@@ -58,6 +60,18 @@ def test_a_toy_fills_a_folder_and_shows_samples(toy, discs, tmp_path):
     assert found["images"] == 6 and (tmp_path / "grid.png").is_file()
     costs = call_json("train", discs, "--method", toy, "--preset", "tiny", "--device", "cpu", "--dry-run")
     assert costs["parameters"]["G"] > 0 and costs["seconds_estimated"] >= 0
+
+
+def test_stages_that_cannot_be_told_apart_are_a_bug():
+    update = Update("g", lambda x, c: {}, lambda: (), 1e-3)
+    for updates in ((), (update, update), (replace(update, repeats=0),)):
+        with pytest.raises(ValueError, match="updates"):
+            Stage("one", 1, updates)
+    with pytest.raises(ValueError, match="names"):
+        Schedule.of([Stage("one", 1, (update,)), Stage("one", 2, (update,))])
+    left = Schedule.of([Stage("none", 0, (update,)), Stage("first", 2, (update,)), Stage("last", 0, (update,))])
+    assert [stage.name for stage in left.stages] == ["first", "last"] and (left.total, left.before_last) == (2, 2)
+    assert [left.index(step) for step in (0, 1, 2)] == [0, 0, 1] and left.within(2) == (2, 2)
 
 
 def test_three_stages_follow_each_other(monkeypatch, discs, tmp_path):
