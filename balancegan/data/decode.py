@@ -38,7 +38,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""The transposition for each EXIF orientation. Pillow's own function also rewrites the EXIF data, and can fail on it."""
+"""The transposition for each EXIF orientation. Pillow's own function also rewrites EXIF data, and may fail on it."""
 _GREY = frozenset({"1", "L"})
 _DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balancegan.core.errors import DatasetError, UsageError
-from balancegan.core.text import printable
+from balancegan.core.text import plural, printable
 from balancegan.data.sniff import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
@@ -90,8 +90,8 @@ def _list_root(root: Path) -> _Listing:
     top = _list(root, _ancestry(root))
     if not top.dirs and top.images:
         raise DatasetError(
-            f"{_shown(root)} holds {top.images:,} images but no class folders",
-            f"put each class's images in a folder of their own; {LAYOUT_HINT}",
+            f"{_shown(root)} holds {plural(top.images, 'image')} but no class folders",
+            f"put each class's images in its own folder; {LAYOUT_HINT}",
         )
     if not top.dirs:
         raise DatasetError(f"no images in {_shown(root)}", LAYOUT_HINT)
@@ -220,7 +220,7 @@ def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layo
 
 def _loose(listing: _Listing, where: str) -> list[str]:
     if listing.images:
-        return [f"skipped {listing.images:,} {'image' if listing.images == 1 else 'images'} {where}"]
+        return [f"skipped {plural(listing.images, 'image')} {where}"]
     return []
 
 

@@ -193,7 +193,7 @@ def test_refusals(tmp_path, picture):
     (tmp_path / "hollow" / "a").mkdir(parents=True)
     refuse(tmp_path / "hollow", "no images")
     picture(tmp_path / "flat" / "x.png")
-    refuse(tmp_path / "flat", "1 images but no class folders", "folder of its own")
+    refuse(tmp_path / "flat", "1 image but no class folders", "in its own folder")
     picture(tmp_path / "one" / "a" / "x.png")
     refuse(tmp_path / "one", "only one class", "two classes")
     picture(tmp_path / "test_only" / "test" / "a" / "x.png")
