@@ -207,7 +207,7 @@ def _check_usable(folder: ImageFolder, layout: Layout, least_classes: int) -> No
     if not counts and folder.bad_files:
         first = folder.bad_files[0]
         raise DatasetError(
-            f"no readable images in {shown}: {plural(len(folder.bad_files), 'image file')} cannot be used",
+            f"no readable images in {shown}: {plural(len(folder.bad_files), 'file is', 'files are')} damaged or unreadable",
             f"for example {printable(first.path)}: {first.reason}",
         )
     if not counts:

@@ -125,8 +125,8 @@ def _summary(card: Card) -> str:
     before, after = card.imbalance_rates
     return (
         f"Images in {plural(len(card.counts), 'class', 'classes')}. The training part contains "
-        f"{plural(synthetic, 'synthetic image')}, which change the imbalance rate (largest class / smallest class) from "
-        f"{before:.4g} to {after:.4g}."
+        f"{plural(synthetic, 'synthetic image')}, which change the imbalance rate (largest class / smallest class) "
+        f"from {before:.4g} to {after:.4g}."
     )
 
 

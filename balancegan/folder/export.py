@@ -99,7 +99,7 @@ class BalancedFolder:
             drop_lock(self._held)
 
     def add_real(self, file: RealFile) -> None:
-        """Copy, link or convert a real image, unless an earlier call did; all real images come before synthetic ones."""
+        """Copy, link or convert one real image, unless an earlier call did; call before adding any synthetic image."""
         target = self.out / file.target
         self._taken |= {folded_name(name) for name in (file.target, *folders_above(file.target))}
         with disk_errors(f"write {printable(file.target)}"):
