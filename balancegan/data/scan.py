@@ -205,9 +205,9 @@ def _check_usable(folder: ImageFolder, layout: Layout, least_classes: int) -> No
     where = f"{layout.root}/{layout.split_dirs['train']}" if layout.split_dirs else str(layout.root)
     shown = printable(where)
     if not counts and folder.bad_files:
-        first = folder.bad_files[0]
+        first, bad = folder.bad_files[0], plural(len(folder.bad_files), "file is", "files are")
         raise DatasetError(
-            f"no readable images in {shown}: {plural(len(folder.bad_files), 'file is', 'files are')} damaged or unreadable",
+            f"no readable images in {shown}: {bad} damaged or unreadable",
             f"for example {printable(first.path)}: {first.reason}",
         )
     if not counts:
