@@ -27,7 +27,7 @@ LAYOUT_HINT = "expected DATA/<class>/<images> or DATA/{train,val,test}/<class>/<
 
 @dataclass(frozen=True)
 class Layout:
-    """Class folders per split; `split_dirs` is empty when the classes lie directly under the root."""
+    """Class folders per split; `split_dirs` is empty if the classes are directly under the root."""
 
     root: Path
     split_dirs: dict[str, str]

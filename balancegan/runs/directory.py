@@ -271,7 +271,7 @@ class RunDir:
         return None
 
     def _steps(self, dirs: Sequence[Path]) -> str:
-        """Return the choices beside `auto`, as the end of a sentence."""
+        """Return the choices besides `auto`, as the end of a sentence."""
         return f", newest or one of {', '.join(str(step_of(path)) for path in dirs)}" if dirs else " or newest"
 
     def _candidates(self, choice: str, say: Callable[[str], None]) -> list[Path]:
