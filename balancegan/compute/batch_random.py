@@ -1,6 +1,6 @@
-"""Random numbers for the images of a batch: the same ones whether the batch is at hand as a whole or in parts.
+"""Random numbers for the images of a batch, identical whether it is processed whole or in parts.
 
-Losses draw from here, so that they need not know that memory is short or that other processes share the batch.
+Losses draw from here, so that they need not know whether memory is short or other processes share the batch.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ __all__ = ["companions", "every_nth", "in_parts", "rand", "randint", "randn", "r
 
 
 def randn(n: int, *shape: int, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """Standard normal numbers for n images, (n, *shape)."""
+    """Return standard normal numbers for n images, (n, *shape)."""
     return rows(lambda count: torch.randn(count, *shape, device=device, dtype=dtype), n)
 
 
 def rand(n: int, *shape: int, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """Numbers uniform over [0, 1) for n images, (n, *shape)."""
+    """Return numbers uniform over [0, 1) for n images, (n, *shape)."""
     return rows(lambda count: torch.rand(count, *shape, device=device, dtype=dtype), n)
 
 
 def randint(low: int, high: int, n: int, device: torch.device) -> Tensor:
-    """Whole numbers from `low` to `high` - 1 for n images, (n,) int64."""
+    """Return integers from `low` to `high` - 1 for n images, (n,) int64."""
     return rows(lambda count: torch.randint(low, high, (count,), device=device), n)
 
 
 def every_nth(n: int, every: int) -> tuple[slice, float]:
-    """Which of the n images at hand are among every `every`-th of the whole batch, and a weight for their mean.
+    """Return which of the current n images belong to every `every`-th of the whole batch, and a weight for their mean.
 
-    Means over the chosen images of all parts, times these weights, add up as means over images do.
+    Means over the chosen images of each part, times these weights, combine like means over all images of each part.
     """
     first, total = int(rows(torch.arange, n)[0]), microbatch.whole(n)
     chosen = slice(-first % every, None, every)
@@ -45,11 +45,11 @@ def every_nth(n: int, every: int) -> tuple[slice, float]:
 
 @contextmanager
 def companions(n: int, per: int) -> Iterator[tuple[int, float]]:
-    """For one more image with every `per` of a whole batch, of which n images are at hand: how many go with these.
+    """Share out companions, one for every `per` images of a whole batch of which n images are in the current part.
 
-    Yields their number, which may be 0, and a weight: a sum over these n images and their companions, times the weight,
-    is their contribution to the mean over the whole batch and all companions. Inside, random numbers are those of the
-    companions.
+    Yields this part's number of companions, which may be 0, and a weight: a sum over these n images and their
+    companions, times the weight, is their contribution to the mean over the whole batch and all companions. Random
+    numbers drawn inside are those of the companions.
     """
     total = microbatch.whole(n)
     everyone = math.ceil(total / per)

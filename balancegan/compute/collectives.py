@@ -1,4 +1,4 @@
-"""Sums and gathered rows over the ranks, differentiable."""
+"""Differentiable sums and gathered rows across ranks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from balancegan.compute.ranks import here, reduce_in_place, several
 
 
 def all_sum(x: Tensor) -> Tensor:
-    """Sum of the ranks' tensors, which must have one shape; differentiable, also twice."""
+    """Return the sum of the ranks' tensors, which must have the same shape; twice differentiable."""
     return _AllSum.apply(x) if several() else x
 
 
 def gathered(x: Tensor) -> Tensor:
-    """The ranks' rows, one rank's after the other's: (N, …) -> (N·ranks, …), with gradients to all of them."""
+    """Concatenate the ranks' rows in rank order, (N, …) -> (N·ranks, …), with gradients to all of them."""
     if not several():
         return x
     n = len(x)
@@ -26,12 +26,12 @@ def gathered(x: Tensor) -> Tensor:
 
 
 def first_row(n: int) -> int:
-    """Where this rank's n rows begin in what `gathered` gives."""
+    """Return where this rank's n rows begin in the result of `gathered`."""
     return here().rank * n if several() else 0
 
 
 class _AllSum(torch.autograd.Function):
-    """The gradient of a sum over ranks that all ranks' losses see is the sum of theirs."""
+    """Sum over ranks. All ranks' losses see the sum, so its gradient is the sum of the gradients on all ranks."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

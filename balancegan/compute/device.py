@@ -1,4 +1,4 @@
-"""Which device to train on, and what of it is worth recording."""
+"""Choose a device and describe it for a run's records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from balancegan.core.version import __version__
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """`auto` takes CUDA, then MPS, then the CPU; anything else must exist here."""
+    """Return the named device; `auto` takes CUDA, then MPS, then the CPU. Raises `UsageError` if it does not exist."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", 0)
@@ -24,14 +24,14 @@ def resolve_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"there is no device {name!r}", "use auto, cpu, cuda, cuda:1 or mps") from None
+        raise UsageError(f"unknown device {name!r}", "use auto, cpu, cuda, cuda:1 or mps") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UsageError(
                 "this machine has no CUDA device that PyTorch can use", "use --device auto or --device cpu"
             )
         if (device.index or 0) >= torch.cuda.device_count():
-            raise UsageError(f"there is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+            raise UsageError(f"{name} does not exist: this machine has {torch.cuda.device_count()} CUDA device(s)")
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("this machine has no MPS device", "use --device auto or --device cpu")
@@ -41,10 +41,10 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def prepare(device: torch.device) -> None:
-    """Allow TF32 for float32 products on CUDA; on the CPU, no more threads than a container's share of it."""
+    """Prepare a device: TF32 for float32 products on CUDA; on the CPU, no more threads than usable cores."""
     if device.type == "cpu":
-        # torch counts the machine's cores, also where a container may use a few of them: threads that wait for their
-        # turn hold up all others.
+        # torch counts all cores of the machine, even if a container may use only a few; threads that wait for a core
+        # hold up all others.
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -53,14 +53,14 @@ def prepare(device: torch.device) -> None:
 
 
 def use_device(name: str | torch.device = "auto") -> torch.device:
-    """`resolve_device`, prepared for work."""
+    """Resolve a device and prepare it for work."""
     device = resolve_device(str(name))
     prepare(device)
     return device
 
 
 def random_state(device: torch.device) -> list[torch.Tensor]:
-    """The states of torch's global generators that work on `device` draws from; costs no synchronisation."""
+    """Return the states of torch's global generators that work on `device` draws from, without synchronisation."""
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
@@ -70,7 +70,7 @@ def random_state(device: torch.device) -> list[torch.Tensor]:
 
 
 def set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
-    """Return to what `random_state` gave."""
+    """Restore the states that `random_state` returned."""
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
@@ -79,7 +79,7 @@ def set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Versions and hardware for env.json; no host or user names."""
+    """Return versions and hardware for env.json, without host or user names."""
     info: dict[str, Any] = {
         "balancegan": __version__,
         "python": sys.version.split()[0],
@@ -97,7 +97,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def threads(number: int) -> Iterator[None]:
-    """PyTorch's threads on the CPU, for a while."""
+    """Set the number of PyTorch's CPU threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -107,6 +107,9 @@ def threads(number: int) -> Iterator[None]:
 
 
 def one_thread() -> contextlib.AbstractContextManager[None]:
-    """Let torch use one CPU thread: layers this small gain little from more, and where other programs run on the
-    same cores, threads that wait for each other in every layer make training ten times slower."""
+    """Let torch use one CPU thread inside the block.
+
+    Layers this small gain little from more, and if other programs run on the same cores, threads that wait for each
+    other in every layer make training ten times slower.
+    """
     return threads(1)

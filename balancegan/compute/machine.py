@@ -1,6 +1,6 @@
-"""Facts about the machine: cores, memory, accelerators, and whether a folder can really be written to.
+"""Facts about the machine: cores, memory, accelerators, and whether a folder is really writable.
 
-torch is imported where accelerators are asked for: scanning images counts cores and needs no torch.
+torch is imported only where accelerators are queried: scanning images counts cores and does not need torch.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 PROBE_BYTES = 1 << 20
-"""Written to see whether a folder takes files; the smallest files fit into a full disk's directory entries."""
+"""Bytes written to test whether a folder is writable; a tiny file can fit into a full disk's directory entries."""
 
 
 def usable_cores() -> int:
-    """Processor cores that this process may use: its affinity, and a container's share of time, at least 1."""
+    """Return how many cores this process may use, by its affinity and its container's CPU quota; at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = _container_cores()
     return allowed if share is None else max(1, min(allowed, round(share)))
 
 
 def load() -> float | None:
-    """Processes that wanted a core over the last minute, on average; None where the system does not tell."""
+    """Return the load average over the last minute, or None if the system does not report it."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
@@ -38,7 +38,7 @@ def load() -> float | None:
 
 
 def memory() -> dict[str, float | None]:
-    """`total_gib` and `available_gib` (None where the system does not tell), within a container's limit."""
+    """Return `total_gib` and `available_gib` (None if the system does not report it), within a container's limit."""
     total, available, limit = _physical_bytes(), _available_bytes(), _container_bytes()
     if limit is not None and limit < total:
         used = _number("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes") or 0
@@ -48,17 +48,17 @@ def memory() -> dict[str, float | None]:
 
 
 def memory_bytes() -> int:
-    """Memory of this machine in bytes, or of the container that this process is in."""
+    """Return the memory in bytes of this machine, or of the container that this process is in."""
     return min(_physical_bytes(), _container_bytes() or sys.maxsize)
 
 
 def in_gib(size: float) -> float:
-    """Bytes to GiB, with two decimals."""
+    """Convert bytes to GiB, with two decimals."""
     return round(size / GIB, 2)
 
 
 def processor_name() -> str:
-    """The processor's model where the system tells it, else the architecture."""
+    """Return the processor's model if the system reports it, else the architecture."""
     for line in _lines("/proc/cpuinfo"):
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -69,7 +69,7 @@ def processor_name() -> str:
 
 
 def gpus() -> list[dict[str, Any]]:
-    """CUDA's and Apple's devices: `device`, `kind`, `name`, `total_gib`, `free_gib` (None where it is not told)."""
+    """Return CUDA and Apple devices: `device`, `kind`, `name`, `total_gib`, `free_gib` (None if not reported)."""
     import torch
 
     found = []
@@ -84,7 +84,7 @@ def gpus() -> list[dict[str, Any]]:
 
 
 def _free_gpu(index: int) -> float | None:
-    """Of a device that another program has for itself nothing can be asked."""
+    """Return a GPU's free memory in GiB, or None if another program has exclusive use of it."""
     import torch
 
     try:
@@ -94,17 +94,17 @@ def _free_gpu(index: int) -> float | None:
 
 
 def has_nvidia_driver() -> bool:
-    """Whether a driver for NVIDIA cards is loaded, whatever PyTorch makes of it."""
+    """Whether a driver for NVIDIA cards is loaded, even if PyTorch cannot use it."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def try_device(device: torch.device) -> None:
-    """A convolution on the device; raises what PyTorch raises when it was not built for it."""
+    """Run a convolution on the device; raises what PyTorch raises if it was not built for it."""
     import torch
 
     with torch.no_grad():
         x = torch.ones(1, 3, 8, 8, device=device)
-        torch.nn.functional.conv2d(x, torch.ones(4, 3, 3, 3, device=device)).sum().item()  # item waits for it
+        torch.nn.functional.conv2d(x, torch.ones(4, 3, 3, 3, device=device)).sum().item()  # item() waits for the result
 
 
 # Disks -----------------------------------------------------------------------------------------------------------
@@ -112,20 +112,20 @@ def try_device(device: torch.device) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder, or where it would be made."""
+    """A folder that exists or could be created."""
 
     path: Path
     free_bytes: int | None
     disk: int | None
-    """The file system's number: equal for folders that share their free space."""
+    """The file system's device number, equal for folders that share their free space."""
     error: OSError | None
-    """Why nothing can be written there."""
+    """Why the folder is not writable, or None."""
 
 
 def examine_place(path: Path) -> Place:
-    """Write, sync and delete a file in the folder, or in its nearest parent where it does not exist yet.
+    """Write, sync and delete a file in the folder, or in its nearest existing parent.
 
-    Permission bits do not tell: file systems are mounted read-only, are full, or belong to another machine.
+    Permission bits do not suffice: the file system may be read-only, full, or on another machine.
     """
     free = disk = error = None
     try:
@@ -140,7 +140,7 @@ def examine_place(path: Path) -> Place:
 
 
 def write_and_delete(folder: Path) -> None:
-    """Put a megabyte on the disk and take it away again; raises `OSError`."""
+    """Write a megabyte to the disk and delete it again; raises `OSError`."""
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -151,7 +151,7 @@ def write_and_delete(folder: Path) -> None:
         Path(name).unlink()
 
 
-# What the system tells -------------------------------------------------------------------------------------------
+# System files ----------------------------------------------------------------------------------------------------
 
 
 def _lines(path: str) -> list[str]:
@@ -162,7 +162,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _number(*paths: str) -> float | None:
-    """The number in the first file that has one ("max" is none)."""
+    """Return the number in the first file that contains one ("max" does not count)."""
     for path in paths:
         for line in _lines(path)[:1]:
             if line.strip().isdecimal():
@@ -171,7 +171,7 @@ def _number(*paths: str) -> float | None:
 
 
 def _physical_bytes() -> int:
-    """4 GiB where the system does not tell."""
+    """Return the physical memory in bytes; 4 GiB if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -179,7 +179,7 @@ def _physical_bytes() -> int:
 
 
 def _container_bytes() -> int | None:
-    """A container's limit of memory, or None without one."""
+    """Return the container's memory limit in bytes, or None without one."""
     own = next((line.partition("::")[2] for line in _lines("/proc/self/cgroup") if "::" in line), "/")
     groups = [own.strip("/").rsplit("/", k)[0] for k in range(own.count("/"))]  # a group's parents limit it too
     files = [f"/sys/fs/cgroup/{group}/memory.max" for group in groups]
@@ -189,7 +189,7 @@ def _container_bytes() -> int | None:
 
 
 def _available_bytes() -> int | None:
-    """Memory that programs can still get: what is free, and what the system would give back."""
+    """Return the memory available to programs in bytes, including what the system can reclaim; None if unknown."""
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -197,10 +197,10 @@ def _available_bytes() -> int | None:
 
 
 def _container_cores() -> float | None:
-    """How many cores' time a container's limit leaves, or None without a limit."""
+    """Return how many cores a container's CPU quota allows, or None without a quota."""
     quota, _, period = "".join(_lines("/sys/fs/cgroup/cpu.max")[:1]).partition(" ")
     if quota.isdecimal() and period.strip().isdecimal():
         return int(quota) / int(period)
-    old = _number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")  # -1 is no number here, and no limit
+    old = _number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")  # -1, which is not read as a number, means no limit
     period_old = _number("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
     return old / period_old if old and period_old else None

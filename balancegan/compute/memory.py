@@ -1,4 +1,4 @@
-"""Memory that runs out: what that looks like, and work in smaller pieces."""
+"""Recognise out-of-memory errors, and do work in smaller pieces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from balancegan.core.errors import OutOfMemoryError
 
 @contextlib.contextmanager
 def memory_errors(device: torch.device, hint: str = "use a smaller --batch-size or --image-size") -> Iterator[None]:
-    """Turn a failed allocation, on whatever device, into `OutOfMemoryError`."""
+    """Turn a failed allocation on any device into `OutOfMemoryError`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -26,15 +26,15 @@ def memory_errors(device: torch.device, hint: str = "use a smaller --batch-size 
 
 _OUT_OF_MEMORY = (
     *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "allocation_failed"),
-    "unable to find an engine",  # cuDNN, when it has no memory for any
-    # oneDNN's words for it; a kind of layer that it does not know has no "primitive descriptor".
+    "unable to find an engine",  # cuDNN, when no engine fits into memory
+    # oneDNN; "primitive descriptor" instead means that it does not support a kind of layer.
     *("could not create a memory object", "could not create a primitive", "could not execute a primitive"),
 )
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that an allocation failed, on whatever device."""
-    # torch.OutOfMemoryError is CUDA's; the CPU's allocator and CUDA's libraries have none but RuntimeError.
+    """Whether an error reports a failed allocation on any device."""
+    # Only CUDA's allocator raises torch.OutOfMemoryError; the CPU's and CUDA's libraries raise RuntimeError.
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower().replace("could not create a primitive descriptor", "")
@@ -42,14 +42,14 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 class Fitting:
-    """How many images are worked on at once: all, until memory runs out; then half as many, and so on.
+    """Finds how many images fit into memory at once: starts with all, and halves the number when memory runs out.
 
     Args:
-        size: to begin with.
-        device: whose memory is freed before another attempt.
-        hint: advice where not even `least` images fit.
-        least: images that the work needs at least.
-        note: told when the size is halved.
+        size: number of images to start with.
+        device: its cached memory is freed before another attempt.
+        hint: advice if not even `least` images fit.
+        least: smallest number of images that the work allows.
+        note: called with a message when the size is halved.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Fitting:
         self.size, self.device, self.hint, self.least, self.note = size, torch.device(device), hint, least, note
 
     def run(self, work: Callable[[int], T]) -> T:
-        """`work(size)`, called again with half the size as long as memory runs out.
+        """Return `work(size)`, halving the size and trying again as long as memory runs out.
 
-        Raises `OutOfMemoryError` where it does so at the least size. What a failed attempt made is thrown away, so
-        `work` must not change anything that counts before it is sure to end.
+        Raises `OutOfMemoryError` if memory runs out at the least size. Results of failed attempts are discarded, so
+        `work` must not change any lasting state before it can no longer fail.
         """
         while True:
             try:
@@ -75,31 +75,31 @@ class Fitting:
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
-            # Outside the handler: the error's traceback holds on to the tensors of the failed attempt.
+            # Outside the handler: the error's traceback keeps the failed attempt's tensors alive.
             if self.size <= self.least:
                 few = "a single image" if self.size == 1 else f"{self.size} images"
                 raise OutOfMemoryError(f"{self.device} has too little free memory for {few}", self.hint)
             _release(self.device)
             self.size = max(self.least, (self.size + 1) // 2)
             if self.note:
-                self.note(f"out of memory: going on with {self.size} images at once")
+                self.note(f"out of memory: continuing with {self.size} images at once")
 
     def rows(self, work: Callable[[slice], Tensor], n: int) -> Tensor:
-        """`work` on slices of n rows, put together; each as large as memory allows."""
+        """Apply `work` to slices of n rows, each as large as memory allows, and concatenate the results."""
 
         def in_slices(size: int) -> Tensor:
             return torch.cat([work(slice(start, start + size)) for start in range(0, max(n, 1), size)])
 
-        self.size = max(self.least, min(self.size, n))  # more were never tried
+        self.size = max(self.least, min(self.size, n))  # larger sizes were never tried
         return self.run(in_slices)
 
 
 def mean_gradients(
     loss: Callable[[slice], Tensor], n: int, fitting: Fitting, clear: Callable[[], None] = lambda: None
 ) -> None:
-    """Gradients of a mean over n images, in parts where memory does not hold all, after `clear` took old ones away.
+    """Compute gradients of a mean over n images, in parts if memory does not hold all; `clear` removes old gradients.
 
-    `loss` is the mean over some of the images, none of which may depend on another, nor on random numbers.
+    `loss` returns the mean over a slice of the images, which must not depend on each other or on random numbers.
     """
 
     def work(size: int) -> None:
@@ -111,7 +111,7 @@ def mean_gradients(
 
 
 def _release(device: torch.device) -> None:
-    """Give cached memory back, so that a smaller attempt finds it in one piece."""
+    """Free cached memory, so that a smaller attempt finds it in one piece."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

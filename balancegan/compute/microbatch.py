@@ -1,9 +1,9 @@
-"""Batches in parts, for when memory does not hold them at once.
+"""Process batches in parts if memory does not hold them at once.
 
-A loss that is a mean over images has the gradient of the whole batch when the gradients of its parts, each weighted by
-its share of the images, are added up; for that every image must meet the same random numbers as within the whole
-batch. So losses draw their numbers through `rows`, which inside `part` draws for the whole batch and gives this part's
-rows. What looks at several images at once (batch statistics, contrasts) sees those of its part only.
+For a loss that is a mean over images, the gradients of its parts, each weighted by its share of the images, add up to
+the gradient of the whole batch, provided that every image gets the same random numbers as in the whole batch. So losses
+draw their numbers through `rows`, which inside `part` draws for the whole batch and returns this part's rows.
+Operations across images (batch statistics, contrasts) see only the images of their part.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Part:
     start: int
     stop: int
     total: int
-    piece: bool = False  # of what this process has of the batch, and not all of it
+    piece: bool = False  # not all of this process's share of the batch
 
     @property
     def size(self) -> int:
-        """Rows of this part."""
+        """Number of rows in this part."""
         return self.stop - self.start
 
 
@@ -41,7 +41,7 @@ _short: ContextVar[bool] = ContextVar("short", default=False)
 
 @contextmanager
 def part(this: Part | None) -> Iterator[None]:
-    """While inside, `rows` gives those of this part."""
+    """Inside, `rows` returns the rows of this part."""
     token = _current.set(this)
     try:
         yield
@@ -50,7 +50,7 @@ def part(this: Part | None) -> Iterator[None]:
 
 
 def inside(this: Part) -> Part | None:
-    """A part of the batch at hand, which may be a part itself, as a part of the whole; None where it is the whole."""
+    """Express a part of the current batch, itself possibly a part, as a part of the whole batch; None if whole."""
     outer = _current.get()
     piece = this.size != this.total
     if outer is None:
@@ -75,39 +75,39 @@ def in_parts() -> bool:
 
 
 def rows(draw: Callable[[int], Tensor], n: int) -> Tensor:
-    """Random numbers for n images, `draw(n)`; of a part of a batch its rows of what the whole batch draws.
+    """Return random numbers for n images, `draw(n)`; inside a part, its rows of what the whole batch draws.
 
-    n may be a multiple of the part's size: several views of every image, one view after the other. `draw` gives a
-    tensor of as many rows as it is asked for.
+    n may be a multiple of the part's size: several views of every image, one view after the other. `draw` returns a
+    tensor with as many rows as requested.
     """
     this = _current.get()
     if this is None or not n:
         return draw(n)
     views = n // max(this.size, 1)
     if views * this.size != n:
-        raise ValueError(f"{n} rows are no multiple of a part of {this.size}")
+        raise ValueError(f"{n} rows are not a multiple of the part's {this.size}")
     whole = draw(views * this.total)
     chosen = whole.unflatten(0, (views, this.total))[:, this.start : this.stop]
     return chosen.flatten(0, 1)
 
 
 def whole(n: int) -> int:
-    """Images of the whole batch, of which n are at hand."""
+    """Return the size of the whole batch, of which n images are in the current part."""
     this = _current.get()
     return n if this is None else this.total
 
 
 def at_hand(total: int) -> int:
-    """Images of a whole batch of `total` that are at hand."""
+    """Return how many images of a whole batch of `total` are in the current part."""
     this = _current.get()
     return total if this is None else this.size
 
 
 @contextmanager
 def along(count: int) -> Iterator[int]:
-    """For `count` things that go with the whole batch: how many of them go with this part, 0 among the answers.
+    """Yield how many of `count` items that go with the whole batch go with this part, possibly 0.
 
-    Inside, `rows` gives their rows.
+    Inside, `rows` returns their rows.
     """
     this = _current.get()
     if this is None:
@@ -119,9 +119,9 @@ def along(count: int) -> Iterator[int]:
 
 
 def cut(n: int, size: int, least: int = 1) -> list[Part]:
-    """A batch of n in as few parts of at most `size` as can be, alike to one image, none below `least`.
+    """Cut a batch of n into as few parts of at most `size` as possible, equal to within one image.
 
-    Where `least` does not allow for `size`, parts are larger.
+    No part is smaller than `least`, even if parts are then larger than `size`.
     """
     count = max(1, min(-(-n // max(size, 1)), n // least))
     edges = [n * i // count for i in range(count + 1)]

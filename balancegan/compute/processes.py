@@ -1,4 +1,4 @@
-"""How many processes work together: what `torchrun` says, without importing torch."""
+"""Count the processes that `torchrun` started, without importing torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import os
 
 
 def processes() -> int:
-    """Processes that `torchrun` started, on all machines; 1 without it."""
+    """Return the number of processes that `torchrun` started on all machines; 1 without it."""
     size = os.environ.get("WORLD_SIZE", "")
     return int(size) if size.isdecimal() and "MASTER_ADDR" in os.environ else 1

@@ -1,11 +1,11 @@
-"""Several processes that work as one: `torchrun` starts them, torch.distributed connects them.
+"""Run several processes as one: `torchrun` starts them, torch.distributed connects them.
 
-Rank 0 runs the command. The others wait in `serve` for what it hands out: a training, in which all ranks make the same
-steps, each on its rows of every batch (`together`), or a share of some other work (`split`). Only rank 0 writes and
-talks. What it does alone in between, and whether that failed, the others learn from `from_main`.
+Rank 0 runs the command. The others wait in `serve` for the work it hands out: a training, in which all ranks make the
+same steps, each on its rows of every batch (`together`), or a share of some other work (`split`). Only rank 0 writes
+files and talks to the user. `from_main` gives the others the result of work that rank 0 does alone, or its error.
 
-Inside `together`, `all_sum` and `gathered` connect the ranks' networks, with gradients; anywhere else, and in a single
-process, they give back what they are given.
+Inside `together`, `all_sum` and `gathered` connect the ranks' networks, with gradients; elsewhere, and in a single
+process, they return their input.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ T = TypeVar("T")
 
 MOST_GIVEN = 8  # samplers and extractors, of which few are in use at once
 
-# Others wait while rank 0 scans, writes a report or is alone at work for other reasons. That a process has died shows
-# in its closed connection, at once.
+# The other ranks wait while rank 0 scans, writes a report or does other work alone. A dead process is noticed at once,
+# by its closed connection.
 _TIMEOUT = timedelta(days=7)
 
 _together: ContextVar[bool] = ContextVar("together", default=False)
@@ -46,14 +46,14 @@ _together: ContextVar[bool] = ContextVar("together", default=False)
 
 @dataclass
 class Ranks:
-    """This process among those that work together; alone, it is rank 0 of 1."""
+    """This process among those that work together; on its own, it is rank 0 of 1."""
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0  # among those of this machine
+    local_rank: int = 0  # on this machine
     local_size: int = 1
-    machines: tuple[int, ...] = (0,)  # the first rank of each
-    _lost: bool = False  # the others are not where this one believes them to be
+    machines: tuple[int, ...] = (0,)  # the first rank on each machine
+    _lost: bool = False  # the other ranks are out of step with this one
 
     @property
     def is_main(self) -> bool:
@@ -62,7 +62,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def together(self, batch_size: int) -> Iterator[None]:
-        """While inside, this rank has its rows of every batch of `batch_size`, and networks are connected."""
+        """Inside, this rank handles its rows of every batch of `batch_size`, and the ranks' networks are connected."""
         if self.size == 1:
             yield
             return
@@ -75,17 +75,17 @@ class Ranks:
             _together.reset(token)
 
     def require_equal_parts(self, batch_size: int, least: int) -> int:
-        """Images of a batch that each rank gets. Raises `UsageError` where they do not come out even."""
+        """Return how many images of a batch each rank gets. Raises `UsageError` if they cannot be divided evenly."""
         each = batch_size // self.size
         if each * self.size != batch_size or each < least:
             raise UsageError(
-                f"a batch of {batch_size} images cannot be shared out to {self.size} processes",
-                f"give a --batch-size that is a multiple of {self.size}, {least * self.size} or more",
+                f"a batch of {batch_size} images cannot be divided among {self.size} processes",
+                f"use a --batch-size that is a multiple of {self.size}, at least {least * self.size}",
             )
         return each
 
     def summed(self, parameters: Iterable[Tensor], terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add up the ranks' gradients in place, and their terms, which are returned; in one message."""
+        """Sum the ranks' gradients in place and return their summed terms, all in one message."""
         if self.size == 1:
             return terms
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -97,7 +97,7 @@ class Ranks:
         return dict(zip(terms, pieces[0].unbind(), strict=True))
 
     def most(self, *values: int) -> tuple[int, ...]:
-        """The largest of the ranks' values, each; they are small and not on the device."""
+        """Return the largest of the ranks' values, for each value; they are small and not on the device."""
         if self.size == 1:
             return values
         found = torch.tensor(values)
@@ -105,23 +105,23 @@ class Ranks:
         return tuple(found.tolist())
 
     def equal(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors by rank 0's, in place."""
+        """Overwrite tensors with rank 0's, in place."""
         if self.size > 1:
             with _connected():
                 for tensor in tensors:
-                    whole = tensor.detach().contiguous()  # the same memory, unless it is strided
+                    whole = tensor.detach().contiguous()  # shares memory unless strided
                     dist.broadcast(whole, 0)
                     if whole.data_ptr() != tensor.data_ptr():
                         tensor.detach().copy_(whole)
 
     def from_main(self, work: Callable[[], T]) -> T:
-        """What `work` returns at rank 0, which alone does it. A `BalanceGANError` there is raised at all ranks."""
+        """Do `work` on rank 0 alone and return its result on all ranks. All ranks raise its `BalanceGANError`."""
         if self.size == 1:
             return work()
         return self._agreed(_attempt(work) if self.is_main else None)
 
     def everywhere(self, work: Callable[[], T]) -> T:
-        """What `work` returns here, after all ranks did it; if one could not, all raise its `BalanceGANError`."""
+        """Do `work` on all ranks and return this rank's result; if one fails, all raise its `BalanceGANError`."""
         if self.size == 1:
             return work()
         result, failed = _attempt(work)
@@ -142,10 +142,10 @@ class Ranks:
 
     @contextlib.contextmanager
     def joined(self, work: Callable[..., None], *arguments: object) -> Iterator[None]:
-        """At rank 0: the others call `work(*arguments)`, a function of a module, while this rank does its part inside.
+        """On rank 0: make the others call `work(*arguments)`, a module-level function, while this rank works inside.
 
-        Both sides must come to the same collective calls, in the same order. An error that is raised at this rank
-        alone leaves the others waiting: nothing can be handed out any more.
+        All ranks must make the same collective calls, in the same order. An error on this rank alone leaves the others
+        waiting, and no more work can be handed out.
         """
         if self.size == 1:
             yield
@@ -158,14 +158,14 @@ class Ranks:
             raise
 
     def split(self, work: Callable[..., T], shares: Sequence[tuple[Any, ...]]) -> list[T]:
-        """At rank 0: `work(*shares[rank])` at every rank, in their order; `work` is a function of a module."""
+        """On rank 0: return `work(*shares[rank])` of every rank, in their order; `work` is a module-level function."""
         with self.joined(_take_share, work):
             return _do_share(work, shares)
 
     def give(self, thing: object) -> str:
-        """At rank 0: let every rank have its own copy of a thing, found there by `given(name)`; returns the name.
+        """On rank 0: give every rank its own copy of an object, available as `given(name)`; returns the name.
 
-        The latest `MOST_GIVEN` things are kept.
+        The latest `MOST_GIVEN` objects are kept.
         """
         name = f"{next(_numbers)}"
         with self.joined(_keep, name, thing):
@@ -173,8 +173,8 @@ class Ranks:
         return name
 
     def serve(self) -> None:
-        """At other ranks: do what rank 0 hands out, until it ends."""
-        for signum in STOPPING:  # heard by a training; otherwise rank 0 hears it too, and ends the others
+        """On other ranks: do the work that rank 0 hands out, until rank 0 ends."""
+        for signum in STOPPING:  # a training handles these; otherwise rank 0 gets them too and ends the others
             signal.signal(signum, lambda *_: None)
         while (task := _broadcast(None)) is not None:
             work, arguments = task
@@ -185,7 +185,7 @@ class Ranks:
                     raise
 
     def end(self) -> None:
-        """At rank 0: let the others end."""
+        """On rank 0: let the others end."""
         if self.size > 1 and not self._lost:
             with contextlib.suppress(RankLostError):
                 _broadcast(None)
@@ -197,25 +197,25 @@ _numbers = itertools.count()
 
 
 def here() -> Ranks:
-    """This process among the others."""
+    """Return this process's place among the others."""
     return _here
 
 
 def given(name: str) -> Any:
-    """This rank's copy of what rank 0 gave to all."""
+    """Return this rank's copy of an object that rank 0 gave to all."""
     return _given[name]
 
 
 def several() -> bool:
-    """Whether networks are connected with those of other ranks now."""
+    """Whether this rank's networks are currently connected with those of other ranks."""
     return _together.get()
 
 
 def run(command: Callable[[], None]) -> None:
-    """Run a command: as rank 0 where `torchrun` started several processes; as another rank, serve it.
+    """Run a command, or serve it: of several processes that `torchrun` started, rank 0 runs it and the others serve.
 
-    A process ends at once when its work is over: taking the connections down while another process does the same
-    aborts now and then. Raises `SystemExit`.
+    With several processes, each exits at once when its work is done, because closing the connections while another
+    process does the same sometimes aborts. Raises `SystemExit`.
     """
     global _here
     _here = _connect()
@@ -229,7 +229,7 @@ def run(command: Callable[[], None]) -> None:
 
 
 def _main(command: Callable[[], None]) -> int:
-    """The command's exit code."""
+    """Run the command and return its exit code."""
     try:
         command()
     except SystemExit as ended:
@@ -243,10 +243,10 @@ def _main(command: Callable[[], None]) -> int:
 
 
 def _beside() -> int:
-    """The exit code of a rank that serves."""
+    """Serve rank 0 and return the exit code."""
     try:
         _here.serve()
-    except RankLostError:  # whoever was lost has said why
+    except RankLostError:  # the lost process has reported why
         return RankLostError.exit_code
     except BalanceGANError as error:
         print(f"process {_here.rank}: error: {error.message}", error.hint, sep="\n", file=sys.stderr)
@@ -258,17 +258,17 @@ def _beside() -> int:
 
 
 def _connect() -> Ranks:
-    """Join the processes that the environment speaks of, if it does."""
+    """Join the processes that the environment describes, if any."""
     env = os.environ
     size, rank = processes(), int(env.get("RANK", 0))
     local_rank, local_size = int(env.get("LOCAL_RANK", rank)), int(env.get("LOCAL_WORLD_SIZE", size))
     if size < 2:
         return Ranks()
-    # Each sees one device, so that `cuda:0` means its own everywhere. Before anything asks CUDA.
+    # Each process sees one device, so that `cuda:0` is its own. Must be set before CUDA is initialised.
     devices = env.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(local_size)))).split(",")
     env["CUDA_VISIBLE_DEVICES"] = devices[local_rank] if local_rank < len(devices) else ""
     cuda = torch.cuda.is_available() and dist.is_nccl_available()
-    if env.get("OMP_NUM_THREADS") == "1":  # torchrun's word where nobody gave one
+    if env.get("OMP_NUM_THREADS") == "1":  # torchrun's default
         torch.set_num_threads(max(1, usable_cores() // local_size))
     with _connected():
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_TIMEOUT)
@@ -283,12 +283,12 @@ def _connected() -> Iterator[None]:
     except (RuntimeError, ValueError) as error:  # gloo's, and DistError
         raise RankLostError(
             "another process of this job has ended",
-            "its own message says why; the same command goes on from the last checkpoint",
+            "its own message says why; the same command continues from the last checkpoint",
         ) from error
 
 
 def reduce_in_place(x: Tensor, op: Any = dist.ReduceOp.SUM) -> None:
-    """Overwrite a tensor by the sum (or another reduction) of all ranks' tensors; raises `RankLostError`."""
+    """Overwrite a tensor with the sum (or another reduction) of all ranks' tensors; raises `RankLostError`."""
     with _connected():
         dist.all_reduce(x, op)
 
@@ -315,7 +315,7 @@ def _attempt(work: Callable[..., T], *arguments: Any) -> tuple[T | None, Balance
 
 
 def _shared(error: BalanceGANError) -> BalanceGANError:
-    """An error that all ranks raise."""
+    """Mark an error as one that all ranks raise."""
     error.shared = True  # type: ignore[attr-defined]
     return error
 

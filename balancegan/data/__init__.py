@@ -1,1 +1,1 @@
-"""From a folder of images to a uint8 store and back: scan, decode, store, inspect, imbalance, export, demo data."""
+"""Read a folder of images into a uint8 store: scan, decode, store, split, imbalance, demo data."""

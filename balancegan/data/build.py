@@ -1,4 +1,4 @@
-"""Decoding a whole folder into one file of pixels, in parallel; `store.py` decides where it goes."""
+"""Decode a whole folder into one file of pixels, in parallel; `store.py` decides where it goes."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 SCHEMA = 1
 DIGEST_BYTES = 16
 _SAMPLE = 48
-_WAVE_BYTES = 256e6  # of pixels that a machine decodes before they are sent and written
-_Chunk = Sequence[tuple[int, str]]  # of files: index and path
+_WAVE_BYTES = 256e6  # of pixels that a machine decodes before sending them to be written
+_Chunk = Sequence[tuple[int, str]]  # pairs of file index and path
 
 
 @dataclass(frozen=True, eq=False)
 class Built:
-    """What a finished build knows beside the pixels; `rows[i]` is the index in the folder's files of stored row i."""
+    """What a finished build records besides the pixels; `rows[i]` is stored row i's index among the folder's files."""
 
     settings: DecodeSettings  # channels resolved
     window: Window | None
@@ -53,19 +53,19 @@ class Built:
     sizes: NDArray[np.int32]  # (N, 2) native width, height
     modes: NDArray[np.str_]  # (N,)
     digests: NDArray[np.uint8]  # (N, 16) hashes of the stored pixels
-    unused: NDArray[np.int64]  # files that decode, of classes without a training image that does
+    unused: NDArray[np.int64]  # decodable files of classes without a decodable training image
     bad_files: tuple[BadFile, ...]
     fingerprint: str
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one image."""
+        """Bytes per image."""
         return _row_bytes(self.settings)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker needs to know; small, it travels with every chunk."""
+    """What a worker needs to know; kept small, because it is sent with every chunk."""
 
     root: str
     out: str
@@ -74,7 +74,7 @@ class _Job:
 
 
 class _Row(NamedTuple):
-    """A worker's answer for one file: stored, or bad with a reason, or deep and waiting for the window."""
+    """A worker's result for one file: stored, bad with a reason, or deep and waiting for the window."""
 
     row: int
     reason: str = ""
@@ -90,13 +90,13 @@ def _row_bytes(settings: DecodeSettings) -> int:
 
 
 class _ColourFoundError(Exception):
-    """A colour image in a set whose sample was all grey."""
+    """A set whose sample was all grey contains a colour image."""
 
 
 def build(
     where: Path, folder: ImageFolder, settings: DecodeSettings, *, workers: int | None, progress: Progress = silent
 ) -> Built:
-    """Write `images.u8` into `where`. Raises OSError or DiskError when the disk does not take it."""
+    """Write `images.u8` into `where`. Raises OSError or DiskError if the disk is full or fails."""
     if settings.channels is not None:
         return _build(where, folder, settings, workers, progress, stop_at_colour=False)
     channels = 1 if _sample_is_grey(folder, settings) else 3
@@ -107,7 +107,7 @@ def build(
 
 
 def _sample_is_grey(folder: ImageFolder, settings: DecodeSettings) -> bool:
-    """Look at a few images spread over the set; one with colour settles the question."""
+    """Whether a few images spread over the set are all grey."""
     step = max(1, len(folder.files) // _SAMPLE)
     for f in folder.files[::step]:
         try:
@@ -160,7 +160,7 @@ def _run(
     table: dict[int, _Row] = {}
     progress("decode", 0, len(todo))
     results: Any = _decoded(job, chunked(todo, chunk_size(folder.mean_bytes)), workers)
-    with contextlib.closing(results):  # when it ends early, its workers must end before anybody else writes the file
+    with contextlib.closing(results):  # on an early end, workers must stop before anything else writes the file
         for rows in results:
             if stop_at_colour and not all(row.grey for row in rows):
                 raise _ColourFoundError
@@ -171,7 +171,7 @@ def _run(
 
 
 def _decoded(job: _Job, chunks: Sequence[_Chunk], workers: int | None) -> Iterator[list[_Row]]:
-    """The rows of every chunk, in order; their pixels are in the file by then."""
+    """Yield the rows of every chunk, in order, once their pixels are in the file."""
     if processes() > 1:
         from balancegan.compute.ranks import here
 
@@ -183,7 +183,7 @@ def _decoded(job: _Job, chunks: Sequence[_Chunk], workers: int | None) -> Iterat
 def _decoded_by_machines(
     job: _Job, chunks: Sequence[_Chunk], workers: int | None, ranks: Ranks
 ) -> Iterator[list[_Row]]:
-    """The same where processes of several machines work together: each machine decodes, this process writes."""
+    """Like `_decoded`, with processes on several machines: each machine decodes, this process writes."""
     machines = ranks.machines
     per_machine = max(1, int(_WAVE_BYTES // (len(chunks[0]) * _row_bytes(job.settings)))) if chunks else 1
     for wave in chunked(chunks, per_machine * len(machines)):
@@ -199,27 +199,27 @@ def _decoded_by_machines(
 def _decode_share(
     job: _Job, chunks: Sequence[_Chunk], workers: int | None
 ) -> list[tuple[list[_Row], NDArray[np.uint8]]]:
-    if chunks and not Path(job.root).is_dir():  # not a folder of damaged files
-        raise DatasetError(f"{job.root} is not there on every machine", "use a folder that all of them share")
+    if chunks and not Path(job.root).is_dir():  # or every file would count as damaged
+        raise DatasetError(f"{job.root} does not exist on every machine", "use a folder that all machines share")
     return list(map_chunks(partial(_decode_block, job), chunks, workers=workers))
 
 
 def _decode_rows(job: _Job, todo: _Chunk) -> list[_Row]:
-    """In a worker: decode files and write their pixels at their rows."""
+    """Decode files in a worker and write their pixels at their rows."""
     rows, block = _decode_block(job, todo)
     _write_rows(job, todo, block)
     return rows
 
 
 def _decode_block(job: _Job, todo: _Chunk) -> tuple[list[_Row], NDArray[np.uint8]]:
-    """Decode files: what is known of each, and their pixels (n, C, S, S)."""
+    """Decode files; returns their rows and their pixels (n, C, S, S)."""
     s = job.settings
     block = np.zeros((len(todo), s.channels or 1, s.image_size, s.image_size), np.uint8)
     return [_decode_row(job, index, rel, block[i]) for i, (index, rel) in enumerate(todo)], block
 
 
 def _write_rows(job: _Job, todo: _Chunk, block: NDArray[np.uint8]) -> None:
-    # written, not memory-mapped: a full disk must be an OSError, not a SIGBUS
+    # written, not memory-mapped, so that a full disk raises OSError instead of SIGBUS
     with open(job.out, "r+b", buffering=0) as f:  # noqa: PTH123
         for first, last in _runs([index for index, _ in todo]):
             f.seek(todo[first][0] * block[0].nbytes)
@@ -233,7 +233,7 @@ def _write_all(fd: int, block: NDArray[np.uint8]) -> None:
 
 
 def _runs(indices: list[int]) -> list[tuple[int, int]]:
-    """Positions (first, last) of stretches of consecutive indices."""
+    """Return the positions (first, last) of runs of consecutive indices."""
     breaks = [i for i in range(1, len(indices)) if indices[i] != indices[i - 1] + 1]
     return list(zip([0, *breaks], [*(b - 1 for b in breaks), len(indices) - 1], strict=True))
 
@@ -253,7 +253,7 @@ def _decode_row(job: _Job, index: int, rel: str, into: NDArray[np.uint8]) -> _Ro
 
 
 def _common_window(folder: ImageFolder, deep: list[_Row]) -> Window | None:
-    """One window for the whole set, from the training images; from all when none of those is deep."""
+    """Return one window for the whole set, from its deep training images, or from all deep images if none is."""
     ranges = [row.range for row in deep if row.range and folder.files[row.row].split == "train"]
     ranges = ranges or [row.range for row in deep if row.range]
     if not ranges:
@@ -284,7 +284,7 @@ def _finish(
 
 
 def _close_gaps(out: Path, built: Built) -> None:
-    """Move rows up over the places of files that are no rows, in place and block by block."""
+    """Close the gaps left by files without a row, in place and block by block."""
     with out.open("r+b") as f:
         size, target = built.row_bytes, 0
         for first, last in _runs(built.rows.tolist()) if len(built.rows) else []:
@@ -302,9 +302,9 @@ def _close_gaps(out: Path, built: Built) -> None:
 
 
 def _fingerprint(folder: ImageFolder, settings: DecodeSettings, window: Window | None, good: list[_Row]) -> str:
-    """Hash of what a network would see: split, class, path inside the class, pixels, and the settings.
+    """Hash what a network would see: split, class, path inside the class, pixels, and the settings.
 
-    Neither the folder's place nor times are in it, so it survives moving and copying.
+    The folder's location and file times are not included, so the fingerprint survives moving and copying.
     """
     digest = hashlib.blake2b(digest_size=20)
     head = [

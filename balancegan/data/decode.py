@@ -1,8 +1,8 @@
-"""From a file to pixels: every mode, depth and orientation that Pillow reads becomes uint8 grey or RGB.
+"""Decode files to pixels: every mode, depth and orientation that Pillow reads becomes uint8 grey or RGB.
 
-Sizes change with Pillow's Lanczos filter, which averages over all source pixels when it shrinks (antialiased).
-16-bit, 32-bit and float images keep their depth until one window, the same for the whole data set, maps them to
-0..255; Pillow's own conversion clips at 255 and so turns a 16-bit grey image white.
+Resizing uses Pillow's Lanczos filter, which averages over all source pixels when shrinking (antialiased).
+16-bit, 32-bit and float images keep their depth until one window for the whole data set maps them to 0..255;
+Pillow's own conversion clips at 255, which turns a 16-bit grey image white.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from balancegan.data.high_depth import as_tagged, join_halves, lower_half, row_b
 Fit = Literal["stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
-"""Pillow's own limit (89 megapixels), where Pillow only warns; beyond it a file counts as a decompression bomb."""
+"""Pillow's own limit (89 megapixels), above which Pillow only warns; larger files count as decompression bombs."""
 _AVIF = importlib.util.find_spec("PIL.AvifImagePlugin") is not None  # Pillow 11.3 and newer
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", *(("AVIF",) if _AVIF else ()))
 _METADATA = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
@@ -38,18 +38,18 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What EXIF orientations ask for. Pillow's own function also writes the EXIF data anew, and damaged ones stop it."""
+"""The transposition for each EXIF orientation. Pillow's own function also rewrites EXIF data, and may fail on it."""
 _GREY = frozenset({"1", "L"})
 _DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
-for _name in ("PIL", "tifffile"):  # what they log of damaged files becomes a reason, not lines between our own
+for _name in ("PIL", "tifffile"):  # damaged files are reported as reasons, not in log lines
     if logging.getLogger(_name).level == logging.NOTSET:
         logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class ImageError(Exception):
-    """This file gives no picture; `reason` is plain words without the path."""
+    """A file cannot be decoded; `reason` says why in plain words, without the path."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -58,9 +58,9 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """How images become network inputs. `channels` None means 1 when every image is grey, else 3.
+    """How images become network inputs. `channels` None means 1 if every image is grey, else 3.
 
-    `background` (RGB) lies under transparent pixels and around padded images.
+    `background` (RGB) fills transparent pixels and the area around padded images.
     """
 
     image_size: int = 64
@@ -72,14 +72,16 @@ class DecodeSettings:
         if self.fit not in FITS:
             raise UsageError(f"fit '{self.fit}' is unknown", f"choose one of {', '.join(FITS)}")
         if self.channels not in (None, 1, 3):
-            raise UsageError(f"channels must be 1 or 3, not {self.channels}", "leave it out to choose by the images")
+            raise UsageError(
+                f"channels must be 1 or 3, not {self.channels}", "leave it out to detect it from the images"
+            )
         if not 1 <= self.image_size <= 4096:
             raise UsageError(f"image size {self.image_size} is out of range", "choose a size from 16 to 256")
 
 
 @dataclass(frozen=True)
 class Window:
-    """Values of 16-bit, 32-bit and float images that become 0 and 255, for the whole data set."""
+    """The values of 16-bit, 32-bit and float images that become 0 and 255, for the whole data set."""
 
     low: float
     high: float
@@ -87,9 +89,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded pixels, (H, W) grey or (H, W, 3) RGB, uint8 or a deep dtype, with what the file said about itself.
+    """Decoded pixels, (H, W) grey or (H, W, 3) RGB, uint8 or a deep dtype, with the file's own size and mode.
 
-    `size` is the native (width, height) after orientation; the array may be smaller when a reduced decode was asked.
+    `size` is the native (width, height) after orientation; the array may be smaller if a reduced decode was requested.
     """
 
     pixels: NDArray[Any]
@@ -98,7 +100,7 @@ class Picture:
 
     @property
     def deep(self) -> bool:
-        """Whether a window is needed to show it."""
+        """Whether the pixels need a window to become 8-bit."""
         return self.pixels.dtype != np.uint8
 
 
@@ -112,7 +114,7 @@ def decode_image(
     """Decode the first frame completely, at native size and depth, upright, without transparency.
 
     `at_least` allows a faster reduced decode of a JPEG as long as both sides keep that many pixels.
-    Raises ImageError, and nothing else, for whatever is wrong with the file.
+    Raises ImageError, and nothing else, whatever is wrong with the file.
     """
     try:
         with read_regular(path) as file, Image.open(file, formats=FORMATS) as im:
@@ -127,12 +129,12 @@ def decode_image(
         return _last_resort(path, max_pixels, e)
     except Image.DecompressionBombError as e:
         raise ImageError(f"decompression bomb: more than {max_pixels:,} pixels") from e
-    except Exception as e:  # decoders meet damaged files with exceptions of every kind
+    except Exception as e:  # decoders raise exceptions of every kind on damaged files
         raise ImageError(_plain_reason(e)) from e
 
 
 def _last_resort(path: str | os.PathLike[str], max_pixels: int, refused: Exception) -> Picture:
-    """TIFFs of kinds that Pillow does not know."""
+    """Decode a TIFF variant that Pillow does not support."""
     try:
         pixels = scientific_tiff(path, max_pixels)
     except Image.DecompressionBombError as e:
@@ -145,7 +147,7 @@ def _last_resort(path: str | os.PathLike[str], max_pixels: int, refused: Excepti
 
 
 class Header(NamedTuple):
-    """What a file says about itself; `format` in Pillow's spelling."""
+    """What a file's header says; `format` in Pillow's spelling."""
 
     size: tuple[int, int]
     mode: str
@@ -153,7 +155,7 @@ class Header(NamedTuple):
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Native (width, height), Pillow's mode and the format from the header alone; ImageError when there is none."""
+    """Read native (width, height), Pillow's mode and the format from the header alone; raises ImageError on failure."""
     try:
         with read_regular(path) as file, Image.open(file, formats=FORMATS) as im:
             return Header(im.size, im.mode, im.format or "unknown")
@@ -184,7 +186,7 @@ def _load(path: str | os.PathLike[str], im: Image.Image, background: tuple[int, 
 
 
 def _orientation(im: Image.Image) -> int:
-    """EXIF orientation 1..8 (5 and up swap the sides); 1 when the metadata is missing or too damaged to read."""
+    """Return the EXIF orientation, 1..8 (5 and up swap the sides); 1 if the metadata is missing or unreadable."""
     if im.format != "TIFF" and not _METADATA & im.info.keys():
         return 1
     try:
@@ -218,7 +220,7 @@ def _deep_pixels(im: Image.Image) -> NDArray[Any]:
 
 def _some_finite(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).any():
-        raise ImageError("holds no finite value (only NaN or infinity)")
+        raise ImageError("contains no finite value (only NaN or infinity)")
     return pixels
 
 
@@ -232,7 +234,7 @@ def _plain_reason(e: Exception) -> str:
     if isinstance(e, Image.UnidentifiedImageError):
         return "damaged, or a variant of its format that Pillow cannot read"
     if isinstance(e, FileNotFoundError):
-        return "it vanished after the folder was listed"
+        return "the file vanished after the folder was listed"
     if isinstance(e, PermissionError):
         return "no permission to read it"
     if isinstance(e, MemoryError):
@@ -242,12 +244,12 @@ def _plain_reason(e: Exception) -> str:
     if isinstance(e, EOFError) or any(
         word in lowered for word in ("truncated", "premature", "end of file", "only got")
     ):
-        return "truncated: the file ends before the picture does"
+        return "truncated: the file ends before the image is complete"
     return f"damaged: {printable(text)[:200]}"  # "broken data stream" and the like
 
 
 def finite_range(pixels: NDArray[Any]) -> Window:
-    """Smallest and largest finite value of a deep image."""
+    """Return the smallest and largest finite value of a deep image."""
     lows, highs = [], []
     for block in row_blocks(pixels):
         values = block[np.isfinite(block)] if block.dtype.kind == "f" else block
@@ -258,12 +260,15 @@ def finite_range(pixels: NDArray[Any]) -> Window:
 
 
 def to_uint8(pixels: NDArray[Any], window: Window | None) -> NDArray[np.uint8]:
-    """Map a deep image through the data set's window, clipping outside it and making NaN 0; 8-bit passes as it is."""
+    """Map a deep image through the data set's window, clipping values outside it and mapping NaN to 0.
+
+    8-bit images are returned unchanged.
+    """
     if pixels.dtype == np.uint8:
         return pixels
     if window is None:
         raise ValueError("a deep image needs a window")
-    low, high = window.low / 2, window.high / 2  # halves, exact in binary: the span of doubles may be no double
+    low, high = window.low / 2, window.high / 2  # halving is exact in binary; the span of two doubles can overflow
     span = high - low
     out = np.empty(pixels.shape, np.uint8)
     for block, into in zip(row_blocks(pixels), row_blocks(out), strict=True):
@@ -277,8 +282,8 @@ def to_uint8(pixels: NDArray[Any], window: Window | None) -> NDArray[np.uint8]:
 def resize(pixels: NDArray[np.uint8], settings: DecodeSettings) -> NDArray[np.uint8]:
     """Fit an (H, W) or (H, W, 3) image to (1 or 3, S, S), antialiased.
 
-    `stretch` ignores the aspect ratio, `crop` takes the largest central square, `pad` shows all of the image on
-    the background colour (grey images stay grey when the background is).
+    `stretch` ignores the aspect ratio, `crop` takes the largest central square, `pad` shows the whole image on
+    the background colour (grey images stay grey if the background is grey).
     """
     side = settings.image_size
     im = Image.fromarray(pixels)
@@ -316,15 +321,15 @@ def is_grey(pixels: NDArray[Any]) -> bool:
     if pixels.ndim == 2:
         return True
     first = pixels[0, 0]
-    if first[0] != first[1] or first[1] != first[2]:  # most colour images end here
+    if first[0] != first[1] or first[1] != first[2]:  # decides for most colour images
         return False
     return bool((pixels[..., :1] == pixels[..., 1:]).all())
 
 
 def network_pixels(pixels: NDArray[np.uint8], settings: DecodeSettings) -> tuple[NDArray[np.uint8], bool]:
-    """Pixels as stored, (C, S, S) with C = `settings.channels` (resolved), and whether they are grey.
+    """Return pixels as stored, (C, S, S) with C = `settings.channels` (resolved), and whether they are grey.
 
-    Colour becomes grey by luma (ITU-R 601) when one channel is asked for.
+    Colour becomes grey by luma (ITU-R 601) if one channel is requested.
     """
     x = resize(pixels, settings)
     grey = len(x) == 1 or is_grey(x.transpose(1, 2, 0))

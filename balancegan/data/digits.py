@@ -1,4 +1,4 @@
-"""A small real data set that needs no download: handwritten digits from scikit-learn, made imbalanced.
+"""A small real data set that needs no download: scikit-learn's handwritten digits, made imbalanced.
 
 Source: UCI "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998), as shipped with scikit-learn.
 """
@@ -17,9 +17,9 @@ SIZE = 16
 
 
 def write_digits(folder: Path) -> Path:
-    """Write `folder/{train,test}/<class>/*.png`: 170, 60, 30 and 20 training images, the rest is the test split.
+    """Write `folder/{train,test}/<class>/*.png`: 170, 60, 30 and 20 training images; the rest is the test split.
 
-    The 8x8 images with 17 grey levels are enlarged to 16x16. Writes nothing when the folder is there already.
+    The 8x8 images with 17 grey levels are enlarged to 16x16. Writes nothing if the folder already exists.
     """
     if folder.exists():
         return folder

@@ -1,4 +1,4 @@
-"""Pictures that are there more than once: equal pixels by hash, nearly equal ones by gradient hash."""
+"""Find duplicate images: exact duplicates by pixel hash, near-duplicates by gradient hash."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from balancegan.data.decode import finite_range, is_grey, to_uint8
 from balancegan.data.high_depth import row_blocks
 
 MAX_BITS = 7
-"""Near duplicates differ in at most this many of 128 gradient signs, so at least one of 8 bands of 16 is equal."""
+"""Near-duplicates differ in at most this many of 128 gradient signs, so at least one of 8 bands of 16 is equal."""
 MAX_LEVELS = 4.0
-"""... and on average by at most this many of 255 grey levels at 9 x 9 pixels."""
+"""Near-duplicates differ on average by at most this many of 255 grey levels at 9 x 9 pixels."""
 _CROWD = 1000
 _BITS_SET = np.array([bin(i).count("1") for i in range(256)], dtype=np.uint8)
 
 
 def pixel_digest(pixels: NDArray[Any]) -> bytes:
-    """Hash of the picture itself: an RGB file without colour equals its grey twin, 16 bits stored as 32 their like."""
+    """Hash the decoded pixels, however they are stored.
+
+    A grey image saved as RGB has the hash of its grey version, and 16-bit values stored as 32-bit that of 16-bit ones.
+    """
     deep = pixels.dtype != np.uint8
     if not deep and pixels.ndim == 3 and is_grey(pixels):
         pixels = pixels[..., 0]
@@ -36,14 +39,14 @@ def pixel_digest(pixels: NDArray[Any]) -> bytes:
 
 
 def thumbnail(pixels: NDArray[Any]) -> bytes:
-    """81 bytes: the picture in grey at 9 x 9, from which gradient signs are taken."""
+    """Return the image in grey at 9 x 9 pixels (81 bytes), the input of `gradient_hash`."""
     flat = to_uint8(pixels, None if pixels.dtype == np.uint8 else finite_range(pixels))
     grey = Image.fromarray(flat).convert("L")
     return grey.resize((9, 9), Image.Resampling.LANCZOS, reducing_gap=2.0).tobytes()
 
 
 def gradient_hash(thumbs: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(N, 9, 9) thumbnails -> (N, 16) packed signs of the horizontal and vertical gradients (a two-way dHash)."""
+    """Pack the signs of horizontal and vertical gradients, (N, 9, 9) -> (N, 16) (a two-way dHash)."""
     across = thumbs[:, :8, 1:] > thumbs[:, :8, :-1]
     down = thumbs[:, 1:, :8] > thumbs[:, :-1, :8]
     signs = np.stack([across, down], axis=1).reshape(len(thumbs), -1)  # (N, 128)
@@ -51,7 +54,7 @@ def gradient_hash(thumbs: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def equal_groups(keys: Sequence[bytes]) -> list[list[int]]:
-    """Positions of equal keys, for keys that occur twice or more, in order of first occurrence; b"" never counts."""
+    """Group the positions of keys that occur at least twice, in order of first occurrence; b"" is ignored."""
     places: dict[bytes, list[int]] = defaultdict(list)
     for i, key in enumerate(keys):
         if key:
@@ -60,10 +63,10 @@ def equal_groups(keys: Sequence[bytes]) -> list[list[int]]:
 
 
 def near_groups(thumbs: NDArray[np.uint8]) -> list[list[int]]:
-    """Groups of at least two of N thumbnails (N, 9, 9) that show nearly the same picture.
+    """Group those of N thumbnails (N, 9, 9) that show nearly the same picture; a group has at least two members.
 
-    Similarity is chained: two members of one group may be further apart than the limits. Bands shared by more
-    than a thousand pictures (flat ones, mostly) say nothing and are skipped.
+    Similarity is chained: two members of one group may differ by more than the limits. Bands shared by more than a
+    thousand images (mostly flat ones) carry no information and are skipped.
     """
     if len(thumbs) < 2:
         return []

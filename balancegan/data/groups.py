@@ -10,10 +10,11 @@ from balancegan.core.errors import DatasetError
 
 
 def group_keys(paths: Sequence[str], pattern: str, digests: Sequence[bytes]) -> list[Any]:
-    """One key per image: what `pattern` captures in its path (first group, or the match), joined by equal pixels.
+    """Return one key per image, equal for images that must stay together.
 
-    Images with identical pixels share a key whatever their names, because a copy on the other side would be a leak.
-    Raises `DatasetError` when the pattern matches no path at all; single images it does not match stand alone.
+    Images share a key if `pattern` captures the same text in their paths (its first group, or the whole match), or if
+    their pixels are identical, because a copy on the other side of a split would be a leak. The pattern does not group
+    images that it does not match. Raises `DatasetError` if it matches no path at all.
     """
     parent = list(range(len(paths)))
 
@@ -35,6 +36,6 @@ def group_keys(paths: Sequence[str], pattern: str, digests: Sequence[bytes]) -> 
     if pattern and not matched:
         raise DatasetError(
             f"--group-by {pattern!r} matches none of the {len(paths)} image paths",
-            f"it is searched in paths such as {paths[0]!r}" if paths else "",
+            f"the pattern is searched for in paths such as {paths[0]!r}" if paths else "",
         )
     return [root(i) for i in range(len(paths))]

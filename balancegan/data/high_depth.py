@@ -1,7 +1,7 @@
-"""Images with more than eight bits per value, beyond what Pillow hands out by itself.
+"""Read images with more than eight bits per value that Pillow supports only in part.
 
-Pillow keeps 16-bit grey and 32-bit float, but of a 16-bit colour image only the upper bytes, and refuses 64-bit
-floats and other scientific TIFFs, which tifffile (a dependency of scikit-image) reads.
+Pillow reads 16-bit grey and 32-bit float, but keeps only the upper bytes of 16-bit colour images, and rejects 64-bit
+floats and other scientific TIFFs, which tifffile reads.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from balancegan.core.files import open_regular
 _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 322, 323, 339
 _BLOCK = 1 << 20
 _MOST_BYTES = 8
-"""Per pixel of an image at the limit of pixels: larger values count for more."""
+"""Bytes per pixel of the largest accepted image: with larger pixels, fewer of them are accepted."""
 _OTHER_END = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def lower_half(path: str | os.PathLike[str], im: Image.Image) -> Image.Image | None:
-    """The lower bytes of a 16-bit RGB or RGBA image whose upper bytes `im` (not loaded yet) will hold; else None.
+    """Return the lower bytes of a 16-bit RGB or RGBA image as an 8-bit image; None for other images.
 
-    Reading the values with their byte order reversed makes Pillow keep the other half.
+    `im`, not loaded yet, will hold the upper bytes. Reversing the byte order makes Pillow keep the other half.
     """
     tiles: list[Any] = getattr(im, "tile", None) or []
     raw = _raw_mode(tiles[0].args) if tiles else ""
@@ -46,7 +46,7 @@ def _raw_mode(args: object) -> str:
 
 
 def join_halves(high: Image.Image, low: Image.Image, background: tuple[int, int, int]) -> NDArray[np.uint16]:
-    """(H, W, 3) uint16 from two 8-bit halves, transparency over the background."""
+    """Join two 8-bit halves to (H, W, 3) uint16, with transparency composited over the background."""
     out = np.empty((high.height, high.width, 3), np.uint16)
     under = np.array(background, dtype=np.float64) * 257.0
     top = 0
@@ -61,13 +61,13 @@ def join_halves(high: Image.Image, low: Image.Image, background: tuple[int, int,
 
 
 def row_blocks(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Views on some rows each: what is worked out in double precision must not take many times the image's memory."""
+    """Yield views of a few rows each, so that double-precision work does not take many times the image's memory."""
     rows = max(1, _BLOCK // max(1, pixels[:1].size))
     return (pixels[i : i + rows] for i in range(0, len(pixels), rows))
 
 
 def tile_pixels(im: Image.Image) -> int:
-    """Pixels of one tile of a TIFF, which is decoded whole however small the image is; 0 without tiles."""
+    """Return the pixels of one tile of a TIFF, or 0 without tiles; a tile is decoded whole even for a small image."""
     if not isinstance(im, TiffImagePlugin.TiffImageFile):
         return 0
     sides = [im.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
@@ -75,7 +75,7 @@ def tile_pixels(im: Image.Image) -> int:
 
 
 def as_tagged(pixels: NDArray[Any], im: Image.Image) -> NDArray[Any]:
-    """Two TIFF tags that Pillow leaves to the reader for deep grey images: unsigned 32 bits, and white as zero."""
+    """Apply two TIFF tags that Pillow ignores for deep grey images: unsigned 32 bits, and white as zero."""
     if not isinstance(im, TiffImagePlugin.TiffImageFile):
         return pixels
     if pixels.dtype == np.int32 and im.tag_v2.get(_BITS) == (32,) and im.tag_v2.get(_SAMPLE_FORMAT, (1,)) == (1,):
@@ -86,7 +86,7 @@ def as_tagged(pixels: NDArray[Any], im: Image.Image) -> NDArray[Any]:
 
 
 def scientific_tiff(path: str | os.PathLike[str], max_pixels: int) -> NDArray[Any] | None:
-    """First page of a TIFF that Pillow refuses: (H, W) or (H, W, 3) of any real type; None when it is no such file."""
+    """Read the first page of a TIFF that Pillow rejects: (H, W) or (H, W, 3) of any real type; None for other files."""
     with open_regular(path) as file:
         if file.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return None

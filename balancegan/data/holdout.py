@@ -1,4 +1,4 @@
-"""Setting a part of the training images aside before anything is trained on them."""
+"""Hold out part of the training images before anything is trained on them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ MIN_CLASS = 5  # classes with fewer images keep them all for training
 
 
 def choose_holdout(labels: np.ndarray, groups: Sequence[Any], fraction: float, seed: int) -> np.ndarray:
-    """Pick images to hold out, stratified by class, never splitting a group.
+    """Choose images to hold out, stratified by class, without splitting groups.
 
-    From every class with at least five images, about `fraction` of them is held out: at least one, and never all.
-    `groups`: one hashable key per image; images with one key (a patient, a slide, equal pixels) stay together, so the
-    share is approximate where groups are large, and a class stays whole where every group of it would take another
-    class's last training image, or any image of a class with fewer than five. Rare classes choose first.
-    Reproducible by `seed`.
+    Every class with at least five images gives up about `fraction` of them: at least one, and never all.
+    `groups`: one hashable key per image; images with the same key (a patient, a slide, equal pixels) stay together, so
+    large groups make the share approximate. A class keeps all its images if each of its groups contains another class's
+    last training image, or an image of a class with fewer than five. Rare classes choose first. Reproducible by `seed`.
 
     Returns a boolean mask (N,), true where held out.
     """
@@ -40,7 +39,7 @@ def choose_holdout(labels: np.ndarray, groups: Sequence[Any], fraction: float, s
             of_class[c].append(keys[k])
 
     def take(c: int, key: Any, limit: dict[int, float]) -> None:
-        """Hold a group out while class c is short and no class gets over its limit or loses its last image."""
+        """Hold out a group if class c is below its quota and no class exceeds its limit or loses its last image."""
         group = members[key]
         if taken[c] >= quota[c] or held[group[0]]:
             return
@@ -49,7 +48,8 @@ def choose_holdout(labels: np.ndarray, groups: Sequence[Any], fraction: float, s
             held[group] = True
             taken.update(gain)
 
-    # A group may overshoot the quota a little; where a class would otherwise give nothing, its smallest group may more.
+    # A group may exceed the quota a little; if a class would otherwise give up no image, its smallest group may exceed
+    # it by any amount.
     some = {c: 2.0 * q + 1 if q else 0.0 for c, q in quota.items()}
     any_number = {c: float("inf") if q else 0.0 for c, q in quota.items()}
     for c in sorted(total, key=lambda c: (total[c], c)):

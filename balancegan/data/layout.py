@@ -1,4 +1,4 @@
-"""Which of the two accepted folder layouts a path has, and where its class folders are."""
+"""Detect which of the two accepted layouts a folder has, and find its class folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balancegan.core.errors import DatasetError, UsageError
-from balancegan.core.text import printable
+from balancegan.core.text import plural, printable
 from balancegan.data.sniff import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
@@ -22,12 +22,12 @@ ALIASES = {
     "test": "test",
     "testing": "test",
 }
-LAYOUT_HINT = "expected DATA/<class>/<images> or DATA/{train,val,test}/<class>/<images>, with two classes or more"
+LAYOUT_HINT = "expected DATA/<class>/<images> or DATA/{train,val,test}/<class>/<images>, with at least two classes"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Class folders per split; `split_dirs` is empty when the classes lie directly under the root."""
+    """Class folders per split; `split_dirs` is empty if the classes are directly under the root."""
 
     root: Path
     split_dirs: dict[str, str]
@@ -41,13 +41,13 @@ class Layout:
         return tuple(s for s in SPLITS if s in self.class_dirs)
 
     def class_path(self, split: str, name: str) -> str:
-        """The class folder relative to the root."""
+        """Return the class folder's path relative to the root."""
         return f"{self.split_dirs[split]}/{name}" if self.split_dirs else name
 
 
 @dataclass(frozen=True)
 class _Listing:
-    """What lies directly in one folder; a link counts as what it leads to, a dangling one as a file."""
+    """The direct contents of a folder; a link counts as its target, a broken link as a file."""
 
     dirs: tuple[str, ...]
     images: int
@@ -61,12 +61,12 @@ def _shown(path: Path) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """Dot files, and the folder that macOS archives add beside the data."""
+    """Whether a name is hidden: dot files, and the folder that macOS archives add next to the data."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def find_layout(root: Path) -> Layout:
-    """Find the class folders under `root`; UsageError or DatasetError when there are none."""
+    """Find the class folders under `root`; raises UsageError or DatasetError if there are none."""
     top = _list_root(root)
     splits = _split_dirs(root, top)
     if splits is None:
@@ -90,8 +90,8 @@ def _list_root(root: Path) -> _Listing:
     top = _list(root, _ancestry(root))
     if not top.dirs and top.images:
         raise DatasetError(
-            f"{_shown(root)} holds {top.images:,} images but no class folders",
-            f"put the images of each class in a folder of its own; {LAYOUT_HINT}",
+            f"{_shown(root)} holds {plural(top.images, 'image')} but no class folders",
+            f"put each class's images in its own folder; {LAYOUT_HINT}",
         )
     if not top.dirs:
         raise DatasetError(f"no images in {_shown(root)}", LAYOUT_HINT)
@@ -99,7 +99,7 @@ def _list_root(root: Path) -> _Listing:
 
 
 def _list(folder: Path, above: frozenset[tuple[int, int]]) -> _Listing:
-    """List one level. Links back to the folder or above it, and second links to one folder, are left out."""
+    """List one level, without links to the folder itself or above it and without repeated links to one folder."""
     try:
         with os.scandir(folder) as it:
             entries = sorted(it, key=lambda e: (e.is_symlink(), e.name))
@@ -125,12 +125,12 @@ def _list(folder: Path, above: frozenset[tuple[int, int]]) -> _Listing:
 def _is_dir(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
-    """Device and inode of what a path leads to; None when it is gone since the folder was listed."""
+    """Return the device and inode that a path leads to; None if it vanished after the folder was listed."""
     try:
         info = os.stat(path)  # noqa: PTH116 - follows links, and takes the string as it is
     except OSError:
@@ -139,16 +139,17 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def _ancestry(folder: Path) -> frozenset[tuple[int, int]]:
-    """The folder and those around it, where they really lie."""
+    """Return the identities of the folder and all folders above it, by its real path."""
     real = Path(os.path.realpath(folder))
     return frozenset(found for p in (real, *real.parents) if (found := _identity(p)) is not None)
 
 
 def _split_dirs(root: Path, top: _Listing) -> dict[str, list[str]] | None:
-    """Folders per split, or None for the flat layout.
+    """Return the folders per split, or None for the flat layout.
 
-    "train" is also a means of transport: folders named like splits count as splits when all folders are, or when
-    the train folder holds folders only and the others beside it are splits or hold no images.
+    "train" may also be a class (the vehicle). Folders with the names of splits count as splits if all folders have such
+    names, or if the train folder contains only folders and either another split is present or the other folders
+    contain no images.
     """
     named: dict[str, list[str]] = {}
     for name in top.dirs:
@@ -170,7 +171,7 @@ def _only_folders(folder: Path) -> bool:
 
 
 def _has_images(folder: Path, budget: int = 2000) -> bool:
-    """Whether any of the first entries below is named like an image."""
+    """Whether any of the first `budget` files below the folder has the extension of an image."""
     for _, dirs, names in os.walk(folder):
         dirs.sort()
         for name in sorted(names):
@@ -183,10 +184,10 @@ def _has_images(folder: Path, budget: int = 2000) -> bool:
 
 
 def _flat(root: Path, top: _Listing) -> Layout:
-    notes = _loose(top, "beside the class folders") + _links(top)
+    notes = _loose(top, "next to the class folders") + _links(top)
     names = [n for n in top.dirs if n.lower() in ALIASES]
     notes += [
-        f"folder '{printable(n)}' is taken as a class, because not all folders beside it are splits" for n in names
+        f"folder '{printable(n)}' is treated as a class, because not all folders next to it are splits" for n in names
     ]
     return Layout(root, {}, {"train": top.dirs}, tuple(notes), top.hidden)
 
@@ -201,9 +202,9 @@ def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layo
     if "train" not in named:
         have = " and ".join(names[0] for names in named.values())
         raise DatasetError(f"{_shown(root)} has a {have} folder but no train folder", LAYOUT_HINT)
-    notes = _loose(top, "beside the split folders") + _links(top)
+    notes = _loose(top, "next to the split folders") + _links(top)
     others = [n for n in top.dirs if n.lower() not in ALIASES]
-    notes += [f"folder '{printable(n)}' is neither train, val nor test: skipped" for n in others]
+    notes += [f"skipped folder '{printable(n)}': not a train, val or test split" for n in others]
     split_dirs = {s: named[s][0] for s in SPLITS if s in named}
     above = _ancestry(root)
     class_dirs, hidden = {}, top.hidden
@@ -219,11 +220,9 @@ def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layo
 
 def _loose(listing: _Listing, where: str) -> list[str]:
     if listing.images:
-        return [f"{listing.images:,} {'image' if listing.images == 1 else 'images'} {where} skipped"]
+        return [f"skipped {plural(listing.images, 'image')} {where}"]
     return []
 
 
 def _links(listing: _Listing, prefix: str = "") -> list[str]:
-    return [
-        f"link '{printable(prefix + name)}' leads to a folder that is read anyway: skipped" for name in listing.skipped
-    ]
+    return [f"skipped link '{printable(prefix + name)}': its folder is read anyway" for name in listing.skipped]

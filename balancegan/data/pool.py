@@ -1,4 +1,4 @@
-"""Work over many files in worker processes or threads, results in order."""
+"""Process many files in worker processes or threads, with results in order."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PROCESSES_FROM = 1500
-"""Below this many files starting worker processes costs more than it saves; threads do."""
+"""Below this many files, starting worker processes costs more than it saves, so threads are used."""
 _IN_FLIGHT = 4
 
 
 def default_workers() -> int:
-    """Cores this process may use, 16 at most: past that the disk is the limit."""
+    """Return how many cores this process may use, at most 16: beyond that, the disk is the bottleneck."""
     return min(16, usable_cores())
 
 
@@ -38,7 +38,7 @@ def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
 
 
 def chunk_size(mean_bytes: float) -> int:
-    """Files of this mean size that a worker takes at once: many thumbnails, few photographs, a tenth of a second."""
+    """Return how many files of this mean size a worker takes at once: about a tenth of a second of work."""
     return 256 if mean_bytes < 16_000 else 32 if mean_bytes < 250_000 else 4
 
 
@@ -47,8 +47,8 @@ def map_chunks(
 ) -> Iterator[R]:
     """Yield `fn(chunk)` for every chunk, in order.
 
-    Small pictures keep the interpreter busier than the decoder, so many files go to processes; `fn` must then be
-    importable by name. Where processes cannot start or one is killed, the rest is done in threads.
+    Small images keep the interpreter busier than the decoder, so large jobs run in processes; `fn` must then be
+    importable by name. If processes cannot start or one is killed, the remaining chunks run in threads.
     """
     workers = workers or default_workers()
     total = sum(len(c) for c in chunks)
@@ -61,7 +61,7 @@ def map_chunks(
                 done += 1
             return
         except (BrokenProcessPool, PermissionError, NotImplementedError, ImportError):
-            pass  # no semaphores, no memory for a second interpreter, or a decoder that brought a process down
+            pass  # no semaphores, too little memory for another interpreter, or a decoder crashed its process
     with _pillow_warnings_off():
         yield from _in_order(ThreadPoolExecutor(workers), fn, chunks[done:])
 
@@ -72,13 +72,13 @@ def _process_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     warnings.filterwarnings("ignore", module="PIL")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed says no goodbye: its workers would wait for work for ever."""
+    """Exit when the parent dies: if it is killed, its workers would otherwise wait for work forever."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
@@ -117,9 +117,9 @@ def _without_main() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Ctrl-C waits until this is over, and processes that start meanwhile never hear it.
+    """Delay Ctrl-C until the block ends; processes started inside never receive it.
 
-    It goes to every process of the terminal; a worker that is still importing would answer with a traceback.
+    The terminal sends it to all its processes, and a worker that is still importing would print a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

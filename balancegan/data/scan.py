@@ -1,8 +1,8 @@
-"""From a folder to a sorted list of images: layout, sniffing by content, links; nothing is decoded or written.
+"""List a folder's images in order: finds the layout, sniffs contents, follows links; decodes and writes nothing.
 
 Two layouts are accepted: `DATA/<class>/**` and `DATA/{train,val,test}/<class>/**` (also training, valid,
-validation, testing, in any case). Images in deeper sub-folders belong to the class. What a file is called does
-not matter, its first bytes do; only regular files are ever opened.
+validation, testing, in any case). Images in deeper sub-folders belong to the class. A file's first bytes decide
+what it is, not its name; only regular files are ever opened.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class ImageFolder:
     notes: tuple[str, ...] = ()
 
     def path(self, f: ImageFile) -> Path:
-        """Where the image lies on disk."""
+        """Return the image's path on disk."""
         return self.root / f.rel
 
     def counts(self, split: str = "train") -> dict[str, int]:
-        """Images per class name in one split, in class order; classes without an image there count 0."""
+        """Return the images per class name in one split, in class order; classes without an image there count 0."""
         numbers = Counter(f.label for f in self.files if f.split == split)
         return {name: numbers[label] for label, name in enumerate(self.classes)}
 
@@ -75,25 +75,25 @@ class ImageFolder:
 
     @property
     def mean_bytes(self) -> float:
-        """Of a file; 0 without any."""
+        """Mean file size in bytes; 0 without files."""
         return sum(f.size for f in self.files) / max(1, len(self.files))
 
     def folders(self) -> set[Path]:
-        """The root and every folder that holds an image, as reached from the root."""
+        """Return the root and every folder that contains an image, as reached from the root."""
         return {self.root} | {self.root / rel for rel in {f.rel.rpartition("/")[0] for f in self.files}}
 
     def class_dir(self, split: str, name: str) -> str:
-        """The class folder's path relative to the root, `/`-separated."""
+        """Return the class folder's path relative to the root, `/`-separated."""
         return f"{self.split_dirs[split]}/{name}" if self.split_dirs else name
 
     def inner(self, f: ImageFile) -> str:
-        """The image's path inside its class folder: the same wherever the folder is and however splits are named."""
+        """Return the image's path inside its class folder, independent of the folder's location and split names."""
         return f.rel.removeprefix(self.class_dir(f.split, self.classes[f.label]) + "/")
 
 
 @dataclass
 class _Sorted:
-    """Candidates after sniffing: images, damaged files, and side files that were never meant to be images."""
+    """Candidates after sniffing: images, damaged files, and other files that were never meant to be images."""
 
     images: list[tuple[Candidate, str]] = field(default_factory=list)
     bad: list[BadFile] = field(default_factory=list)
@@ -102,7 +102,7 @@ class _Sorted:
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Without Python's search for unreachable cycles, which goes through all that was found again and again."""
+    """Pause Python's garbage collector, which would traverse the growing lists of files again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -116,7 +116,7 @@ def no_collection() -> Iterator[None]:
 def scan(root: str | Path, *, least_classes: int = 2, progress: Progress = silent) -> ImageFolder:
     """List the images of a class-per-folder data set.
 
-    Raises UsageError when `root` does not exist, and DatasetError when it is no data set: a single file, images
+    Raises UsageError if `root` does not exist, and DatasetError if it is not a data set: a single file, images
     without class folders, no `train` split, no images, fewer than `least_classes` classes with training images.
     """
     layout = find_layout(Path(root).absolute())
@@ -134,9 +134,9 @@ def scan(root: str | Path, *, least_classes: int = 2, progress: Progress = silen
 
 
 def _once_each(candidates: list[Candidate], walk: Walk) -> list[Candidate]:
-    """Drop the second way to one file inside a class.
+    """Keep one path per file inside a class.
 
-    The same file in two classes or splits stays: that is a label conflict or a leak, which `inspect` must show.
+    A file in two classes or splits stays in both: that is a label conflict or a leak, which `inspect` must show.
     """
     kept: dict[object, Candidate] = {}
     for c in sorted(candidates, key=lambda c: (c.linked, c.rel)):
@@ -185,20 +185,19 @@ def _notes(folder: ImageFolder, walk: Walk, side: Counter[str], hidden_above: in
         where = f" in {split}" if folder.split_dirs else ""
         notes += [f"class '{printable(name)}' is empty{where}" for name, n in folder.counts(split).items() if n == 0]
     if hidden := walk.hidden + hidden_above:
-        notes.append(f"{plural(hidden, 'hidden file or folder', 'hidden files or folders')} skipped")
+        notes.append(f"skipped {plural(hidden, 'hidden file or folder', 'hidden files or folders')}")
     if side:
         kinds = ", ".join(f"{printable(kind)} {n:,}" for kind, n in side.most_common(5))
-        notes.append(f"{plural(side.total(), 'file')} that {_are(side.total())} no image skipped ({kinds})")
+        others = plural(side.total(), "file that is not an image", "files that are not images")
+        notes.append(f"skipped {others} ({kinds})")
     if walk.twice:
         example = printable(min(walk.twice))
-        notes.append(f"{plural(len(walk.twice), 'file')} reached twice through links, counted once (e.g. {example})")
+        notes.append(
+            f"{plural(len(walk.twice), 'file')} found more than once through links, counted once (e.g. {example})"
+        )
     for rel in walk.loops:
-        notes.append(f"link '{printable(rel)}' leads to a folder that was already read: not followed again")
+        notes.append(f"skipped link '{printable(rel)}': its folder was already read")
     return notes
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
 
 
 def _check_usable(folder: ImageFolder, layout: Layout, least_classes: int) -> None:
@@ -206,21 +205,21 @@ def _check_usable(folder: ImageFolder, layout: Layout, least_classes: int) -> No
     where = f"{layout.root}/{layout.split_dirs['train']}" if layout.split_dirs else str(layout.root)
     shown = printable(where)
     if not counts and folder.bad_files:
-        first = folder.bad_files[0]
+        first, bad = folder.bad_files[0], plural(len(folder.bad_files), "file is", "files are")
         raise DatasetError(
-            f"no readable image in {shown}: all {plural(len(folder.bad_files), 'file')} named like images are damaged",
+            f"no readable images in {shown}: {bad} damaged or unreadable",
             f"for example {printable(first.path)}: {first.reason}",
         )
     if not counts:
         raise DatasetError(f"no images in {shown}", LAYOUT_HINT)
     if len(counts) < least_classes:
         raise DatasetError(
-            f"only one class with images in {shown}: '{printable(next(iter(counts)))}'", _hint_one(layout)
+            f"only one class in {shown} has images: '{printable(next(iter(counts)))}'", _hint_one(layout)
         )
 
 
 def _hint_one(layout: Layout) -> str:
-    """A zip often wraps the data set in one more folder: say which path was meant."""
+    """Return a hint: archives often wrap the data set in an extra folder, so name the inner one."""
     names = layout.class_dirs["train"]
     inner = layout.root / layout.class_path("train", names[0])
     if len(names) == 1:
@@ -228,5 +227,5 @@ def _hint_one(layout: Layout) -> str:
         with contextlib.suppress(OSError):
             below = [p.name for p in inner.iterdir() if p.is_dir() and not is_hidden(p.name)]
         if below:
-            return f"the class folders seem to be one level deeper: give {printable(str(inner))}"
+            return f"the class folders seem to be one level deeper: use {printable(str(inner))}"
     return f"balancing needs at least two classes; {LAYOUT_HINT}"

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes; names and extensions do not count."""
+"""Identify image formats by a file's first bytes, ignoring names and extensions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ IMAGE_SUFFIXES = frozenset(
 READ_BYTES = 40
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _BATCH = 512
-_FIRST = 32  # files, from which a slow disk can be told
-_SLOW = 5e-5  # seconds a file; from memory it takes a tenth of that
+_FIRST = 32  # files, enough to detect a slow disk
+_SLOW = 5e-5  # seconds per file; a cached file takes a tenth of that
 _THREADS = 8
 
 
 class Sniffed(NamedTuple):
-    """`format` in Pillow's spelling or "" with a reason; `unreadable` when the file could not be opened at all."""
+    """A file's `format` in Pillow's spelling, or "" and a reason; `unreadable` if it could not be opened or read."""
 
     format: str
     reason: str = ""
@@ -32,7 +32,7 @@ class Sniffed(NamedTuple):
 
 
 def sniff(head: bytes) -> str:
-    """Name the image format that starts with these bytes, or "" when it is none that can be decoded."""
+    """Return the image format that these first bytes indicate, or "" if it is none that can be decoded."""
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -59,7 +59,7 @@ def _reason(head: bytes) -> str:
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<svg")):
         return "not an image: the file holds HTML or XML"
     if head[4:8] == b"ftyp":
-        return "HEIC and video files cannot be read: convert it to PNG or JPEG"
+        return "HEIC and video files are not supported: convert it to PNG or JPEG"
     if head.startswith((b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
         return "not an image: the file is an archive"
     if not head.strip(b"\0"):
@@ -70,7 +70,7 @@ def _reason(head: bytes) -> str:
 
 
 def sniff_file(path: str) -> Sniffed:
-    """Sniff one regular file; the caller has checked that it is one."""
+    """Sniff one file; the caller must have checked that it is a regular file."""
     try:
         fd = os.open(path, FLAGS)
     except OSError as e:
@@ -92,8 +92,8 @@ def _sniff_batch(paths: list[str]) -> list[Sniffed]:
 def sniff_many(paths: list[str], progress: Progress = silent) -> Iterator[Sniffed]:
     """Sniff files in order.
 
-    In threads from where files take long to open: those of a network drive, or of a disk whose contents are not in
-    memory yet. Where they do not, threads take twice as long as none: they wait for each other, not for the disk.
+    Switches to threads once files prove slow to open: on a network drive, or on a disk whose contents are not cached.
+    For cached files, threads would take twice as long, because they wait for each other rather than for the disk.
     """
     done = 0
     todo = iter([paths[:_FIRST], *(paths[i : i + _BATCH] for i in range(_FIRST, len(paths), _BATCH))])
@@ -111,7 +111,7 @@ def sniff_many(paths: list[str], progress: Progress = silent) -> Iterator[Sniffe
 
 
 def _until_slow(batches: Iterator[list[str]]) -> Iterator[list[Sniffed]]:
-    """Sniff here, up to the first batch whose files took long."""
+    """Sniff in this thread, up to and including the first slow batch."""
     for batch in batches:
         start = time.perf_counter()
         found = _sniff_batch(batch)

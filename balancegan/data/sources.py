@@ -1,4 +1,4 @@
-"""Real images that a generated one starts from, drawn by its seed."""
+"""Draw the real images that generated images start from, by seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from balancegan.data.training_set import TrainingSet
 
 
 class SourceImages:
-    """Draws training images, equally likely, from chosen classes; what is held out is never drawn.
+    """Draws training images uniformly from chosen classes; held-out images are never drawn.
 
     `images`: (N, C, S, S) uint8, array or memory map; `rows`: the training rows; `labels`: their classes (len(rows),).
     """
@@ -21,14 +21,14 @@ class SourceImages:
 
     @classmethod
     def of(cls, data: TrainingSet) -> SourceImages:
-        """Of the training part of a data set."""
+        """Draw from the training part of a data set."""
         return cls(data.store.images, data.train_rows, data.labels[data.train_rows])
 
     def rows(self, classes: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
-        """For every seed one of the training rows of the classes, (len(seeds),); a seed's row is always the same."""
+        """Return one training row of the classes per seed, (len(seeds),); the same seed always gives the same row."""
         members = self._rows[np.isin(self._labels, classes)]
         return members[[np.random.default_rng((seed, len(members))).integers(len(members)) for seed in seeds]]
 
     def draw(self, classes: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
-        """The images of `rows`: uint8 (len(seeds), C, S, S)."""
+        """Return the images of `rows`: uint8 (len(seeds), C, S, S)."""
         return np.stack([self._images[row] for row in self.rows(classes, seeds)])

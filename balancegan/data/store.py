@@ -1,8 +1,8 @@
-"""Decoded images as a uint8 memory map in the user's cache directory; built once, opened in no time.
+"""Keep decoded images as a uint8 memory map in the user's cache directory: built once, then opened quickly.
 
-A store lies in `<cache>/stores/<key>/`: `images.u8` (N, C, S, S), `rows.npz` (which file each row is, its native
+A store is in `<cache>/stores/<key>/`: `images.u8` (N, C, S, S), `rows.npz` (which file each row is, its native
 size and mode), `meta.json`. The key covers the file list with sizes and times, and the decode settings; the
-fingerprint inside covers the content, so that a run knows its data again after the folder moved.
+fingerprint inside covers the content, so that a run recognises its data after the folder has moved.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from balancegan.data.scan import BadFile, ImageFile, ImageFolder
 from balancegan.data.store_tables import read_tables, write_tables
 
 STALE_SECONDS = 3600
-"""Where locks do not work: a build touches its temporary folder all the time; one left alone this long is dead."""
+"""If locks do not work, a temporary folder untouched for this long is dead: a live build touches it continually."""
 _LOCK, _OLD = ".lock", "-old"
-_RACES = 10  # more processes will not replace one damaged store at the same time
+_RACES = 10  # attempts to replace a damaged store while other processes do the same
 UNUSED_SECONDS = 60 * 24 * 3600
-"""Stores that nobody opened for this long are removed when a new one is built."""
+"""Stores not opened for this long are removed when a new one is built."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Store:
         return len(self.labels)
 
     def indices(self, split: str | None = None, label: int | None = None) -> NDArray[np.int64]:
-        """Rows of one split and/or class, ascending."""
+        """Return the rows of one split and/or class, ascending."""
         wanted = np.ones(len(self.labels), dtype=bool)
         if split is not None:
             wanted &= self.splits == split
@@ -79,16 +79,16 @@ class Store:
         return np.flatnonzero(wanted).astype(np.int64)
 
     def pixel_digests(self, rows: NDArray[np.int64]) -> list[bytes]:
-        """A short hash of each of these rows' pixels."""
+        """Return a short hash of each of these rows' pixels."""
         return [digest.tobytes() for digest in self.digests[rows]]
 
     def counts(self, split: str = "train") -> dict[str, int]:
-        """Decoded images per class name in one split."""
+        """Return the decoded images per class name in one split."""
         numbers = np.bincount(self.labels[self.splits == split], minlength=len(self.classes))
         return {name: int(n) for name, n in zip(self.classes, numbers, strict=True)}
 
     def summary(self) -> dict[str, Any]:
-        """What a run records about its data, as plain JSON types."""
+        """Return what a run records about its data, as plain JSON types."""
         s = self.settings
         present = sorted(set(self.splits.tolist()))
         return {
@@ -115,17 +115,17 @@ def open_store(
     cache_dir: Path | None = None,
     progress: Progress = silent,
 ) -> Store:
-    """Open the folder's store, building it when it is missing, damaged or out of date.
+    """Open the folder's store, building it if it is missing, damaged or out of date.
 
-    Damaged images are left out and listed in `bad_files`; `strict` makes them a DatasetError. Raises DatasetError
-    when fewer than `least_classes` classes have training images left, DiskError when the cache cannot be written.
+    Damaged images are left out and listed in `bad_files`; with `strict` they raise a DatasetError. Raises DatasetError
+    if fewer than `least_classes` classes have training images left, DiskError if the cache cannot be written.
     """
     if strict and folder.bad_files:
         _refuse(folder.bad_files)
     final = stores_dir(cache_dir) / _key(folder, settings)
     try:
         store = _read_or_build(final, folder, settings, workers, progress)
-    except FileNotFoundError:  # another process replaced it, or cleaned up, between two looks at it
+    except FileNotFoundError:  # another process replaced or removed it in the meantime
         store = _read_or_build(final, folder, settings, workers, progress)
     if strict and store.bad_files:
         _refuse(store.bad_files)
@@ -153,7 +153,7 @@ def _read_or_build(
 
 
 def stores_dir(cache_dir: Path | None = None) -> Path:
-    """Where stores are kept: `cache_dir`, else $BALANCEGAN_CACHE_DIR, else the user's cache directory."""
+    """Return where stores are kept: `cache_dir`, else $BALANCEGAN_CACHE_DIR, else the user's cache directory."""
     return cache_root(cache_dir) / "stores"
 
 
@@ -162,7 +162,7 @@ def _refuse(bad: tuple[BadFile, ...]) -> None:
     more = f"; and {len(bad) - 3:,} more" if len(bad) > 3 else ""
     raise DatasetError(
         f"{plural(len(bad), 'file')} cannot be used: {shown}{more}",
-        "repair or remove them, or leave out --strict to go on without them",
+        "repair or remove them, or leave out --strict to continue without them",
     )
 
 
@@ -179,7 +179,7 @@ def _key(folder: ImageFolder, settings: DecodeSettings) -> str:
 def _build_into(
     final: Path, folder: ImageFolder, settings: DecodeSettings, workers: int | None, progress: Progress
 ) -> Built:
-    """Build beside the final place, then move there in one step; who comes second takes the first one's store."""
+    """Build in a temporary folder, then rename it into place; if another process was faster, use its store."""
     temporary = final.parent / f"tmp-{final.name[:8]}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,7 @@ def _publish(temporary: Path, final: Path, folder: ImageFolder, built: Built) ->
         winner = read_tables(final, folder)
         if winner is not None:
             return winner
-        with contextlib.suppress(FileNotFoundError):  # another process was faster to move the damaged one away
+        with contextlib.suppress(FileNotFoundError):  # another process moved the damaged store first
             final.rename(damaged)
         shutil.rmtree(damaged, ignore_errors=True)
     raise DiskError(f"cannot replace the damaged image cache {final}", "remove it")
@@ -219,7 +219,7 @@ def _publish(temporary: Path, final: Path, folder: ImageFolder, built: Built) ->
 
 @contextlib.contextmanager
 def _alive(temporary: Path) -> Iterator[None]:
-    """Hold a lock beside a temporary folder for as long as this process lives: see `_clean`."""
+    """Hold a lock next to a temporary folder while it is in use: see `_clean`."""
     lock = _hold(_lock_of(temporary))
     try:
         yield
@@ -233,17 +233,17 @@ def _lock_of(temporary: Path) -> Path:
 
 
 def _hold(path: Path) -> FileLock | None:
-    """The lock, or None where another process holds it or locks do not work."""
+    """Return the acquired lock, or None if another process holds it or locks do not work."""
     try:
         return try_lock(path)
     except (OSError, NotImplementedError):
         with contextlib.suppress(OSError):
-            path.unlink()  # or it would look held for ever
+            path.unlink()  # otherwise it would look held forever
         return None
 
 
 def _clear_dead(base: Path) -> None:
-    """Remove what builds left behind whose lock is free."""
+    """Remove what builds left behind if their lock is free."""
     for path in base.glob(f"tmp-*{_LOCK}"):
         if lock := _hold(path):  # its process is gone
             temporary = path.with_name(path.name.removesuffix(_LOCK))
@@ -253,20 +253,20 @@ def _clear_dead(base: Path) -> None:
 
 
 def _clean(base: Path) -> None:
-    """Remove what dead builds left behind, and stores that were not opened for two months."""
+    """Remove what dead builds left behind, and stores not opened for two months."""
     _clear_dead(base)
     now = time.time()
     for entry in base.iterdir():
         with contextlib.suppress(OSError):
             unfinished = entry.name.startswith("tmp-")
             if unfinished and _lock_of(entry).exists():
-                continue  # somebody is at work, however long ago he last wrote
+                continue  # a process is working on it, however long ago it last wrote
             if entry.is_dir() and now - entry.stat().st_mtime > (STALE_SECONDS if unfinished else UNUSED_SECONDS):
                 shutil.rmtree(entry, ignore_errors=True)
 
 
 def _open(where: Path, folder: ImageFolder, built: Built) -> Store:
-    """Map the pixels and line up the rows; classes without a training image are left out."""
+    """Map the pixels and match the rows with files; classes without a training image are left out."""
     s = built.settings
     files = [folder.files[i] for i in built.rows]
     trained = Counter(f.label for f in files if f.split == "train")

@@ -1,4 +1,4 @@
-"""A store's tables on disk, `rows.npz` and `meta.json`: what a build knows beside the pixels."""
+"""Read and write a store's tables, `rows.npz` and `meta.json`: what a build records besides the pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ARRAYS = ("rows", "sizes", "modes", "digests", "unused")  # of `Built`, in rows
 
 
 def write_tables(where: Path, built: Built) -> None:
-    """Write what a build knows beside the pixels, `meta.json` durably and last."""
+    """Write what a build records besides the pixels; `meta.json` is written last and synced to disk."""
     arrays = {name: getattr(built, name) for name in _ARRAYS}
     np.savez(where / "rows.npz", **arrays)
     meta = {
@@ -35,7 +35,7 @@ def write_tables(where: Path, built: Built) -> None:
 
 
 def read_tables(where: Path, folder: ImageFolder) -> Built | None:
-    """A store's tables, or None when it does not exist or is damaged in any way."""
+    """Return a store's tables, or None if they are missing or damaged."""
     try:
         meta = json.loads((where / "meta.json").read_text(encoding="utf-8"))
         if meta["schema"] != SCHEMA:
@@ -50,12 +50,12 @@ def read_tables(where: Path, folder: ImageFolder) -> Built | None:
         expected = len(built.rows) * built.row_bytes
         fits = _fits(built, folder) and isinstance(built.fingerprint, str)
         return built if fits and (where / "images.u8").stat().st_size == expected else None
-    except Exception:  # a damaged cache is rebuilt, whatever is wrong with it
+    except Exception:  # whatever the damage, the cache is rebuilt
         return None
 
 
 def _fits(built: Built, folder: ImageFolder) -> bool:
-    """Whether every file of the folder is a row, in order, or bad, or of a class that is not trained on."""
+    """Whether every file of the folder is a row (in order), a bad file, or in a class that is not trained on."""
     rows, unused, total = built.rows, built.unused, len(folder.files)
     for indices in (rows, unused):
         ascending = indices.dtype.kind == "i" and indices.ndim == 1 and bool((np.diff(indices, prepend=-1) > 0).all())
@@ -63,7 +63,7 @@ def _fits(built: Built, folder: ImageFolder) -> bool:
             return False
     if len(rows) + len(built.bad_files) + len(unused) != total:
         return False
-    is_left = np.ones(total, dtype=bool)  # a byte a file, where a set takes a hundred
+    is_left = np.ones(total, dtype=bool)  # one byte per file; a set would take a hundred
     is_left[rows] = is_left[unused] = False
     left = np.flatnonzero(is_left)
     alike = built.sizes.shape == (len(rows), 2) and built.sizes.dtype.kind == "i" and built.modes.shape == (len(rows),)

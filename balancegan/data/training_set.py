@@ -1,4 +1,4 @@
-"""What a run trains on: the store, which rows are trained on and which are held out, and how to find them again."""
+"""A run's training set: the store, which of its rows are trained on or held out, and how to reopen it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from balancegan.data.store import Store, open_store
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Classes with at least one training image, in sorted order; `labels` count within `class_names`.
+    """The classes with at least one training image, in sorted order; `labels` index into `class_names`.
 
     `train_rows` and `holdout_rows` are rows of `store.images`; both belong to the training split on disk. The
-    held-out part is empty where the data has a val or test split, which then does that job (`other_rows`).
+    held-out part is empty if the data has a val or test split, which is used instead (`other_rows`).
     """
 
     folder: ImageFolder
@@ -50,7 +50,7 @@ class TrainingSet:
 
     @property
     def without_holdout(self) -> list[str]:
-        """Classes of five or more images of which none is held out although it should be: too large groups."""
+        """Classes with five or more images of which none could be held out, because their groups are too large."""
         if not self.holdout_wanted:
             return []
         held = np.bincount(self.labels[self.holdout_rows], minlength=len(self.class_names))
@@ -59,15 +59,15 @@ class TrainingSet:
 
     @property
     def class_counts(self) -> tuple[int, ...]:
-        """Training images per class, the held-out part not counted."""
+        """Training images per class, without the held-out part."""
         return tuple(np.bincount(self.labels[self.train_rows], minlength=len(self.class_names)).tolist())
 
     def by_class(self, rows: np.ndarray) -> list[np.ndarray]:
-        """These rows of the store, class by class, each in their order."""
+        """Split rows of the store by class, keeping their order."""
         return [rows[mine] for mine in rows_by_class(self.labels[rows], len(self.class_names))]
 
     def thinned(self, ir: float, seed: int) -> TrainingSet:
-        """With fewer images to train on, so that their imbalance rate is `ir`; see `data.imbalance.thin`."""
+        """Return a copy with fewer training images, so that their imbalance rate is `ir`; see `data.imbalance.thin`."""
         files = self.store.files
         members = {
             name: sorted(rows.tolist(), key=lambda i: files[i].rel)
@@ -77,12 +77,12 @@ class TrainingSet:
         return replace(self, train_rows=np.array(sorted(kept)))
 
     def split_counts(self) -> dict[str, int]:
-        """Images per class in the training split on disk, the held-out part counted."""
+        """Return the images per class in the training split on disk, including the held-out part."""
         counts = np.bincount(self.labels[self.split_rows], minlength=len(self.class_names)).tolist()
         return dict(zip(self.class_names, counts, strict=True))
 
     def describe(self, cfg: MethodConfig) -> dict[str, Any]:
-        """The content of dataset.json."""
+        """Return the content of dataset.json."""
         return {
             "schema_version": 1,
             "data": str(self.folder.root),
@@ -110,7 +110,9 @@ def open_training_set(
     rows = store.indices("train")
     present = np.unique(store.labels[rows])
     if len(present) < 2:
-        raise DatasetError("fewer than two classes have a readable training image", "see balancegan inspect")
+        raise DatasetError(
+            "fewer than two classes have a readable training image", "run `balancegan inspect` to see why"
+        )
     labels = np.full(len(store.classes), -1, np.int64)
     labels[present] = np.arange(len(present))
     labels = labels[store.labels]
@@ -130,7 +132,11 @@ def open_training_set(
 def reopen_training_set(
     recorded: dict[str, Any], cfg: MethodConfig, *, data: str | Path | None = None, progress: Progress = silent
 ) -> TrainingSet:
-    """The set that dataset.json describes, at its old place or at `data`; refuses one that changed since."""
+    """Reopen the set that dataset.json describes, at its recorded location or at `data`.
+
+    Raises `DatasetError` if the data moved or changed, `CheckpointError` if the record is damaged or the held-out part
+    cannot be reproduced.
+    """
     try:
         source, fingerprint = Path(data or recorded["data"]), recorded["fingerprint"]
         held_out, before = recorded["holdout"]["files"], sum(recorded["train_counts"].values())
@@ -138,7 +144,7 @@ def reopen_training_set(
         raise CheckpointError("the run's dataset.json is damaged", "choose another run") from None
     if data is None and not _is_folder(source):
         where = printable(str(source)[:300])
-        raise DatasetError(f"the run's data is no longer at {where}", "say where it is now: --data DIR")
+        raise DatasetError(f"the run's data is no longer at {where}", "give its new location with --data DIR")
     found = open_training_set(source, cfg, progress=progress)
     if found.store.fingerprint != fingerprint:
         now = len(found.train_rows)
@@ -155,5 +161,5 @@ def reopen_training_set(
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a name that no file system takes
+    except OSError:  # not a valid name on this file system
         return False

@@ -1,4 +1,4 @@
-"""Everything below a class folder, once: follows links, survives loops, opens nothing."""
+"""List every file below a class folder once: follows links, ends loops, opens nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Candidate:
 
 @dataclass
 class Walk:
-    """What a scan met beside candidates; filled while walking."""
+    """What a scan found besides candidates; filled in while walking."""
 
     root: Path
     hidden: int = 0
@@ -49,11 +49,11 @@ class _Folder:
 
 
 def walk_class(walk: Walk, split: str, name: str, rel: str) -> list[Candidate]:
-    """All regular files below one class folder.
+    """Return all regular files below one class folder.
 
-    Each real folder is entered once, own sub-folders before linked ones, so that loops end and a file keeps the
-    path where it really lies. A link to a folder around the class leads to all other classes, or to the whole disk:
-    it counts as a loop. The order does not depend on the file system.
+    Each real folder is entered once, own sub-folders before linked ones, so that loops end and a file keeps its real
+    path. A link to a folder above the class leads to all other classes, or to the whole disk, and counts as a loop.
+    The order does not depend on the file system.
     """
     found: list[Candidate] = []
     entered = _around(f"{walk.root}/{rel}")
@@ -76,7 +76,7 @@ def walk_class(walk: Walk, split: str, name: str, rel: str) -> list[Candidate]:
 
 
 def _around(folder: str) -> set[tuple[int, int]]:
-    """The folders that hold this one: as its path says, and where it really lies."""
+    """Return the identities of the folders above this one, by its path and by its real path."""
     found: set[tuple[int, int]] = set()
     for path in (Path(folder), Path(os.path.realpath(folder))):
         for above in path.parents:
@@ -88,7 +88,7 @@ def _around(folder: str) -> set[tuple[int, int]]:
 
 def _enter(walk: Walk, folder: _Folder, entered: set[tuple[int, int]]) -> bool:
     try:
-        info = os.stat(f"{walk.root}/{folder.rel}")  # noqa: PTH116 - strings keep 60,000 files fast
+        info = os.stat(f"{walk.root}/{folder.rel}")  # noqa: PTH116 - strings are fast for 60,000 files
     except OSError as e:
         walk.bad.append((folder.rel, f"cannot open this folder: {e.strerror}"))
         return False
@@ -116,7 +116,7 @@ def _look(walk: Walk, entry: os.DirEntry[str], folder: _Folder, split: str, name
         info = os.stat(entry.path) if linked else entry.stat(follow_symlinks=False)  # noqa: PTH116
     except OSError as e:
         dangling = linked and isinstance(e, FileNotFoundError)
-        walk.bad.append((rel, "the link leads nowhere" if dangling else f"cannot be read: {e.strerror}"))
+        walk.bad.append((rel, "broken link" if dangling else f"cannot be read: {e.strerror}"))
         return None
     if stat.S_ISDIR(info.st_mode):
         return _Folder(rel, linked or folder.linked)

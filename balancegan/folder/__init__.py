@@ -1,1 +1,1 @@
-"""The balanced folder."""
+"""Write the balanced folder."""

@@ -1,7 +1,7 @@
-"""The README.md of a balanced folder: a dataset card as the Hugging Face Hub shows it, and plain Markdown elsewhere.
+"""Build the README.md of a balanced folder: a dataset card on the Hugging Face Hub, and plain Markdown elsewhere.
 
-It is made from what is given; nothing is read or written here. What comes from the data (class names, the folder's
-name) is quoted, so that it can be neither YAML nor Markdown nor a command.
+Nothing is read or written here. Text from the data (class names, the folder's name) is escaped, so that it cannot act
+as YAML, Markdown or a command.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from balancegan.core.version import __version__
 
 
 def copies_line(document: dict[str, Any] | None) -> str:
-    """What the card says of copies."""
+    """Return the card's sentence on copies, empty without a document."""
     if document is None:
         return ""
     if flagged := [f"{row['name']} {row['copy_rate']:.1%}" for row in document["classes"] if row["copy_rate"]]:
-        return f"Near-copies of training images, beyond what is usual among real ones: {', '.join(flagged)}."
-    return "Not more near-copies of training images were found than are usual among real ones."
+        return f"More near-copies of training images than is usual among real images: {', '.join(flagged)}."
+    return "Near-copies of training images are not more common than among real images."
 
 
 SIZE_CATEGORIES = (
@@ -34,7 +34,7 @@ SIZE_CATEGORIES = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
-"""The Hub's names for numbers of images below the bound."""
+"""Upper bounds on the number of images, and the Hub's names for the ranges."""
 
 REMOVAL = """\
 import csv
@@ -53,14 +53,14 @@ for table in [*root.glob("metadata.csv"), *root.glob("*/metadata.csv")]:
         writer = csv.DictWriter(file, reader.fieldnames)
         writer.writeheader()
         writer.writerows(row for row in rows if row["synthetic"] != "true")
-(root / ".balancegan.json").unlink(missing_ok=True)  # the folder is no longer what augment made
+(root / ".balancegan.json").unlink(missing_ok=True)  # the folder is no longer augment's result
 """
-"""Python that takes the synthetic files and their rows in metadata.csv out of a balanced folder."""
+"""Python code that removes the synthetic files and their rows in metadata.csv from a balanced folder."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the card says. Class names and the folder's name may hold any characters."""
+    """The content of the card. Class names and the folder's name may contain any characters."""
 
     source: str  # the source folder's name, not its path
     method: str
@@ -71,19 +71,19 @@ class Card:
     counts: Mapping[str, tuple[int, int]]  # class -> real and synthetic images of the training part
     imbalance_rates: tuple[float, float]  # before, after
     image_size: str  # of the synthetic images, e.g. "64x64" or "those of the real images of their class"
-    model_size: int  # px, at which the generator works
+    model_size: int  # px, side of the generated images
     split_dirs: tuple[str, ...] = ()  # folders of the splits, the training one first; empty without splits
     untouched: int = 0  # images of val and test
     real_included: bool = True
-    short: tuple[str, ...] = ()  # classes with fewer synthetic images than were asked for
+    short: tuple[str, ...] = ()  # classes with fewer synthetic images than requested
     verdict: str = ""  # whether the images help a classifier, in a sentence; empty: not measured
     copies: str = ""  # how many copies of training images there are, in a sentence; empty: not measured
     notes: Sequence[str] = ()  # further sentences on limits
-    report: bool = True  # whether report.html lies beside it
+    report: bool = True  # whether the folder contains report.html
 
 
 def dataset_card(card: Card) -> str:
-    """The whole README.md: YAML front matter, origin, counts, limits, and how to remove the synthetic files again."""
+    """Return the whole README.md: YAML front matter, origin, counts, limits, and how to remove the synthetic files."""
     parts = [
         f"---\n{_front_matter(card)}---",
         f"# {_escaped(card.source)}, balanced with synthetic images",
@@ -96,14 +96,14 @@ def dataset_card(card: Card) -> str:
         _which(card),
         "## Known limits",
         "\n".join(f"- {line}" for line in _limits(card)),
-        "## Removing the synthetic files again",
+        "## Removing the synthetic files",
         _removal(card),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def removal_command(number: str) -> str:
-    """The shell command that deletes the synthetic images of the run with this number, but no row of metadata.csv."""
+    """Return the shell command that deletes the run's synthetic images, but no row of metadata.csv."""
     pattern = re.sub(r"([\\*?\[\]])", r"\\\1", f"syn_{number}_")
     return f"find . -type f -name {shlex.quote(pattern + '*')} -delete"
 
@@ -124,34 +124,36 @@ def _summary(card: Card) -> str:
     synthetic = sum(fake for _, fake in card.counts.values())
     before, after = card.imbalance_rates
     return (
-        f"Images in {plural(len(card.counts), 'class', 'classes')}, of which {plural(synthetic, 'image')} of the "
-        f"training part came out of a generator. They bring the imbalance rate (largest class / smallest class) from "
-        f"{before:.4g} to {after:.4g}."
+        f"Images in {plural(len(card.counts), 'class', 'classes')}. The training part contains "
+        f"{plural(synthetic, 'synthetic image')}, which change the imbalance rate (largest class / smallest class) "
+        f"from {before:.4g} to {after:.4g}."
     )
 
 
 def _origin(card: Card) -> str:
     lines = [
         f"- Real images: the folder {_escaped(card.source)}"
-        + ("." if card.real_included else "; they were left out here (`--real none`)."),
+        + ("." if card.real_included else "; they are not included here (`--real none`)."),
         f"- Synthetic images: made by balancegan {__version__} with {_escaped(card.method)} ({_escaped(card.paper)}), "
         f"run {_escaped(card.run)}, checkpoint SHA-256 `{card.checkpoint_sha256[:16]}…`.",
-        "- Licence: unknown. balancegan cannot see under which terms the real images were given; those terms may "
-        "reach the synthetic images too, which were learnt from them. Fill in `license` above before you pass this on.",
+        "- Licence: unknown. balancegan cannot tell which terms apply to the real images; they may also apply to the "
+        "synthetic images, which were learnt from them. Fill in `license` above before you share this data set.",
     ]
     return "\n".join(lines)
 
 
 def _table(card: Card) -> str:
-    lines = ["| class | real | synthetic | together |", "|:--|--:|--:|--:|"]
+    lines = ["| class | real | synthetic | total |", "|:--|--:|--:|--:|"]
     rows = [*((_escaped(name), real, fake) for name, (real, fake) in card.counts.items())]
     rows.append(("**all**", sum(real for real, _ in card.counts.values()), sum(f for _, f in card.counts.values())))
     lines += [f"| {name} | {real:,} | {fake:,} | {real + fake:,} |" for name, real, fake in rows]
     if card.split_dirs:
         train, *others = map(_escaped, card.split_dirs)
-        lines += ["", f"This counts the training part ({train})."]
+        lines += ["", f"The table counts the training part ({train})."]
         if others:
-            lines[-1] += f" {' and '.join(others)}, {plural(card.untouched, 'image')}, are as they were: all real."
+            lines[-1] += (
+                f" Unchanged, with only real images: {' and '.join(others)} ({plural(card.untouched, 'image')})."
+            )
     return "\n".join(lines)
 
 
@@ -159,42 +161,42 @@ def _which(card: Card) -> str:
     where = "`metadata.csv` in each split's folder" if card.split_dirs else "`metadata.csv`"
     return (
         f"The column `synthetic` of {where} is `true` for them, and their files are named `syn_<run>_<seed>`. The "
-        "same table gives a synthetic image's run, seed and checkpoint, and a real image's source. Loaders that go by "
-        "folders alone (torchvision's `ImageFolder`) do not tell the two apart."
+        "same table gives a synthetic image's run, seed and checkpoint, and a real image's source. Loaders that use "
+        "only the folders (torchvision's `ImageFolder`) cannot tell real and synthetic images apart."
     )
 
 
 def _limits(card: Card) -> list[str]:
     verdict = _escaped(card.verdict) or "Whether these images help a classifier was not measured."
-    copies = _escaped(card.copies) or "Copies of training images among the synthetic ones were not measured."
-    report = " All measures are in `report.html`." if card.report else ""
+    copies = _escaped(card.copies) or "Whether synthetic images copy training images was not measured."
+    report = " All measurements are in `report.html`." if card.report else ""
     lines = [
         verdict + report,
         copies,
-        f"The generator works at {card.model_size}x{card.model_size} pixels: synthetic images show no finer detail. "
-        f"The size of their files: {_escaped(card.image_size)}.",
-        "Never evaluate on synthetic images: keep them out of validation and test data. What they show of a class was "
-        "learnt from its few real images, with all the gaps and biases of those.",
-        "Choosing a classifier by its results on this training part tells nothing; use real images that no generator "
-        "was trained on.",
+        f"The generator makes images of {card.model_size}x{card.model_size} pixels; synthetic images show no finer "
+        f"detail. The sizes of their files: {_escaped(card.image_size)}.",
+        "Never evaluate on synthetic images: keep them out of validation and test data. They were learnt from the few "
+        "real images of their class and share all their gaps and biases.",
+        "Do not choose a classifier by its results on this training part; use real images that no generator was "
+        "trained on.",
     ]
     if card.short:
         names = ", ".join(map(_escaped, card.short))
-        lines.append(f"These classes got fewer synthetic images than were asked for: {names}.")
+        lines.append(f"These classes got fewer synthetic images than requested: {names}.")
     return [*lines, *map(_escaped, card.notes)]
 
 
 def _removal(card: Card) -> str:
     return (
-        f"In Python, with the rows of `metadata.csv`:\n\n```python\n{REMOVAL}```\n\n"
-        "Or in a shell, in this folder. The rows in `metadata.csv` stay, which Hugging Face's loader then "
-        "stumbles over; other loaders do not look at them. A real file of that name would go too.\n\n"
+        f"In Python, including the rows of `metadata.csv`:\n\n```python\n{REMOVAL}```\n\n"
+        "Or in a shell, in this folder. This keeps the rows in `metadata.csv`, on which Hugging Face's loader then "
+        "fails; other loaders ignore them. It also deletes real files with such names.\n\n"
         f"```sh\n{removal_command(card.number)}\n```"
     )
 
 
 def _escaped(text: str) -> str:
-    """Text as one line of Markdown that shows as it is, also in a table and where HTML is allowed."""
+    """Escape text to one line of Markdown that is shown literally, also in a table and where HTML is allowed."""
     line = printable(" ".join(text.split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]|~$#!])", r"\\\1", line)

@@ -1,4 +1,4 @@
-"""Drops generated images that are near-copies of training images."""
+"""Reject generated images that are near-copies of training images."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from balancegan.metrics.memorisation import copy_threshold, crowded_threshold, n
 
 @dataclass
 class CopyFilter:
-    """Refuses images that are nearly a training image of the class, or nearly an image accepted before.
+    """Rejects near-copies of the class's training images and of images accepted before.
 
-    "Nearly" is closer than a low percentile of the class's own real-to-real nearest distances; between synthetic
+    A near-copy is closer than a low percentile of the class's own real-to-real nearest distances; between synthetic
     images that distance is corrected for how many there will be (`metrics.memorisation`). `reference`: the class's
     training images, uint8 (M, C, S, S); `total`: images the class will have in the end.
     """
@@ -28,7 +28,7 @@ class CopyFilter:
         self.spacing = crowded_threshold(self.threshold, self._real, self.total)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Which of the images (n, C, S, S) to keep, as a boolean mask (n,)."""
+        """Return which of the images (n, C, S, S) to keep, as a boolean mask (n,)."""
         features = pixel_features(images)
         keep = nearest(features, self._real)[0] >= self.threshold
         if self._accepted:

@@ -1,4 +1,4 @@
-"""Where a balanced folder may be written, and how an unfinished one is recognised."""
+"""Check where a balanced folder may be written, and recognise an unfinished one."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from balancegan.folder import metadata
 MARKER = ".balancegan.json"
 LOCK = ".balancegan.lock"
 BEGINNING = re.compile(rf"{re.escape(LOCK)}|\.tmp-[a-z0-9_]{{8}}")
-"""What a call leaves in a new folder that was killed before it had written the marker."""
+"""Names of files that a process leaves in a new folder if it is killed before it writes the marker."""
 RESERVED = frozenset({metadata.NAME, MARKER, "readme.md", "report.html", "report.json"})
-"""Files of a balanced folder beside its class folders, in lower case."""
+"""Files of a balanced folder next to its class folders, in lower case."""
 
 
 def check_destination(out: Path, source: ImageFolder, key: str) -> bool:
-    """Refuse a folder that is not ours to write; return whether it already holds the complete result of this `key`.
+    """Refuse a folder that must not be written; return whether it already holds the complete result of `key`.
 
-    Ours: a new or empty folder, or one that the same command (same `key`) started. Never the source, a folder in it,
-    or a folder around it.
+    Allowed: a new or empty folder, or one that the same command (same `key`) started. Never the source, a folder in it,
+    or a folder around it. Raises `UsageError`, or `DatasetError` for a class with the name of a file of the output.
     """
     refuse_source(out, source.folders(), around=True)
     _refuse_reserved(source)
     if is_free(out):
         return False
     marker = require_marker(out, key)
-    if (out / LOCK).exists():  # said before hours of work; what decides is the lock that `BalancedFolder` takes
+    if (out / LOCK).exists():  # an early check, before hours of work; the lock that `BalancedFolder` takes decides
         drop_lock(lock_folder(out))
     return marker.get("finished") is True and isinstance(marker.get("result"), dict) and _all_there(out)
 
 
 def require_marker(out: Path, key: str) -> dict[str, Any]:
-    """What the marker says; raises `UsageError` where the folder is not this command's."""
+    """Return the marker's content; raises `UsageError` if the folder is not this command's."""
     marker = _marker(out)
     if marker is None:
         raise UsageError(f"{out} is not empty", "choose a new folder with --out")
@@ -53,26 +53,27 @@ def require_marker(out: Path, key: str) -> dict[str, Any]:
 
 
 def lock_folder(out: Path) -> FileLock:
-    """Hold the folder for this process; raises `UsageError` where another one does. A process that dies lets go."""
+    """Lock the folder for this process until it ends; raises `UsageError` if another process holds it."""
     hint = "wait for it, or choose another folder with --out"
     return require_lock(out / LOCK, f"another process is writing {out}", hint)
 
 
 def _refuse_reserved(source: ImageFolder) -> None:
-    """Refuse class folders that lie, in the output, where a file must."""
+    """Refuse class folders with the name of a file that the output needs in the same place."""
     for name in source.classes:
         if name.lower() in RESERVED and (not source.split_dirs or name.lower() == metadata.NAME):
             raise DatasetError(
-                f"a class folder is called '{printable(name)}', as is a file of every balanced folder", "rename it"
+                f"the class folder '{printable(name)}' has the name of a file that every balanced folder contains",
+                "rename it",
             )
 
 
 def _marker(out: Path) -> dict[str, Any] | None:
-    """What the folder says of itself; None when it says nothing that can be read."""
+    """Return the marker's content, or None if it cannot be read."""
     try:
         with open_regular(out / MARKER) as file:
             found = json.load(file)
-    except (OSError, ValueError, RecursionError):  # so deeply nested that no program of ours wrote it
+    except (OSError, ValueError, RecursionError):  # RecursionError: nested too deeply to be our own
         return None
     return found if isinstance(found, dict) else None
 
@@ -86,7 +87,7 @@ def is_free(out: Path) -> bool:
 
 
 def _all_there(out: Path) -> bool:
-    """Whether every image that the folder's metadata names still exists."""
+    """Whether every image listed in the folder's metadata still exists."""
     tables = [*out.glob("metadata.csv"), *out.glob("*/metadata.csv")]
     try:
         names = [(table.parent, row.get("file_name", "")) for table in tables for row in metadata.read_table(table)]
@@ -98,16 +99,16 @@ def _all_there(out: Path) -> bool:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that no file system takes
+    except OSError:  # not a valid name on this file system
         return False
 
 
 def plan_key(plan: dict[str, Any]) -> str:
-    """A hash that tells whether two commands mean the same output."""
+    """Return a hash that is equal for commands with the same output."""
     return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
 
 
 def finished_result(out: Path) -> dict[str, Any]:
-    """What the command that completed the folder reported; nothing when that cannot be read."""
+    """Return what the command that completed the folder reported; empty if it cannot be read."""
     result = (_marker(out) or {}).get("result")
     return result if isinstance(result, dict) else {}

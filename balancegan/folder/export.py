@@ -1,7 +1,6 @@
-"""The balanced folder: real files byte for byte, synthetic files beside them, metadata.csv where loaders look for it.
+"""Write the balanced folder: exact copies of real files, synthetic files next to them, metadata.csv for loaders.
 
-Every file appears under its final name only when it is whole, so a run that was killed leaves a folder that the same
-command completes.
+A file gets its final name only when it is complete, so the same command can complete the folder after a kill.
 """
 
 from __future__ import annotations
@@ -32,18 +31,20 @@ from balancegan.folder.destination import MARKER, is_free, lock_folder, require_
 from balancegan.folder.real_files import READABLE, SUFFIXES, RealFile, folded_name, folders_above
 
 IN_FLIGHT = 512
-"""Synthetic images that wait for being encoded and written: what bounds the memory."""
+"""Synthetic images that wait to be encoded and written; this bounds the memory."""
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
     "PNG": PNG_OPTIONS,
 }
-NONE = "-"  # readers guess a column's type per file: an empty text column would become numbers in a split without fakes
+NONE = (
+    "-"  # readers infer types per file: an empty text column would become numeric in a split without synthetic images
+)
 
 
 @dataclass(frozen=True)
 class ClassForm:
-    """How a class's real files look: what synthetic files should be like so as not to betray themselves."""
+    """The form of a class's real files, which synthetic files imitate so that it does not give them away."""
 
     format: str
     mode: str  # L or RGB
@@ -51,7 +52,7 @@ class ClassForm:
 
 
 def class_form(data: TrainingSet, label: int) -> ClassForm:
-    """The usual format and mode of a class, and all its sizes, from the training split."""
+    """Return the most common format and mode of a class, and all its sizes, from the training split."""
     rows = np.sort(data.split_rows[data.labels[data.split_rows] == label])
     formats = Counter(data.store.files[i].format for i in rows if data.store.files[i].format in READABLE - {"PPM"})
     grey = Counter("L" if data.store.native_modes[i] in ("1", "L", "LA", "I", "F", "I;16") else "RGB" for i in rows)
@@ -60,16 +61,16 @@ def class_form(data: TrainingSet, label: int) -> ClassForm:
 
 
 class BalancedFolder:
-    """Writes the output folder; use as a context manager, which holds it and waits for pending writes.
+    """Writes the output folder; use as a context manager, which locks it and waits for pending writes.
 
-    Entering raises `UsageError` where another process holds the folder, or made it another command's meanwhile.
+    Entering raises `UsageError` if another process holds the folder or has used it for another command meanwhile.
     """
 
     def __init__(self, out: Path, data: TrainingSet, key: str, *, real: str, format: str, out_size: str) -> None:
         self.out, self.data, self.real, self.format, self.out_size = out, data, real, format, out_size
         self.key = key
-        self._taken: set[str] = set()  # real files and their folders, folded, which synthetic ones must avoid
-        self._made: set[Path] = set()  # folders that are there and lie in `out`
+        self._taken: set[str] = set()  # folded names of real files and their folders, for synthetic ones to avoid
+        self._made: set[Path] = set()  # folders that exist inside `out`
         self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
         self.forms = [class_form(data, label) for label in range(len(data.class_names))]
         self._pool = ThreadPoolExecutor(usable_cores())
@@ -82,7 +83,7 @@ class BalancedFolder:
         try:
             before = {} if is_free(self.out) else require_marker(self.out, self.key)
             marker = {"key": self.key, "finished": False}
-            if "result" in before:  # whether its README.md was edited since must be known to who goes on after a kill
+            if "result" in before:  # to tell later whether README.md was edited since
                 marker["result"] = before["result"]
             with disk_errors(f"create {self.out}"):
                 write_json(self.out / MARKER, marker)
@@ -98,12 +99,12 @@ class BalancedFolder:
             drop_lock(self._held)
 
     def add_real(self, file: RealFile) -> None:
-        """Copy, link or convert one real image, unless an earlier call did; all before the first synthetic one."""
+        """Copy, link or convert one real image, unless an earlier call did; call before adding any synthetic image."""
         target = self.out / file.target
         self._taken |= {folded_name(name) for name in (file.target, *folders_above(file.target))}
         with disk_errors(f"write {printable(file.target)}"):
             if target.is_symlink() and not target.exists():
-                target.unlink()  # the data moved since an earlier call linked it
+                target.unlink()  # the data has moved since an earlier call linked it
             if not target.exists():
                 self._make_folder(target.parent)
                 self._place(file, target)
@@ -111,7 +112,7 @@ class BalancedFolder:
         self._record(file.target, {**row, "source_path": str(file.source)})
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder of the output; a link in its place, left there by whoever began it, must not lead out."""
+        """Make a folder of the output; raises OSError if a link in its place leads out of the output."""
         if folder in self._made:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +136,7 @@ class BalancedFolder:
             temporary.replace(target)
 
     def synthetic_name(self, label: int, run: str, seed: int) -> str:
-        """Where the synthetic image of a seed goes, relative to the output folder."""
+        """Return where the synthetic image of a seed goes, relative to the output folder."""
         folder, name = self.data.folder, self.data.class_names[label]
         stem, suffix = f"{folder.class_dir('train', name)}/syn_{run}_{seed}", SUFFIXES[self._format(label)]
         k, unique = 1, stem
@@ -153,17 +154,17 @@ class BalancedFolder:
             self._make_folder(path.parent)
         if not there:
             self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
-            self._wait(IN_FLIGHT)  # for the oldest alone: the others are written while the next ones are generated
+            self._wait(IN_FLIGHT)  # only for the oldest; the others are written while the next are generated
         row = {"label": self.data.class_names[label], "synthetic": "true", "source_path": NONE}
         self._record(name, {**row, "run": run, "seed": str(seed), "checkpoint_sha256": checkpoint})
         return name
 
     def flush(self) -> None:
-        """Wait for all pending writes and raise what went wrong."""
+        """Wait for all pending writes, and raise the error of a failed one."""
         self._wait(0)
 
     def _wait(self, most: int) -> None:
-        """Wait until at most so many writes are pending, and raise what went wrong in those that are over."""
+        """Wait until at most `most` writes are pending, and raise the error of a failed one."""
         with disk_errors(f"write synthetic images to {self.out}"):
             while len(self._pending) > most:
                 self._pending.popleft().result()
@@ -174,7 +175,7 @@ class BalancedFolder:
     def _encode(self, image: np.ndarray, label: int, seed: int, path: Path) -> None:
         form, picture = self.forms[label], to_pil(image)
         if self.out_size == "native":
-            # A size that a real image of the class has: all alike where they are, as varied where they vary.
+            # The size of a random real image of the class, so that sizes vary as much as among real images.
             size = form.sizes[np.random.default_rng(seed).integers(len(form.sizes))]
             picture = picture.resize((int(size[0]), int(size[1])), Image.Resampling.LANCZOS)
         format = self._format(label)
@@ -183,14 +184,14 @@ class BalancedFolder:
         write_atomic(path, buffer.getvalue())
 
     def _record(self, target: str, row: dict[str, str]) -> None:
-        """Remember a metadata row for the metadata.csv of the split's folder (the root where there are no splits)."""
+        """Add a row to the metadata.csv of the split's folder (of the root without splits)."""
         folder, name = ("", target)
         if self.data.folder.split_dirs:
             folder, _, name = target.partition("/")
         self.metadata.setdefault(folder, []).append({"file_name": name, **row})
 
     def write_metadata(self) -> None:
-        """One metadata.csv per split folder, or one at the root."""
+        """Write one metadata.csv per split folder, or one at the root."""
         self.flush()
         for folder, rows in self.metadata.items():
             with disk_errors("write metadata.csv"):
@@ -198,12 +199,12 @@ class BalancedFolder:
                 write_atomic(self.out / folder / metadata.NAME, metadata.table_bytes(rows))
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Mark the folder as whole, keep what the command reported, clear what a killed process left half-written."""
+        """Mark the folder as complete, store the command's result, and remove what a killed process left behind."""
         with disk_errors(f"finish {self.out}"):
             for leftover in self.out.rglob(".tmp-*"):
                 leftover.unlink()
             ours = {self.out / folder / row["file_name"] for folder, rows in self.metadata.items() for row in rows}
-            for leftover in self.out.rglob("syn_*"):  # of a killed process that took other samples
+            for leftover in self.out.rglob("syn_*"):  # from a killed process that accepted other samples
                 if leftover.is_file() and leftover not in ours:
                     leftover.unlink()
             write_json(self.out / MARKER, {"key": self.key, "finished": True, "result": result})

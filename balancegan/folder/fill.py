@@ -1,4 +1,4 @@
-"""Fill the classes that are short with generated images."""
+"""Fill small classes with generated images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from balancegan.verdict.material import ClassImages
 
 @dataclass
 class Filled:
-    """What was made: the report's classes, the synthetic files' names, and what became of the samples."""
+    """What was made: the report's classes, the synthetic files' names, and counts of the samples."""
 
     classes: list[ClassImages] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -36,10 +36,10 @@ class Filling:
         samplers: of the run's method.
         data: what it was trained on.
         run: the run's name, its number, and the SHA-256 of the checkpoint in use.
-        first_seed: where the images' seeds begin.
-        filter: `copies` refuses near-copies, `quality` also what does not look like its class, `none` nothing.
-        quality: judges for that.
-        note: told when a class is gone on with by the next sampler.
+        first_seed: first of the images' seeds.
+        filter: `copies` rejects near-copies, `quality` also images that do not look like their class, `none` nothing.
+        quality: the filter behind `quality`.
+        note: called with a message when the next sampler takes over a class.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Filling:
         return filled
 
     def _keep(self, label: int, need: int, shown: int) -> CopyFilter | QualityKeep | None:
-        """What decides which samples of a class are taken."""
+        """Return what decides which samples of a class are kept; None keeps all."""
         if self.filter == "none" or not need:
             return None
         train = self._train[label]
@@ -89,7 +89,7 @@ class Filling:
         return QualityKeep(copies(), copies(), partial(self.quality, label=label), limit=min(need, shown))
 
     def _refused(self, keep: CopyFilter | QualityKeep | None, rejected: int) -> dict[str, Any]:
-        """Fields of the report's class that only the quality filter fills."""
+        """Return the fields of the report's class that only the quality filter fills."""
         if not isinstance(keep, QualityKeep):
             return {}
         shape = self.data.store.images.shape[1:]
@@ -99,13 +99,15 @@ class Filling:
     def _images(
         self, label: int, need: int, keep: CopyFilter | QualityKeep | None, tallies: dict[str, Tally]
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Seeds and images of one class; `tallies` is filled on the way."""
+        """Yield seeds and images of one class, filling `tallies` on the way."""
         for sampler in self.samplers:
             left = need - sum(tally.accepted for tally in tallies.values())
             if not left:
                 return
             if tallies:
-                self.note(f"{self.data.class_names[label]}: {left} of {need} are still missing; now by {sampler.name}")
+                self.note(
+                    f"{self.data.class_names[label]}: {left} of {need} still missing; trying {sampler.name} sampling"
+                )
             tally = tallies[sampler.name] = Tally()
             yield from accepted_images(sampler, label, left, keep, self.first_seed + sampler.first_seed, tally)
 
@@ -116,7 +118,7 @@ class Filling:
     def _class_images(
         self, label: int, fake: list[np.ndarray], synthetic: int, requested: int, *, keep_real: bool
     ) -> ClassImages:
-        """One class as the report sees it; without its real images where there will be no report."""
+        """Return one class for the report; without its real images if there will be no report."""
         images, name = self.data.store.images, self.data.class_names[label]
         train, unseen = self._train[label], self._unseen[label]
         return ClassImages(

@@ -1,7 +1,7 @@
-"""metadata.csv: which files of a balanced folder are synthetic, and where every one comes from.
+"""Read and write metadata.csv: which files of a balanced folder are synthetic, and where each one comes from.
 
-A table comes with a folder from anywhere, so what it says is taken as text: a name that leads out of the folder is
-no file of it.
+A folder and its table may come from anywhere, so a table is only text: a name that leads out of the folder is not
+one of its files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from balancegan.data.scan import ImageFile, ImageFolder
 
 
 def synthetic_images(folder: ImageFolder, files: Sequence[ImageFile], *, none: bool) -> np.ndarray:
-    """Which files (N,) are synthetic by the folder's metadata.csv; `none` where it does not say."""
+    """Return which files (N,) are synthetic by the folder's metadata.csv; `none` for files that it does not list."""
     told: dict[str, bool] = {}
     for prefix in {"", *(f"{name}/" for name in folder.split_dirs.values())}:
         table = folder.root / f"{prefix}metadata.csv"
@@ -35,10 +35,10 @@ COLUMNS = ("file_name", "label", "synthetic", "run", "seed", "checkpoint_sha256"
 
 
 def table_bytes(rows: Iterable[Mapping[str, str]]) -> bytes:
-    """The file's content; every name is read back as it is."""
+    """Return the file's content; every name is read back unchanged."""
     buffer = io.StringIO()
-    # The csv module quotes only those line ends that it writes itself, and a bare carriage return in a file's name
-    # would end the row for every reader.
+    # The csv module quotes only characters of its own line terminator, and an unquoted carriage return in a file's
+    # name would end the row for every reader.
     writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -46,13 +46,13 @@ def table_bytes(rows: Iterable[Mapping[str, str]]) -> bytes:
 
 
 def _unix_ends(text: str) -> str:
-    """The rows of a table ended by one character; line ends within quotes stay."""
+    """End the rows of a table with LF instead of CRLF; line ends within quotes stay."""
     parts = text.split('"')
     return '"'.join(part.replace("\r\n", "\n") if i % 2 == 0 else part for i, part in enumerate(parts))
 
 
 def read_table(table: Path) -> Iterator[dict[str, str]]:
-    """Rows of a metadata.csv as text, without the columns that a row lacks. DatasetError when it cannot be read."""
+    """Yield rows of a metadata.csv as text, without columns that a row lacks. DatasetError if it cannot be read."""
     try:
         with (
             open_regular(table) as file,
@@ -66,6 +66,6 @@ def read_table(table: Path) -> Iterator[dict[str, str]]:
 
 
 def stays_inside(name: str) -> bool:
-    """Whether a path of a table lies in the table's folder, by its words alone."""
+    """Whether a path in a table stays in the table's folder, judged by its text alone."""
     path = PurePath(name)
     return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in name

@@ -1,10 +1,9 @@
-"""`--filter quality`: keep the samples that a classifier of the real images takes for images of their class.
+"""Filter for `--filter quality`: keep samples that a classifier of the real images assigns to their class.
 
-The classifiers see the training images alone, the ones that the generator saw too, and never those behind the
-report's verdict. Each is trained on two thirds of them and tells how real images that it did not see look to it: how
-sure it is of them, and how far they lie from the nearest image of their class that it saw. A sample has to look like
-that. (The distance to a class's centre would not do: of a class of many kinds the centre is no image, and noise lies
-near it.)
+The classifiers see only training images, which the generator saw too, and never the images behind the report's
+verdict. Each is trained on two thirds of them and measures how unseen real images look to it: how confident it is,
+and how far they are from the nearest image of their class that it saw. A sample must fall in the same range. (The
+distance to a class's centre would not work: in a varied class the centre is not an image, and noise can be near it.)
 """
 
 from __future__ import annotations
@@ -23,37 +22,37 @@ from balancegan.metrics.features import Images
 from balancegan.metrics.memorisation import nearest
 
 FOLDS = 3
-LOWEST = 5.0  # percentile of real images' margins: below it a sample is not sure enough
-FARTHEST = 95.0  # percentile of real images' distances to the nearest other one of their class
-FENCE = 1.5  # interquartile ranges above the upper quartile: surer than real images are, a caricature
-FEWEST = 5  # real images of a class that a percentile can rest on
+LOWEST = 5.0  # percentile of real images' margins, below which a sample is too uncertain
+FARTHEST = 95.0  # percentile of real images' distances to the nearest other image of their class
+FENCE = 1.5  # interquartile ranges above the upper quartile; beyond it, a sample is a caricature
+FEWEST = 5  # minimum number of real images of a class for a percentile
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Band:
-    """What samples of one class have to keep to. Margins are log-odds of the class against all others."""
+    """The range that samples of one class must fall in. Margins are log-odds of the class against all others."""
 
     low: float
     high: float
-    radius: float  # distance to the nearest real image of the class, over the usual one of real images
+    radius: float  # distance to the nearest real image of the class, relative to that of real images
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """A classifier, the features (n, d) of each class's images that it saw, and how far others lie from them."""
+    """A classifier, the features (n, d) of each class's images that it saw, and how far unseen ones are from them."""
 
     network: OwnExtractor
     features: list[NDArray[np.float32]]  # K of them
-    scale: FloatArray  # (K,), NaN where there were no others
+    scale: FloatArray  # (K,), NaN without unseen images
 
 
 class QualityFilter:
-    """Judges samples class by class; see the module's docstring. Use `fit`."""
+    """Judges samples class by class; see the module's docstring. Create it with `fit`."""
 
     def __init__(self, folds: list[_Fold], bands: list[Band]) -> None:
-        """Use `fit` to get one; `bands` (K)."""
+        """Use `fit` instead; `bands`: one per class (K)."""
         self._folds, self.bands = folds, bands
 
     @classmethod
@@ -67,7 +66,7 @@ class QualityFilter:
         steps: int = 400,
         progress: Progress = silent,
     ) -> QualityFilter:
-        """Train the classifiers and learn from the images that each of them did not see how real ones look.
+        """Train the classifiers, and measure how real images look to the classifiers that did not see them.
 
         Args:
             images: uint8 (N, C, H, W), training images only.
@@ -98,13 +97,13 @@ class QualityFilter:
         return cls(folds, [_band(margins[mine], distances[mine]) for mine in rows_by_class(labels, num_classes)])
 
     def __call__(self, images: Images, label: int) -> NDArray[np.bool_]:
-        """Which of the images uint8 (n, C, H, W) to keep for a class, (n,)."""
-        able = [fold for fold in self._folds if len(fold.features[label])] or self._folds  # that know the class
+        """Return which of the images uint8 (n, C, H, W) to keep for a class, (n,)."""
+        able = [fold for fold in self._folds if len(fold.features[label])] or self._folds  # that saw the class
         margins = np.mean([_margins(fold.network.logits(images))[:, label] for fold in able], axis=0)
         away = [
             nearest(fold.network(images), fold.features[label])[0] / fold.scale[label]
             for fold in able
-            if np.isfinite(fold.scale[label])  # a fold without another image of the class says nothing
+            if np.isfinite(fold.scale[label])  # without unseen images of the class, a fold says nothing
         ]
         radius = np.mean(away, axis=0) if away else np.zeros(len(images))
         band = self.bands[label]
@@ -112,7 +111,7 @@ class QualityFilter:
 
 
 def _folds(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.int64]:
-    """The fold of each image, the classes spread evenly over all of them."""
+    """Return the fold of each image, with every class spread evenly over the folds."""
     fold = np.empty(len(labels), np.int64)
     rng = np.random.default_rng(0)
     for c, rows in enumerate(rows_by_class(labels, num_classes)):
@@ -122,11 +121,11 @@ def _folds(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.int64]:
 
 
 def _margins(logits: NDArray[np.floating]) -> FloatArray:
-    """Log-odds of each class against all others (n, K); above 0 it is likelier than all of them together."""
+    """Return the log-odds of each class against all others (n, K); above 0, it outweighs all of them together."""
     x = logits.astype(np.float64)
     rows, best = np.arange(len(x)), x.argmax(axis=1)
     top = x[rows, best]
-    shares = np.exp(x - top[:, None])  # of the likeliest class, which itself has 1: what is left is never a small rest
+    shares = np.exp(x - top[:, None])  # relative to the likeliest class (1): what remains for the others is at least 1
     without = np.maximum(shares.sum(axis=1, keepdims=True) - shares, 1.0)
     others = top[:, None] + np.log(without)
     rest = x.copy()
@@ -141,27 +140,30 @@ def _median(values: NDArray[np.floating]) -> float:
 
 
 def _band(margins: FloatArray, distances: FloatArray) -> Band:
-    """From images that the classifiers did not see. A class with too few of them only has to be recognised."""
+    """Return the band from images that the classifiers did not see.
+
+    Samples of a class with too few such images only have to be recognised.
+    """
     margins, distances = margins[np.isfinite(margins)], distances[np.isfinite(distances)]
     if min(len(margins), len(distances)) < FEWEST:
         return Band(0.0, float("inf"), float("inf"))
     lower, upper = np.percentile(margins, (25, 75))
     high = float(upper + FENCE * (upper - lower))
-    # Where real images are hard to recognise, the fence could lie below 0 and nothing would pass.
+    # If real images are hard to recognise, the fence could be below 0 and nothing would pass.
     low = max(0.0, float(np.percentile(margins, LOWEST)))
     return Band(low, high if high > low else float("inf"), float(np.percentile(distances, FARTHEST)))
 
 
 @dataclass
 class QualityKeep:
-    """Both filters for one class: what does not look like the class goes first, then near-copies.
+    """Applies both filters to one class: rejects what does not look like the class, then near-copies.
 
-    `passed` gets the first `limit` samples that the copy filter alone lets through: what would have been delivered
-    without the other; `refused` counts those that the other refused.
+    `passed` gets the first `limit` samples that the copy filter alone accepts: what would have been delivered without
+    the quality filter; `refused` counts the samples that the quality filter rejects.
     """
 
     copies: CopyFilter
-    alone: CopyFilter  # another one of the same: what it let through takes up room of its own
+    alone: CopyFilter  # a second one, which tracks what it accepts itself
     judge: Callable[[Images], NDArray[np.bool_]]
     limit: int
     passed: list[Images] = field(default_factory=list)

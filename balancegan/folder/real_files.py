@@ -1,4 +1,4 @@
-"""The real images of a balanced folder: names, formats, space."""
+"""Plan the real images of a balanced folder: names, formats, space."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from balancegan.core.files import disk_errors, require_space
 from balancegan.data.scan import ImageFile
 from balancegan.data.training_set import TrainingSet
 
-BLOCK = 4096  # bytes that a file system gives at a time
+BLOCK = 4096  # bytes, in which file systems allocate space
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif", "PPM": ".ppm", "GIF": ".gif"}
 READABLE = {"PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM"}  # what torchvision's ImageFolder picks up
 MOST_BYTES = 255
-"""Of a file's name, on nearly all file systems."""
+"""Maximum bytes in a file's name on nearly all file systems."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RealFile:
 
 
 def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
-    """Names of all real files in the output, and sentences on those that common loaders would skip.
+    """Return the names of all real files in the output, and notes on those that common loaders would skip.
 
     Files get the extension of their content. With `convert`, files that loaders skip become 8-bit PNG.
     """
@@ -58,7 +58,7 @@ def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
             )
         if deep:
             notes.append(
-                f"{deep} real files have 16 or 32 bits per pixel beside 8-bit ones: "
+                f"{deep} real files have 16 or 32 bits per pixel, the others 8: "
                 "--real convert writes them as 8-bit PNG."
             )
     return planned, notes
@@ -69,11 +69,11 @@ def _is_deep(mode: str) -> bool:
 
 
 def _target_name(file: ImageFile, suffix: str, used: set[str]) -> str:
-    """The file's own relative path with the suffix of its content, made unique where two would collide."""
+    """Return the file's own path with the extension of its content, made unique if two would collide."""
     stem, dot, extension = file.rel.rpartition(".")
     same = {".jpg": ("jpg", "jpeg", "jpe", "jfif"), ".tif": ("tif", "tiff"), ".ppm": ("ppm", "pgm", "pbm", "pnm")}
     fits = dot and "/" not in extension and extension.lower() in same.get(suffix, (suffix[1:],))
-    if extension.lower() in ("jpe", "jfif", "pbm", "pnm"):  # right, but unknown to loaders
+    if extension.lower() in ("jpe", "jfif", "pbm", "pnm"):  # correct, but loaders do not know them
         fits = False
     if fits or not suffix:
         name = file.rel
@@ -90,18 +90,18 @@ def _target_name(file: ImageFile, suffix: str, used: set[str]) -> str:
 
 
 def folded_name(name: str) -> str:
-    """Equal for names that are one on some file system: case does not count there, nor how accents are composed."""
+    """Fold a name, so that names that collide on some file system are equal: by case and by composed accents."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def folders_above(rel: str) -> Iterator[str]:
-    """The folders on the way to a file."""
+    """Yield the folders on the way to a file, outermost first."""
     parts = rel.split("/")
     return ("/".join(parts[:k]) for k in range(1, len(parts)))
 
 
 def _cut(name: str, room: int) -> str:
-    """A name of at most `room` bytes that ends with a whole character."""
+    """Cut a name to at most `room` bytes without splitting a character."""
     raw = os.fsencode(name)
     if len(raw) <= room:
         return name
@@ -111,7 +111,7 @@ def _cut(name: str, room: int) -> str:
 
 
 def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, bytes_each: int) -> None:
-    """Raise `DiskError` when what is still to be written will probably not fit where `out` will be."""
+    """Raise `DiskError` if the files still to be written will probably not fit on the disk of `out`."""
     place = next(p for p in (out, *out.absolute().parents) if p.is_dir())
     with disk_errors(f"read the free space of {place}"):
         device = place.stat().st_dev

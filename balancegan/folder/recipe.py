@@ -1,4 +1,4 @@
-"""How many synthetic images every class gets."""
+"""Plan how many synthetic images every class gets."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from balancegan.core.text import printable
 from balancegan.data.imbalance import to_add
 
 PER_REAL = 3
-"""Synthetic images for each real one of a class, at most, where the user asks for no amount: with more, synthetic
-images of poor quality drown the real ones (docs/quality.md)."""
+"""Maximum number of synthetic images per real image of a class if the user requests no amount: more of them, of poor
+quality, would swamp the real ones (docs/quality.md).
+"""
 
 
 def targets(
@@ -20,29 +21,29 @@ def targets(
     target_ir: float | None = None,
     classes: Sequence[str] = (),
 ) -> dict[str, int]:
-    """How many synthetic images each class gets.
+    """Return how many synthetic images each class gets.
 
     Args:
         counts: real images of each class.
-        totals: images to reach, by class; goes with neither of the other two.
+        totals: total images to reach, by class; cannot be combined with the other two.
         target_ir: fill each class to ceil(majority / target_ir). None means 1, but at most `PER_REAL` images for each
             real one.
         classes: only these get images; empty means all.
 
     Raises:
-        UsageError: for amounts or names that cannot work.
+        UsageError: for impossible amounts or unknown names.
     """
     totals = totals or {}
     if totals and (classes or target_ir is not None):
-        raise UsageError("--counts says everything; it goes with neither --target-ir nor --classes", "give one of them")
+        raise UsageError("--counts cannot be combined with --target-ir or --classes", "use one or the other")
     missing = to_add(counts, 1.0 if target_ir is None else target_ir)
     for name in (*totals, *classes):
         if name not in counts:
-            raise UsageError(f"the run knows no class {name!r}", f"its classes: {', '.join(counts)}")
+            raise UsageError(f"this run has no class {name!r}", f"its classes: {', '.join(counts)}")
     for name, total in totals.items():
         if total < counts[name]:
             raise UsageError(
-                f"--counts {name}={total} is less than its {counts[name]} real images",
+                f"--counts {name}={total} is less than the class's {counts[name]} real images",
                 "real images are never dropped",
             )
     if totals:
@@ -52,10 +53,10 @@ def targets(
 
 
 def capped_note(counts: Mapping[str, int], need: Mapping[str, int], classes: Sequence[str] = ()) -> str | None:
-    """A line naming the classes that `PER_REAL` keeps from being filled, where the user asked for no amount."""
+    """Return a note naming the classes that `PER_REAL` keeps from being filled, or None if there are none."""
     everything = targets(counts, target_ir=1.0, classes=classes)
     capped = [printable(name) for name, n in need.items() if n < everything[name]]
     if not capped:
         return None
     more = "Adding more lowered accuracy in our tests; `--target-ir 1` fills every class."
-    return f"{', '.join(capped)}: {PER_REAL} synthetic images for each real one. {more}"
+    return f"{', '.join(capped)}: limited to {PER_REAL} synthetic images for each real one. {more}"

@@ -1,1 +1,1 @@
-"""What a data set is like, and what to do about it."""
+"""Inspect a data set and advise what to do about it."""

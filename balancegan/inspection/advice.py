@@ -1,4 +1,4 @@
-"""Findings in plain words: what they mean for balancing, and what to do next."""
+"""Advice on findings, in plain words: what they mean for balancing, and what to do next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa"
 
 
 def advise(i: Inspection) -> Iterator[str]:
-    """One sentence or two per finding, the most important first."""
+    """Yield one or two sentences per finding, the most important first."""
     yield from _balance(i)
     yield from _classes(i)
     yield from _broken(i)
@@ -34,7 +34,7 @@ def advise(i: Inspection) -> Iterator[str]:
 
 def _balance(i: Inspection) -> Iterator[str]:
     if i.imbalance_rate is None:
-        yield f"the {i.split} split has no readable image"
+        yield f"the {i.split} split has no readable images"
         return
     ir = f"IR {i.imbalance_rate:.4g}"
     big = f"{printable(i.majority.name)} has {i.majority.count:,} images"
@@ -50,16 +50,16 @@ def _balance(i: Inspection) -> Iterator[str]:
 def _classes(i: Inspection) -> Iterator[str]:
     empty = [c.name for c in i.classes if c.count == 0]
     if empty:
-        yield f"no {i.split} image in {_names(empty)}: left out of the IR; nothing can be learned from an empty class"
+        yield f"no {i.split} images in {_names(empty)}: left out of the IR; nothing can be learned from an empty class"
     for c in sorted((c for c in i.classes if 0 < c.count < FEW), key=lambda c: c.count)[:_NAMED]:
         has = f"{printable(c.name)} has {plural(c.count, 'image')}"
         if c.count < HOPELESS:
-            yield f"{has}: too few to set any aside or to learn from; a generator can only repeat them, gather more"
+            yield f"{has}: too few to hold any out or to learn from; a generator can only repeat them, so gather more"
         else:
-            yield f"{has}: expect near-copies of them; gather more if you can, and keep `--filter copies`"
+            yield f"{has}: expect near-copies; gather more if you can, and keep `--filter copies`"
     rest = sum(0 < c.count < FEW for c in i.classes) - _NAMED
     if rest > 0:
-        yield f"{plural(rest, 'more class has', 'more classes have')} fewer than {FEW} images: the same holds for them"
+        yield f"{plural(rest, 'more class has', 'more classes have')} fewer than {FEW} images: the same applies to them"
 
 
 def _broken(i: Inspection) -> Iterator[str]:
@@ -67,40 +67,40 @@ def _broken(i: Inspection) -> Iterator[str]:
         first = i.bad_files[0]
         yield (
             f"{plural(len(i.bad_files), 'file')} cannot be used (e.g. {printable(first.path)}: {first.reason}); "
-            "training leaves them out, `--strict` makes them an error"
+            "training skips them; `--strict` makes them an error"
         )
 
 
 def _twice(i: Inspection) -> Iterator[str]:
     if i.conflicts:
         yield (
-            f"{plural(len(i.conflicts), 'picture lies', 'pictures lie')} in more than one class "
+            f"{plural(len(i.conflicts), 'image is', 'images are')} in more than one class "
             f"(e.g. {_example(i.conflicts[0])}): correct the labels first"
         )
     if i.leaks:
         yield (
-            f"{plural(len(i.leaks), 'picture is', 'pictures are')} in more than one split "
-            f"(e.g. {_example(i.leaks[0])}): results on the test images would be too good, remove one of each"
+            f"{plural(len(i.leaks), 'image is', 'images are')} in more than one split "
+            f"(e.g. {_example(i.leaks[0])}): test results would be too good; keep only one copy of each"
         )
     if i.duplicates:
         extra = sum(len(g.paths) - 1 for g in i.duplicates)
         yield (
-            f"{plural(extra, 'image is', 'images are')} an exact copy within a class "
+            f"{plural(extra, 'image is an exact copy', 'images are exact copies')} within a class "
             f"(e.g. {_example(i.duplicates[0])}): they count as images but add nothing"
         )
     if i.near_duplicates:
         yield (
-            f"{plural(len(i.near_duplicates), 'group')} of nearly equal pictures "
-            f"(e.g. {_example(i.near_duplicates[0], '~')}): if they show one object, "
+            f"{plural(len(i.near_duplicates), 'group')} of near-duplicate images "
+            f"(e.g. {_example(i.near_duplicates[0], '~')}): if they show the same object, "
             "keep them together with `--group-by`"
         )
     if across := [g for g in i.near_duplicates if len(g.splits) > 1]:
         yield (
-            f"{plural(len(across), 'of these groups lies', 'of these groups lie')} in more than one split "
-            f"(e.g. {_example(across[0], '~')}): look at them, test images that were trained on flatter every result"
+            f"{plural(len(across), 'of these groups spans', 'of these groups span')} more than one split "
+            f"(e.g. {_example(across[0], '~')}): check them, because testing on training images inflates every result"
         )
     if i.duplicates_mode == "off":
-        yield "only headers were read: duplicates and files damaged behind their header are not found this way"
+        yield "only headers were read, so duplicates and files damaged after the header were not found"
 
 
 def _pictures(i: Inspection) -> Iterator[str]:
@@ -109,21 +109,21 @@ def _pictures(i: Inspection) -> Iterator[str]:
         return
     if min(sizes.min_width, sizes.min_height) < SMALL_SIDE:
         yield (
-            f"the smallest sides are {sizes.min_width} wide and {sizes.min_height} high: "
+            f"the smallest width is {sizes.min_width} and the smallest height {sizes.min_height} pixels: "
             f"images below {SMALL_SIDE} pixels hold little to learn from"
         )
     ratios = [s.width / s.height for s in sizes.common]
     if max(ratios) / min(ratios) > 1.5:
-        yield "aspect ratios differ: `--fit crop` or `--fit pad` keeps shapes, the default stretches every image square"
+        yield "aspect ratios differ: `--fit crop` or `--fit pad` keeps shapes; the default makes every image square"
     grey = sum(n for mode, n in i.modes.items() if mode in _GREY_MODES)
     if 0 < grey < i.num_images:
         yield (
-            f"{grey:,} of {i.num_images:,} images are stored in grey, the others in colour: "
-            "check that this does not give a class away"
+            f"{grey:,} of {i.num_images:,} images are grey, the others in colour: "
+            "check that this does not reveal the class"
         )
     deep = sum(n for mode, n in i.modes.items() if mode not in _PLAIN_MODES)
     if 0 < deep < i.num_images:
-        yield f"{deep:,} images are 16-bit or float beside 8-bit ones: their brightness is scaled apart"
+        yield f"{deep:,} images are 16-bit or float, the others 8-bit: their brightness is scaled separately"
 
 
 def _next(i: Inspection) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What `inspect` found, as data."""
+"""The findings of `inspect`, as data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SizeCount:
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """Native sizes after orientation: how many different ones, the most common, the extremes of either side."""
+    """Native sizes after orientation: how many distinct ones, the most common, and each side's extremes."""
 
     distinct: int
     common: tuple[SizeCount, ...]
@@ -41,7 +41,7 @@ class ImageSizes:
 
 @dataclass(frozen=True)
 class Group:
-    """Paths of one picture, with the classes and splits they lie in."""
+    """Paths of the same or nearly the same image, with the classes and splits they are in."""
 
     paths: tuple[str, ...]
     classes: tuple[str, ...]
@@ -50,9 +50,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Findings about one split of a folder; duplicates are searched over all splits.
+    """Findings about one split of a folder; the search for duplicates covers all splits.
 
-    `imbalance_rate` is majority / minority over the classes that have images, None when no class has any.
+    `imbalance_rate` is majority / minority over the classes that have images, None if no class has any.
     """
 
     root: str
@@ -86,7 +86,7 @@ class Inspection:
 
     @property
     def majority(self) -> ClassCount:
-        """The largest class, the first of them when several are."""
+        """The largest class, or the first of several equally large ones."""
         return max(self.classes, key=lambda c: c.count)
 
     @property
@@ -95,7 +95,7 @@ class Inspection:
         return min((c for c in self.classes if c.count), key=lambda c: c.count, default=self.classes[0])
 
     def to_json(self) -> dict[str, Any]:
-        """The document that `--json` prints; keys are a contract with scripts."""
+        """Return the document that `--json` prints; scripts rely on its keys."""
         return {
             "schema_version": 1,
             "root": self.root,

@@ -1,4 +1,4 @@
-"""What is in an image folder: how imbalanced it is, what is broken, what is there twice. Reads, never writes."""
+"""Inspect an image folder: how imbalanced it is, what is broken, what is duplicated. Reads, never writes."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def inspect_folder(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Inspection:
-    """Decode every image of every split and report.
+    """Decode every image of every split and return the findings.
 
-    `duplicates`: "exact" compares decoded pixels, "near" also finds resized and re-encoded twins, "off" reads
-    headers only (then a file damaged behind its header is not noticed). UsageError for a split that is not there.
+    `duplicates`: "exact" compares decoded pixels, "near" also finds resized and re-encoded copies, "off" reads only
+    headers and so misses files damaged after the header. Raises UsageError if the split does not exist.
     """
     if split not in folder.splits:
-        raise UsageError(f"there is no {split} split in {folder.root}", f"it has: {', '.join(folder.splits)}")
+        raise UsageError(f"{folder.root} has no {split} split", f"it has: {', '.join(folder.splits)}")
     if duplicates not in DUPLICATES:
         raise UsageError(f"duplicates '{duplicates}' is unknown", f"choose one of {', '.join(DUPLICATES)}")
-    to_add({}, target_ir)  # refuse a wrong target before minutes of decoding
+    to_add({}, target_ir)  # reject an invalid target before minutes of decoding
     looks = _look_at_all(folder, duplicates, workers, progress)
     pairs = list(zip(folder.files, looks, strict=True))
     good = [(f, look) for f, look in pairs if not look.reason]
@@ -107,7 +107,7 @@ def _look_at_all(folder: ImageFolder, duplicates: str, workers: int | None, prog
 
 
 def _look_at(root: str, duplicates: str, rels: Sequence[str]) -> list[_Look]:
-    """In a worker."""
+    """Inspect files in a worker."""
     return [_look(f"{root}/{rel}", duplicates) for rel in rels]
 
 
@@ -154,13 +154,13 @@ def _group(folder: ImageFolder, files: list[ImageFile]) -> Group:
 
 
 def _within_class(folder: ImageFolder, good: list[tuple[ImageFile, _Look]]) -> list[Group]:
-    """Duplicates in one class of one split; the same picture in two classes or splits is listed elsewhere."""
+    """Group duplicates within one class of one split; duplicates across classes or splits are listed elsewhere."""
     keys = [f"{f.split}/{f.label}/".encode() + look.digest if look.digest else b"" for f, look in good]
     return [_group(folder, [good[i][0] for i in g]) for g in equal_groups(keys)]
 
 
 def _near(folder: ImageFolder, good: list[tuple[ImageFile, _Look]]) -> list[Group]:
-    """Groups of nearly equal pictures; a group that is only one picture in equal copies is no news."""
+    """Group nearly equal images; groups that contain only exact copies of one image are left out."""
     first = {look.digest: i for i, (_, look) in reversed(list(enumerate(good)))}
     rows = sorted(first.values())
     if not rows:

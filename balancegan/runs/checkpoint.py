@@ -1,6 +1,6 @@
-"""One checkpoint directory: weights.safetensors, state.pt, and MANIFEST.json with their hashes.
+"""Read and write a checkpoint directory: weights.safetensors, state.pt, and MANIFEST.json with their hashes.
 
-It holds tensors and plain values only; reading one never executes code.
+A checkpoint holds only tensors and plain values; reading one never executes code.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ class Checkpoint:
 
 
 def step_of(path: Path) -> int:
-    """The step in a checkpoint directory's name."""
+    """Return the step in a checkpoint directory's name."""
     return int(path.name.removeprefix("step-"))
 
 
 class OtherFormatError(CheckpointError):
-    """A checkpoint that another version of this program wrote, in a format of its own."""
+    """Another version of this program wrote the checkpoint, in a different format."""
 
 
 def write_checkpoint(
     folder: Path, step: int, weights: dict[str, Tensor], state: dict[str, Any], collapsed: Sequence[str] | None
 ) -> None:
-    """Write a checkpoint's files into an empty folder, durably; raises `OSError`."""
+    """Write a checkpoint's files into an empty folder and sync them to disk; raises `OSError`."""
     import torch
     from safetensors.torch import save
 
-    # Through memory: when a disk is full, the libraries' own writers raise errors of their own kinds.
+    # Serialised in memory, because the libraries' own writers raise other errors than OSError on a full disk.
     buffer = io.BytesIO()
     torch.save(state, buffer)
     contents: dict[str, bytes | memoryview] = {
@@ -80,7 +80,10 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint directory; raises `CheckpointError` when anything is off."""
+    """Read and verify one checkpoint directory.
+
+    Raises `CheckpointError` if anything is wrong with it, `DiskError` if the disk or the system fails.
+    """
     import torch
     from safetensors.torch import load
 
@@ -91,7 +94,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             manifest = json.load(file)
         if manifest["schema_version"] != SCHEMA_VERSION:
             raise OtherFormatError(
-                f"{path.name} has format {brief(manifest['schema_version'])}, this version reads {SCHEMA_VERSION}",
+                f"{path.name} has format {brief(manifest['schema_version'])}; this version reads {SCHEMA_VERSION}",
                 f"use the version that wrote it ({brief(manifest.get('version'))})",
             )
         contents = {}
@@ -100,20 +103,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
                 contents[name] = file.read()
             if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]:
                 raise CheckpointError(f"checkpoint {path.name} is damaged ({name} does not match its hash)")
-        weights = load(contents["weights.safetensors"])  # what was checked is what is read
+        weights = load(contents["weights.safetensors"])  # the same bytes that were verified
         state = torch.load(io.BytesIO(contents["state.pt"]), map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
-            raise CheckpointError(f"checkpoint {path.name} is damaged (its state is no table)")
+            raise CheckpointError(f"checkpoint {path.name} is damaged (its state is not a dictionary)")
         return Checkpoint(path, int(manifest["step"]), weights, state, manifest["files"]["weights.safetensors"])
     except CheckpointError:
         raise
     except OSError as error:
-        if error.errno not in _DAMAGED:  # a disk or a system in trouble says nothing about the file
-            raise DiskError(
-                f"cannot read {path}: {error.strerror or error}", "try again; is the disk in order?"
-            ) from None
+        if error.errno not in _DAMAGED:  # a failing disk or system says nothing about the file
+            raise DiskError(f"cannot read {path}: {error.strerror or error}", "try again, and check the disk") from None
         raise CheckpointError(f"checkpoint {path.name} is damaged ({error.strerror or error})") from None
-    except Exception as error:  # a file that was made to be damaged comes out of its reader in every form
+    except Exception as error:  # readers raise exceptions of every kind on damaged files
         if out_of_memory(error):
             raise
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])
@@ -121,7 +122,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def collapsed_classes(path: Path) -> list[str] | None:
-    """The classes that had collapsed in a checkpoint; None where nobody looked, or it cannot be read."""
+    """Return the classes that had collapsed in a checkpoint; None if that was not checked or cannot be read."""
     try:
         with open_regular(path / "MANIFEST.json") as file:
             found = json.load(file)["collapsed"]
@@ -131,7 +132,7 @@ def collapsed_classes(path: Path) -> list[str] | None:
 
 
 def vanish(path: Path) -> None:
-    """Remove a checkpoint so that nobody ever sees a part of it, neither a reader nor who comes after a kill."""
+    """Remove a checkpoint by renaming it first, so that nothing ever sees a part of it, even after a kill."""
     gone = path.with_name(f".partial-{path.name}")
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)

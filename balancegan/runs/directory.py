@@ -37,7 +37,7 @@ from balancegan.runs.numbering import RUN_NAME, numbered, numbering, run_title
 
 STALE_SECONDS = 60  # no small file takes that long to write
 RUNS = Path("runs")  # where runs go unless another folder is named
-NEWEST, AUTO = "newest", "auto"  # choices of a checkpoint; the third is a step
+NEWEST, AUTO = "newest", "auto"  # choices of a checkpoint, besides a step
 CHECKPOINT_NAME = re.compile(r"step-(\d{6,})")
 
 
@@ -50,12 +50,12 @@ class RunDir:
 
     @property
     def name(self) -> str:
-        """E.g. `00003-sgbgan-cells`."""
+        """The directory's name, e.g. `00003-sgbgan-cells`."""
         return self.path.name
 
     @property
     def number(self) -> str:
-        """E.g. `00003`, or the whole name of a run that was renamed."""
+        """The run's number, e.g. `00003`, or the whole name of a renamed run."""
         match = RUN_NAME.fullmatch(self.name)
         return match[1] if match else self.name
 
@@ -66,25 +66,25 @@ class RunDir:
 
     @classmethod
     def create(cls, out: Path, method: str, data_name: str) -> RunDir:
-        """Make `out/NNNNN-method-data` with the next free number, also when several runs start at once."""
+        """Make `out/NNNNN-method-data` with the next free number, even if several runs start at once."""
         with numbering(out):
             return cls._create(out, run_title(method, data_name))
 
     @classmethod
     def begin(cls, out: Path, method: str, data_name: str) -> RunDir:
-        """As `create`, and locked. One of the same name whose process died before it was described is taken again."""
+        """Like `create`, and lock the run. Reuses a run of the same name that died before writing config.yaml."""
         title = run_title(method, data_name)
         with numbering(out):
             for number, path in sorted(numbered(out)):
                 run = cls(path)
                 if path.name == f"{number:05d}-{title}" and not (path / "config.yaml").exists():
-                    with contextlib.suppress(UsageError):  # a live one, which is just being described
+                    with contextlib.suppress(UsageError):  # a live process is about to write its config.yaml
                         run.lock()
                         if not run.checkpoint_dirs():
                             return run
                         run.unlock()
             run = cls._create(out, title)
-            run.lock()  # before anybody else can take it for a dead one
+            run.lock()  # before another process can mistake it for a dead one
             return run
 
     @classmethod
@@ -95,12 +95,12 @@ class RunDir:
         return run
 
     def lock(self) -> None:
-        """Hold the run for this process, and see that its folders are there. Freed when the process ends.
+        """Lock the run for this process, until the process ends, and create its folders.
 
-        Raises `UsageError` when another live process has it.
+        Raises `UsageError` if another live process holds it.
         """
         busy = f"{self.name} is being trained by another process"
-        hint = "wait for it, or start a run of its own with --resume never"
+        hint = "wait for it, or start a new run with --resume never"
         self._lock = require_lock(self.path / ".lock", busy, hint)
         with disk_errors(f"lock {self.path}"):
             for folder in (self.samples, self.path / "checkpoints"):
@@ -108,14 +108,14 @@ class RunDir:
             self._clear()
 
     def _clear(self) -> None:
-        """Remove what killed processes left half-written. `sample` writes into samples/ without the lock: old ones."""
+        """Remove killed processes' half-written files; in samples/, where `sample` writes unlocked, only old ones."""
         leftovers = list(self.path.glob(".tmp-*"))
         leftovers += [path for path in self.samples.glob(".tmp-*") if time.time() - _changed(path) > STALE_SECONDS]
         for path in leftovers:
             path.unlink(missing_ok=True)
 
     def unlock(self) -> None:
-        """Let other processes have the run."""
+        """Release the lock."""
         if self._lock:
             self._lock.release()
 
@@ -125,11 +125,11 @@ class RunDir:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n")
 
     def read_yaml(self, name: str = "config.yaml") -> dict[str, Any]:
-        """A YAML file of the run as a dict."""
+        """Read a YAML file of the run as a dict."""
         return self._read(name, parse_yaml)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the run as a dict."""
+        """Read a JSON file of the run as a dict."""
         return self._read(name, json.loads)
 
     def _read(self, name: str, parse: Any) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class RunDir:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole rows of metrics.jsonl (a line torn by a crash is left out, or of another program)."""
+        """Return all whole rows of metrics.jsonl, without lines that a crash cut off or another program wrote."""
         rows = []
         text = ""
         path = self.path / "metrics.jsonl"
@@ -174,7 +174,7 @@ class RunDir:
     # checkpoints -----------------------------------------------------------------------------------------------------
 
     def checkpoint_dirs(self) -> list[Path]:
-        """Complete checkpoint directories, newest first."""
+        """Return complete checkpoint directories, newest first."""
         folder = self.path / "checkpoints"
         inside = list(folder.iterdir()) if folder.is_dir() else []
         found = [p for p in inside if CHECKPOINT_NAME.fullmatch(p.name) and p.is_dir()]
@@ -189,10 +189,10 @@ class RunDir:
         *,
         collapsed: Sequence[str] | None = None,
     ) -> Path:
-        """Write under a temporary name, make it durable, rename it, then drop all but the newest `keep`.
+        """Write under a temporary name, sync to disk, rename, then drop all but the newest `keep`.
 
-        `collapsed` names the classes whose images are alike (None: nobody looked); while there are any, the newest
-        checkpoint without stays too.
+        `collapsed` names the classes whose images are alike (None: not checked). If no kept checkpoint is known to be
+        free of collapse, the newest one that is stays too.
         """
         final = self.path / "checkpoints" / f"step-{step:06d}"
         partial = final.with_name(f".partial-{os.getpid()}")
@@ -212,7 +212,7 @@ class RunDir:
         return final
 
     def prune(self, keep: int) -> None:
-        """Drop checkpoints that are not to stay, and what killed processes left of theirs."""
+        """Drop old checkpoints, and unfinished ones that killed processes left behind."""
         dirs = self.checkpoint_dirs()
         old = dirs[keep:]
         if not any(collapsed_classes(path) == [] for path in dirs[:keep]):
@@ -225,11 +225,11 @@ class RunDir:
             shutil.rmtree(path, ignore_errors=True)
 
     def healthy_step(self) -> int | None:
-        """The step of the newest checkpoint in which no class had collapsed, if there is one."""
+        """Return the step of the newest checkpoint in which no class had collapsed, or None."""
         return next((step_of(path) for path in self.checkpoint_dirs() if collapsed_classes(path) == []), None)
 
     def set_aside_after(self, step: int) -> None:
-        """Rename checkpoints of later steps (damaged, or of weights that diverged): they must not count as newest."""
+        """Rename checkpoints after `step` (damaged or diverged), so that they do not count as the newest."""
         for path in self.checkpoint_dirs():
             if step_of(path) > step:
                 with disk_errors(f"rename {path.name}"):
@@ -238,14 +238,14 @@ class RunDir:
                     path.rename(target)
 
     def load_checkpoint(self, warn: Callable[[str], None] | None = None, choice: str = NEWEST) -> Checkpoint | None:
-        """An intact checkpoint; damaged ones are passed over with a call of `warn(text)`.
+        """Load an intact checkpoint, skipping damaged ones with a call of `warn(text)`.
 
         Args:
-            warn: told about every checkpoint that is passed over, and why.
-            choice: `newest`; `auto`, the newest in which no class has collapsed where there is one; or a step.
+            warn: called about every skipped checkpoint, with the reason.
+            choice: `newest`; `auto`, the newest in which no class has collapsed if there is one; or a step.
 
-        None when the run has no checkpoint at all; `CheckpointError` when it has, but none is intact; `UsageError` for
-        a step without one.
+        Returns None if the run has no checkpoint at all. Raises `CheckpointError` if it has some but none is intact,
+        `UsageError` for a step without a checkpoint.
         """
         say = warn or (lambda text: None)
         while dirs := self._candidates(choice, say):
@@ -253,85 +253,85 @@ class RunDir:
             for path in dirs:
                 try:
                     return read_checkpoint(path)
-                except OtherFormatError:  # intact: an older one instead would throw its training away
+                except OtherFormatError:  # intact: an older one would discard its training
                     raise
                 except CheckpointError as error:
-                    if not path.exists():  # the training went on and dropped it
+                    if not path.exists():  # the training continued and dropped it
                         break
                     reason = reason or error.message
                     if path is not dirs[-1]:
-                        say(f"{error.message}; falling back to the one before")
+                        say(f"{error.message}; falling back to the previous one")
             else:
                 if choice not in (NEWEST, AUTO):
                     others = self._steps([path for path in self.checkpoint_dirs() if path not in dirs])
-                    raise CheckpointError(reason, f"give --checkpoint auto, newest{others}")
+                    raise CheckpointError(reason, f"use --checkpoint auto{others}")
                 raise CheckpointError(
                     f"no checkpoint of {self.name} is intact ({reason})", "train again with --resume never"
                 )
         return None
 
     def _steps(self, dirs: Sequence[Path]) -> str:
-        """Steps to choose from, as the end of a sentence."""
-        return f", or one of {', '.join(str(step_of(path)) for path in dirs)}" if dirs else ""
+        """Return the choices besides `auto`, as the end of a sentence."""
+        return f", newest or one of {', '.join(str(step_of(path)) for path in dirs)}" if dirs else " or newest"
 
     def _candidates(self, choice: str, say: Callable[[str], None]) -> list[Path]:
-        """Checkpoint directories in the order in which they are to be tried."""
+        """Return checkpoint directories in the order in which to try them."""
         dirs = self.checkpoint_dirs()
         if choice == NEWEST or not dirs:
             return dirs
         if choice != AUTO:
             if named := [path for path in dirs if choice.isdecimal() and step_of(path) == int(choice)]:
                 return named
-            told = f"{self.name} has no checkpoint {choice!r} (steps of pre-training count)"
-            raise UsageError(told, f"give --checkpoint auto, newest{self._steps(dirs)}")
+            told = f"{self.name} has no checkpoint {choice!r} (steps include pre-training)"
+            raise UsageError(told, f"use --checkpoint auto{self._steps(dirs)}")
         alike = next((found for path in dirs if (found := collapsed_classes(path)) is not None), None)
         if not alike:
             return dirs
-        told = f"at step {step_of(dirs[0])} the images of {', '.join(alike)} were alike (mode collapse)"
+        told = f"at step {step_of(dirs[0])}, the images of {', '.join(alike)} were nearly identical (mode collapse)"
         healthy = next((path for path in dirs if collapsed_classes(path) == []), None)
         if healthy is None:
-            say(f"{told}, and there is no checkpoint from before it: train again, with another seed or lower rates")
+            say(f"{told}, and in every earlier checkpoint too: train again with another seed or lower learning rates")
             return dirs
         step = step_of(healthy)
-        say(f"{told}: step {step} is taken, the last before it; --checkpoint newest takes the last of all")
+        say(f"{told}; using step {step}, the last before the collapse (--checkpoint newest uses the latest)")
         return [healthy, *(path for path in dirs if path != healthy)]
 
 
 def list_runs(out: Path) -> list[RunDir]:
-    """Runs in `out`, newest (highest number) first."""
+    """Return the runs in `out`, newest (highest number) first."""
     return [RunDir(path) for _, path in sorted(numbered(out), reverse=True)]
 
 
 def find_run(run: RunDir | str | Path | None, out: Path) -> RunDir:
-    """The run that was named (path, name in `out`, or number), or the newest one with a checkpoint."""
+    """Return the named run (path, name in `out`, or number), or the newest one with a checkpoint."""
     if isinstance(run, RunDir):
         return run
     if run is not None:
         run = str(run)
         number = int(run) if re.fullmatch("[0-9]{1,18}", run) else -1
         for path in [Path(run), out / run, *(p for n, p in numbered(out) if n == number)]:
-            with contextlib.suppress(OSError):  # a name that no file system takes
+            with contextlib.suppress(OSError):  # not a valid name on this file system
                 if (path / "config.yaml").is_file():
                     return RunDir(path)
         known = printable(", ".join(r.name for r in list_runs(out)[:5])) or "none"
         raise UsageError(
-            f"there is no run {printable(run[:300])}", f"runs in {out}/: {known} (data is named with --data)"
+            f"no such run: {printable(run[:300])}", f"runs in {out}/: {known} (use --data to name the data)"
         )
     for candidate in list_runs(out):
         if candidate.checkpoint_dirs():
             return candidate
-    raise UsageError(f"there is no trained run in {out}/", "train one first: balancegan train DATA")
+    raise UsageError(f"no trained run in {out}/", "train one first: balancegan train DATA")
 
 
 def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # gone meanwhile
+    except OSError:  # deleted in the meantime
         return time.time()
 
 
 def _is_metrics(row: dict[str, Any]) -> bool:
-    """Whether the step is a number and no number is beyond what floating point holds."""
+    """Whether the step is a number and no integer is too large for floating point."""
     numbers = [value for value in row.values() if isinstance(value, int)]
     return isinstance(row.get("step", 0), int | float) and all(abs(number) < LARGEST for number in numbers)
 
@@ -340,7 +340,7 @@ _FRAME = re.compile(r"step-(\d{6,})\.png")
 
 
 def frames(run: RunDir, last: int | None = None) -> tuple[tuple[int, Path], ...]:
-    """Step and path of the run's sample grids up to step `last`, in the order of steps."""
+    """Return step and path of the run's sample grids up to step `last`, in order of steps."""
     files = run.samples.iterdir() if run.samples.is_dir() else ()
     found = [(int(match[1]), path) for path in files if (match := _FRAME.fullmatch(path.name))]
     return tuple(sorted((step, path) for step, path in found if last is None or step <= last))

@@ -1,4 +1,4 @@
-"""The numbers and names of run directories."""
+"""Number and name run directories."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ RUN_NAME = re.compile(r"(\d{5,})-(.+)")
 
 
 def run_title(method: str, data_name: str) -> str:
-    """The part of a run's name after its number: method and data set, safe in any file system."""
+    """Return the part of a run's name after its number: method and data set, safe on any file system."""
     slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", data_name).strip("-.")[:60] or "data"
     return f"{method}-{slug}"
 
 
 @contextlib.contextmanager
 def numbering(out: Path) -> Iterator[None]:
-    """One process at a time gives numbers to runs."""
+    """Let only one process at a time number runs."""
     with disk_errors(f"create a run directory in {out}"):
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / ".lock"):
@@ -30,7 +30,7 @@ def numbering(out: Path) -> Iterator[None]:
 
 
 def numbered(out: Path) -> list[tuple[int, Path]]:
-    """The run directories in `out` with their numbers, in no order."""
+    """Return the run directories in `out` with their numbers, in no particular order."""
     if not out.is_dir():
         return []
     matches = ((RUN_NAME.fullmatch(p.name), p) for p in out.iterdir())

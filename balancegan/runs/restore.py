@@ -1,4 +1,4 @@
-"""A trained method back from its run directory."""
+"""Restore a trained method from its run directory."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Restored:
     class_names: tuple[str, ...]
     device: torch.device
     source: Path  # where the data was when the run was trained
-    last_step: int  # of the newest checkpoint, which may be another one
+    last_step: int  # of the newest checkpoint, which may not be this one
 
     def require_classes(self, names: Iterable[str]) -> None:
-        """Raise `UsageError` for a class that the run does not know."""
+        """Raise `UsageError` for a class that the run does not have."""
         for name in names:
             if name not in self.class_names:
-                raise UsageError(f"the run knows no class {name!r}", f"its classes: {', '.join(self.class_names)}")
+                raise UsageError(f"this run has no class {name!r}", f"its classes: {', '.join(self.class_names)}")
 
     def require_trained(self) -> None:
-        """Raise `CheckpointError` unless the last stage made a step."""
+        """Raise `CheckpointError` unless the last stage has made a step."""
         if not self.trained:
             stage = self.method.schedule.last.name
             raise CheckpointError(
@@ -49,20 +49,20 @@ class Restored:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps of the configuration were made."""
+        """Whether all configured steps were made."""
         return self.last_step >= self.method.schedule.total
 
     @property
     def warnings(self) -> list[str]:
-        """What a report must say about the training."""
+        """Warnings about the training that a report must show."""
         found = [] if self.finished else [f"The training was not finished: {self.progress}."]
         if self.checkpoint.step < self.last_step:
-            here = f"The images are those of step {self.checkpoint.step}"
-            found.append(f"{here}; the training went on to step {self.last_step}.")
+            here = f"The images are from step {self.checkpoint.step}"
+            found.append(f"{here}; the training continued to step {self.last_step}.")
         return found
 
     def make_ready(self, data: TrainingSet) -> None:
-        """Let a checkpoint from amid a training do what only the end of one does, on the data it was trained on."""
+        """Do what only the end of a training does, on its data, if the checkpoint is from the middle of one."""
         end = self.method.schedule.last.end
         if self.trained and not self.method.ready and end:
             with memory_errors(self.device):
@@ -70,27 +70,27 @@ class Restored:
 
     @property
     def progress(self) -> str:
-        """Which run this is and how far it got, in a few words."""
+        """The run's name and how far it got, in a few words."""
         schedule = self.method.schedule
         made = max(0, self.checkpoint.step - schedule.before_last)
         return f"{self.run.name}, {made:,} of {schedule.last.steps:,} steps"
 
     @property
     def trained(self) -> bool:
-        """Whether the last stage made any step: before that the generator is not meant to sample."""
+        """Whether the last stage has made a step; before that, the generator is not meant to sample."""
         return self.checkpoint.step > self.method.schedule.before_last
 
 
 def recorded_settings(run: RunDir) -> dict[str, Any]:
-    """A run's config.yaml, with what versions before this one left out."""
+    """Return a run's config.yaml, with settings added that earlier versions did not record."""
     recorded = run.read_yaml()
-    if "seed" in recorded:  # it used to decide the held-out part too
+    if "seed" in recorded:  # it used to determine the held-out part too
         recorded.setdefault("holdout_seed", recorded["seed"])
     return recorded
 
 
 def read_config(run: RunDir) -> tuple[type[Method], MethodConfig]:
-    """The method and configuration that a run's config.yaml records."""
+    """Return the method and configuration that a run's config.yaml records."""
     recorded = recorded_settings(run)
     try:
         method = load_method(str(recorded.pop("method")))
@@ -133,7 +133,7 @@ def restore(
 
 
 def _plausible(spec: DataSpec, names: tuple[str, ...], cfg: MethodConfig) -> bool:
-    """Whether a dataset.json describes data that this configuration can have been trained on."""
+    """Whether a dataset.json describes data that this configuration could have been trained on."""
     return (
         all(isinstance(name, str) for name in names)
         and len(set(names)) == len(names) >= 2
@@ -146,7 +146,7 @@ def _plausible(spec: DataSpec, names: tuple[str, ...], cfg: MethodConfig) -> boo
 
 
 def load_weights(method: Method, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's weights into a method that was set up for the same configuration and data."""
+    """Load a checkpoint's weights into a method that was set up for the same configuration and data."""
     try:
         method.load_state_dict(checkpoint.weights)
     except RuntimeError as error:

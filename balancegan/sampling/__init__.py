@@ -1,1 +1,1 @@
-"""From seeds to images."""
+"""Sample images from seeds."""

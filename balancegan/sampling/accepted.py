@@ -1,4 +1,4 @@
-"""Sampled images that pass a filter, counted."""
+"""Yield sampled images that pass a filter, and count the samples."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from balancegan.sampling.samplers import CHUNK, Sampler
 
 @dataclass
 class Tally:
-    """What became of the samples of one class."""
+    """Counts of the samples for one class."""
 
-    samples: int = 0  # looked at
-    assigned: int = 0  # of them, those of the class
-    accepted: int = 0  # of those, the ones that were taken
+    samples: int = 0  # drawn
+    assigned: int = 0  # those of the class
+    accepted: int = 0  # those of the class that were kept
 
     @property
     def rejected(self) -> int:
-        """Samples of the class that the filter refused."""
+        """Samples of the class that the filter rejected."""
         return self.assigned - self.accepted
 
 
@@ -36,10 +36,10 @@ def accepted_images(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield up to `need` pairs of seed and image uint8 (C, S, S), in the order of seeds from `first_seed` on.
 
-    `keep` (a `CopyFilter`) says which of some images uint8 (n, C, S, S) to take, as a boolean mask (n,). Images that
-    the method assigns to other classes are passed over. Ends early when the sampler's patience does: such
-    a class is delivered short rather than with copies or with images of other classes. What comes after the last image
-    that was needed does not count in the `tally`.
+    `keep` (e.g. a `CopyFilter`) says which of some images uint8 (n, C, S, S) to accept, as a boolean mask (n,). Images
+    that the method assigns to other classes are skipped. Ends early when the sampler's patience runs out: the class
+    then gets too few images rather than copies or images of other classes. Samples after the last needed image do not
+    count in the `tally`.
     """
     tally = tally or Tally()
     patience, first = sampler.patience, first_seed // CHUNK
@@ -65,9 +65,9 @@ def accepted_images(
 
 
 def first_images(samplers: Sequence[Sampler], label: int, n: int) -> tuple[list[int], np.ndarray]:
-    """Seeds and images uint8 (m, C, S, S) of a class's first n images, by the samplers in turn.
+    """Return seeds and images uint8 (m, C, S, S) of a class's first n images, using the samplers in turn.
 
-    m < n where even the last one gives up.
+    m < n if even the last sampler gives up.
     """
     seeds: list[int] = []
     images = [np.empty((0, *samplers[0].shape), np.uint8)]

@@ -1,4 +1,4 @@
-"""Which sampler a method and a user's choice call for."""
+"""Choose the samplers for a method and the user's choice."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from balancegan.sampling.samplers import LangevinSampler, RejectionSampler, Samp
 
 KINDS: dict[str, type[Sampler]] = {kind.name: kind for kind in (Sampler, RejectionSampler, LangevinSampler)}
 SAMPLERS = ("auto", "rejection", "langevin")
-"""What a user can choose."""
+"""The user's choices."""
 
 
 def make_samplers(
     method: Method, device: torch.device, choice: str = "auto", sources: SourceImages | None = None
 ) -> tuple[Sampler, ...]:
-    """What images of a class are taken from, each sampler where those before it give up.
+    """Return the samplers for images of a class; each takes over when the one before it gives up.
 
     Raises `UsageError` for a choice that does not exist or does not apply to the method.
     """
     if choice not in SAMPLERS:
-        raise UsageError(f"--sampler {choice} is not known", f"choose one of {', '.join(SAMPLERS)}")
+        raise UsageError(f"unknown --sampler {choice}", f"choose one of {', '.join(SAMPLERS)}")
     names = method.samplers if choice == "auto" else (choice,)
     if not set(names) <= set(method.samplers):
         raise UsageError(f"{method.title} is conditional; --sampler does not apply", "leave it out")

@@ -1,4 +1,4 @@
-"""Images between two latents of a class."""
+"""Interpolate between two latents of a class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from balancegan.methods.base import Method
 from balancegan.sampling.samplers import latents, source_images
 
 MAX_ROWS = 12
-"""Classes that an interpolation shows."""
+"""Maximum number of classes shown."""
 
 
 @torch.no_grad()
@@ -24,17 +24,17 @@ def interpolation(
     seed: int = 0,
     sources: SourceImages | None = None,
 ) -> np.ndarray:
-    """Images on the way from one latent to another, the same way for every class.
+    """Return images along the path from one latent to another, the same path for every class.
 
     Args:
         method: trained, on `device`.
         device: where to sample.
         columns: images per row, at least 2; the first and the last are those of the seeds themselves.
         seed: the two ends are seeds 2·seed and 2·seed + 1.
-        sources: where real images come from, for a method that starts from them; a row starts from one.
+        sources: real images, for a method that starts from them; each row starts from one.
 
     Returns:
-        uint8 (K, columns, C, S, S) with K classes, `MAX_ROWS` at most, or one row for an unconditional method.
+        uint8 (K, columns, C, S, S) with K classes, at most `MAX_ROWS`, or one row for an unconditional method.
     """
     first, last = latents(method, (2 * seed, 2 * seed + 1))
     path = between(first, last, columns, method.support).to(device)
@@ -54,11 +54,11 @@ def interpolation(
 
 
 def between(first: Tensor, last: Tensor, columns: int, support: tuple[float, float]) -> Tensor:
-    """Latents (columns, …) from one (…) to another along a great circle.
+    """Return latents (columns, …) along a great circle from one latent (…) to another.
 
     Spherical interpolation (White 2016, arXiv 1609.04468): halfway on a straight line, normal latents would be shorter
-    than any that the generator was trained on. Latents uniform over a finite `support` are made normal for the way
-    and uniform again, so that no point leaves the support.
+    than any that the generator was trained on. Latents uniform over a finite `support` are mapped to normal ones for
+    the interpolation and back, so that no point leaves the support.
     """
     low, high = support
     bounded = np.isfinite(high - low)
@@ -68,7 +68,7 @@ def between(first: Tensor, last: Tensor, columns: int, support: tuple[float, flo
     a, b = ends
     t = torch.linspace(0, 1, columns, dtype=torch.float64)[:, None]
     angle = torch.arccos((a @ b / (a.norm() * b.norm()).clamp_min(1e-12)).clamp(-1, 1))
-    if angle.sin() < 1e-4:  # the same direction or the opposite one: no great circle, or any
+    if angle.sin() < 1e-4:  # parallel or opposite: the great circle is not unique
         way = (1 - t) * a + t * b
     else:
         way = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / angle.sin()

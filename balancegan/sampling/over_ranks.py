@@ -1,4 +1,4 @@
-"""Sampling by all ranks: rank 0 asks, every rank makes its share."""
+"""Sample on all ranks: rank 0 requests chunks, and every rank makes its share."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ T = TypeVar("T")
 
 
 def spread(sampler: Sampler) -> Sampler:
-    """The same sampler, ahead by one chunk a rank where there are several."""
+    """Return the sampler; with several ranks, wrapped to sample one chunk per rank ahead."""
     return _SpreadSampler(sampler) if here().size > 1 else sampler
 
 
 class _SpreadSampler(RejectionSampler):
-    """Asks all ranks for consecutive chunks at once, and keeps those that were not asked for yet.
+    """Requests consecutive chunks from all ranks at once, and keeps those not requested yet.
 
-    A chunk is always made by the same rank, so each remembers what it found in its own.
+    The same rank always makes a given chunk, so each rank can reuse what it remembers of its own chunks.
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -37,15 +37,15 @@ class _SpreadSampler(RejectionSampler):
         self._found: dict[tuple[Any, ...], Any] = {}
 
     def chunk(self, label: int, index: int) -> np.ndarray:
-        """As of the sampler."""
+        """Like the wrapped sampler's `chunk`."""
         return self._ahead(_chunk, label, index)
 
     def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """As of the sampler."""
+        """Like the wrapped sampler's `of_class`."""
         return self._ahead(_of_class, label, index)
 
     def likeliest(self, index: int) -> np.ndarray:
-        """As of the sampler."""
+        """Like the wrapped sampler's `likeliest`."""
         return self._ahead(_likeliest, 0, index)
 
     def _ahead(self, work: Callable[[str, int, int], T], label: int, index: int) -> T:
@@ -76,7 +76,7 @@ def _sampler(name: str) -> Sampler:
 
 
 class _Parcel:
-    """A sampler that can be sent: weights that are computed from others (spectral norm) cannot be pickled with it."""
+    """A sampler that can be pickled: weights computed from others (spectral norm) cannot be pickled directly."""
 
     def __init__(self, sampler: Sampler) -> None:
         self.sampler: Sampler | None = sampler

@@ -1,4 +1,4 @@
-"""A few sampled images of every class, for grids."""
+"""Sample a few images of every class, for grids."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ GRID_COLUMNS = 8
 def grid_images(
     method: Method, device: torch.device, columns: int = GRID_COLUMNS, sources: SourceImages | None = None
 ) -> list[np.ndarray]:
-    """As many rows as classes, each uint8 (columns, C, S, S), equally many for all that the method can be asked for.
+    """Return one row of images per class, each uint8 (columns, C, S, S).
 
-    The rows of one class go on with its seeds; of different classes they begin with the same ones, so that a column
-    shares its latent.
+    A method with fewer conditions than classes gets equally many rows for each condition. The rows of one condition
+    continue its seeds; all conditions begin with the same seeds, so that the images in a column share a latent.
     """
     fitting, classes = Fitting(columns, device), method.data.num_classes
     rows_each = classes // len(method.condition_names([str(k) for k in range(classes)]))

@@ -1,4 +1,4 @@
-"""From seeds to labelled images: the same seed, class and checkpoint give the same bytes."""
+"""Sample labelled images from seeds: the same seed, class and checkpoint give the same bytes."""
 
 from __future__ import annotations
 
@@ -20,81 +20,78 @@ from balancegan.methods.base import Method
 from balancegan.sampling import langevin
 
 CHUNK = 64
-SEED_STRIDE = 10_000_000  # `augment --seed s` draws its images' seeds from s times this number on
+SEED_STRIDE = 10_000_000  # the image seeds of `augment --seed s` begin at s times this number
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a class is waited for: given up when the share of samples taken, over the latest chunks, is too low."""
+    """When to give up on a class: when the share of accepted samples in the latest chunks is too low."""
 
-    chunks: int  # over which the share is watched
-    lowest: float  # share
-    tries: int  # per image, and never more samples than this
+    chunks: int  # over which the share is measured
+    lowest: float  # share below which to give up
+    tries: int  # maximum number of samples per image
 
 
 def latents(method: Method, seeds: Sequence[int]) -> Tensor:
-    """One latent per seed (n, *latent_shape), each from a generator of its own."""
+    """Return one latent per seed (n, *latent_shape), each from its own generator."""
     return torch.cat([method.latent(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
 def source_images(
     method: Method, sources: SourceImages | None, label: int, seeds: Sequence[int], device: torch.device
 ) -> Tensor | None:
-    """The real image that each seed starts from (n, C, S, S), in [-1, 1]; None for methods that start from noise alone.
+    """Return the real image that each seed starts from (n, C, S, S), in [-1, 1]; None if the method starts from noise.
 
-    Raises `UsageError` where there are no `sources` for a method that needs them.
+    Raises `UsageError` if a method needs `sources` and has none.
     """
     if not (classes := method.source_classes(label)):
         return None
     if sources is None:
-        raise UsageError(f"{method.title} starts from real images", "say where the data is with --data")
+        raise UsageError(f"{method.title} starts from real images", "name its data with --data")
     return to_float(torch.from_numpy(sources.draw(classes, seeds)).to(device))
 
 
 class Sampler:
-    """Asks a conditional method for the images of a class, in chunks of fixed size and fixed membership.
+    """Samples the images of a class from a conditional method, in chunks of fixed size and fixed membership.
 
-    Seed s is always image s mod `CHUNK` of its chunk: floating-point results can depend on a batch's size and on the
-    position in it, so both depend on the seed alone, unless memory does not hold a chunk: then it is made in parts, and
-    a pixel may differ by a level.
+    Seed s is always image s mod `CHUNK` of its chunk, because floating-point results can depend on a batch's size and
+    on the position in it. If memory does not hold a chunk, it is made in parts, and a pixel may differ by a level.
     """
 
     name = "direct"
-    first_seed = 0  # in `augment`
+    first_seed = 0  # offset in `augment`
     patience = Patience(chunks=100, lowest=0.005, tries=100)
 
     def __init__(self, method: Method, device: torch.device, sources: SourceImages | None = None) -> None:
         if not method.ready:
-            raise CheckpointError(
-                f"the training of {method.title} never came to an end", "continue it to its end first"
-            )
+            raise CheckpointError(f"the training of {method.title} is unfinished", "finish it first")
         self.method = method.to(device).to(memory_format=torch.channels_last).eval()
         self.device, self.sources = device, sources
         self.shape = (method.data.channels, method.data.image_size, method.data.image_size)
         self._fitting = Fitting(CHUNK, device, hint="use --device cpu")
 
     def chunk(self, label: int, index: int) -> np.ndarray:
-        """Images of seeds index·CHUNK … (index+1)·CHUNK - 1 of one class: uint8 (CHUNK, C, S, S)."""
+        """Return the images of seeds index·CHUNK … (index+1)·CHUNK - 1 of one class: uint8 (CHUNK, C, S, S)."""
         return to_uint8(self._generate(label, index)).contiguous().cpu().numpy()
 
     def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """A chunk, and which of its images are of the class: uint8 (CHUNK, C, S, S) and bool (CHUNK,)."""
+        """Return a chunk, and which of its images are of the class: uint8 (CHUNK, C, S, S) and bool (CHUNK,)."""
         return self.chunk(label, index), np.ones(CHUNK, bool)
 
     def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
-        """Images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
+        """Return the images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
         chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
         return np.stack([chunks[seed // CHUNK][seed % CHUNK] for seed in seeds])
 
     def of_seeds(self, label: int, seeds: Sequence[int]) -> tuple[list[int], np.ndarray]:
-        """Those of the seeds whose images are of a class, in their order, and the images: uint8 (m, C, S, S)."""
+        """Return the seeds whose images are of a class, in their order, and the images: uint8 (m, C, S, S)."""
         chunks = {index: self.of_class(label, index) for index in sorted({seed // CHUNK for seed in seeds})}
         mine = [seed for seed in seeds if chunks[seed // CHUNK][1][seed % CHUNK]]
         images = [chunks[seed // CHUNK][0][seed % CHUNK][None] for seed in mine]
         return mine, np.concatenate([np.empty((0, *self.shape), np.uint8), *images])
 
     def _generate(self, label: int, index: int) -> Tensor:
-        """The same as floats in [-1, 1] on the device."""
+        """Generate a chunk as floats in [-1, 1] on the device."""
         c = torch.full((CHUNK,), label, device=self.device)
         with self._equal_bytes():
             seeds = range(index * CHUNK, (index + 1) * CHUNK)
@@ -107,7 +104,7 @@ class Sampler:
 
     @contextmanager
     def _equal_bytes(self) -> Iterator[None]:
-        """Without benchmarked kernels and TF32, which could differ from one process to the next."""
+        """Disable benchmarked kernels and TF32, which could give different results in another process."""
         with (
             memory_errors(self.device, "use --device cpu"),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
@@ -115,31 +112,31 @@ class Sampler:
             yield
 
     def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Where the images of a chunk come from (CHUNK, *latent_shape)."""
+        """Return the latents of a chunk (CHUNK, *latent_shape)."""
         return latents(self.method, seeds).to(self.device)
 
 
 class RejectionSampler(Sampler):
-    """Finds the images of a class among all, for a method that makes the same image of a seed whatever the class.
+    """Finds the images of a class by rejection, for a method whose images do not depend on the requested class.
 
-    The class of an image is what the method assigns to it.
+    The class of an image is the one that the method assigns to it.
     """
 
     name = "rejection"
 
     def __init__(self, method: Method, device: torch.device, sources: SourceImages | None = None) -> None:
         super().__init__(method, device, sources)
-        self._assigned: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # chunk -> likeliest classes, sure ones
+        self._assigned: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # chunk -> likeliest classes, whether sure
 
     def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """A chunk, and which of its images are of the class; no images where it is known that none is."""
+        """Return a chunk, and which of its images are of the class; an empty buffer if none is known to be."""
         if index in self._assigned and not self._members(label, index).any():
             return np.empty((CHUNK, *self.shape), np.uint8), np.zeros(CHUNK, bool)
         x = self._look(label, index)
         return to_uint8(x).contiguous().cpu().numpy(), self._members(label, index)
 
     def likeliest(self, index: int) -> np.ndarray:
-        """The class that is likeliest for each image of a chunk (CHUNK,), for a method that assigns classes."""
+        """Return the likeliest class of each image of a chunk (CHUNK,), for a method that assigns classes."""
         if index not in self._assigned:
             self._look(0, index)
         return self._assigned[index][0]
@@ -158,24 +155,24 @@ class RejectionSampler(Sampler):
 
 
 class LangevinSampler(RejectionSampler):
-    """Walks from every latent towards the class before it is looked at; then as rejection sampling.
+    """Walks from every latent towards the class, then rejects like `RejectionSampler`.
 
-    For the classes that hardly ever come by themselves: a sample costs some 80 times as much (Damage GAN, `tiny`, CPU).
-    With every second walk taken that is what an image costs by rejection where one sample in 200 is, which is where
-    `RejectionSampler` gives up.
+    For classes that plain sampling rarely produces: a sample costs about 80 times as much (Damage GAN, `tiny`, CPU). If
+    half of the walks are accepted, an image then costs what it costs by rejection with one accepted sample in 200, the
+    rate at which `RejectionSampler` gives up.
     """
 
     name = "langevin"
-    first_seed = SEED_STRIDE // 2  # so that a seed names one image of a class
+    first_seed = SEED_STRIDE // 2  # so that a seed stands for only one image of a class
     patience = Patience(chunks=8, lowest=0.05, tries=20)
 
     def of_class(self, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """As before; what a chunk's images are depends on the class here, so nothing is remembered."""
+        """Like `RejectionSampler.of_class`, but remember nothing: here a chunk's images depend on the class."""
         x = self._look(label, index)
         return to_uint8(x).contiguous().cpu().numpy(), self._members(label, index)
 
     def _latents(self, c: Tensor, seeds: Sequence[int]) -> Tensor:
-        """After the walk. A seed gives the latent that it gives without, and then the noise of the walk."""
+        """Return the latents after the walk. A seed gives the same latent as without, then the noise of the walk."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         z = torch.cat([self.method.latent(1, generator=g) for g in generators])
         noise = torch.stack([torch.randn(langevin.STEPS, z.shape[1], generator=g) for g in generators], dim=1)

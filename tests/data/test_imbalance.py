@@ -53,7 +53,7 @@ def test_thinning_keeps_the_largest_class_and_a_share_of_its_size_of_the_others(
 def test_thinning_cannot_lower_an_imbalance_rate():
     with pytest.raises(UsageError, match="'c' has 30") as caught:
         thin(MEMBERS, 2, seed=0)
-    assert "ask for 4 or more" in caught.value.hint
+    assert "choose 4 or more" in caught.value.hint
     assert len(thin(MEMBERS, 1000, seed=0)["c"]) == 1
     nearly = {"a": list(range(100)), "b": list(range(84))}
     assert {name: len(rows) for name, rows in thin(nearly, 1, seed=0).items()} == {"a": 100, "b": 84}

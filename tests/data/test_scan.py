@@ -125,9 +125,9 @@ def test_links(data, picture, tmp_path):
     own = [f.rel for f in folder.files if f.rel.startswith("a/") and not f.rel.startswith("a/up/")]
     assert own == [f"a/{i}.png" for i in range(6)]
     bad = {b.path: b.reason for b in folder.bad_files}
-    assert bad["b/dangling.png"] == "the link leads nowhere"
+    assert bad["b/dangling.png"] == "broken link"
     assert "a/self" in bad
-    assert any("reached twice" in note for note in folder.notes)
+    assert any("found more than once" in note for note in folder.notes)
     assert any("already read" in note for note in folder.notes)
 
 
@@ -144,7 +144,7 @@ def test_class_folder_links(data, tmp_path):
     (data / "alias").symlink_to(data / "a")
     folder = scan(data)
     assert folder.classes == ("a", "b")
-    assert sum("leads to a folder that is read anyway" in note for note in folder.notes) == 3
+    assert sum("its folder is read anyway" in note for note in folder.notes) == 3
 
 
 @posix
@@ -193,7 +193,7 @@ def test_refusals(tmp_path, picture):
     (tmp_path / "hollow" / "a").mkdir(parents=True)
     refuse(tmp_path / "hollow", "no images")
     picture(tmp_path / "flat" / "x.png")
-    refuse(tmp_path / "flat", "1 images but no class folders", "folder of its own")
+    refuse(tmp_path / "flat", "1 image but no class folders", "in its own folder")
     picture(tmp_path / "one" / "a" / "x.png")
     refuse(tmp_path / "one", "only one class", "two classes")
     picture(tmp_path / "test_only" / "test" / "a" / "x.png")
@@ -224,7 +224,7 @@ def test_an_empty_class_is_a_note(data):
 
 def test_loose_images_beside_classes_are_noted(data, picture):
     picture(data / "loose.png")
-    assert any("1 image beside the class folders skipped" in note for note in scan(data).notes)
+    assert any("skipped 1 image next to the class folders" in note for note in scan(data).notes)
 
 
 def test_train_can_be_a_means_of_transport(tmp_path, picture):

@@ -153,7 +153,7 @@ def test_a_class_that_never_comes_is_left_short_after_both_samplers(trained, tmp
             "langevin": {"samples": CHUNK, "assigned": 0, "accepted": 0},
         },
     }
-    assert any("cat: 16 of 16 are still missing; now by langevin" in note for note in notes)
+    assert any("cat: 16 of 16 still missing; trying langevin sampling" in note for note in notes)
 
 
 def test_langevin_alone_fills_with_seeds_of_its_own(trained, tmp_path, monkeypatch):

@@ -303,7 +303,7 @@ def check_scan(plan: Plan, root: Path) -> ImageFolder | None:
             left[entry.fate] += 1
     told = " ; ".join(folder.notes)
     hidden = re.search(r"([\d,]+) hidden", told)
-    side = re.search(r"([\d,]+) files? that (?:is|are) no image", told)
+    side = re.search(r"([\d,]+) (?:file that is not an image|files that are not images)", told)
     assert int(hidden[1] if hidden else 0) == left["hidden"] + sum(e.fate == "hidden" for e in _made_loose(plan))
     assert int(side[1] if side else 0) == left["side"]
     for rel, entry in plan.entries():

@@ -193,7 +193,7 @@ def test_collapse_is_noticed_and_the_checkpoint_before_it_stays(discs, tmp_path,
     options = AugmentOptions(out=tmp_path / "out", counts={"cat": 8}, report=False)
     assert augment(run, options, device=CPU)["step"] == 6
     assert restore(run, CPU, checkpoint="auto").warnings == [
-        "The images are those of step 6; the training went on to step 18."
+        "The images are from step 6; the training continued to step 18."
     ]
     shown = look(run, (), None, 4, tmp_path / "grid.png", device=CPU, note=notes.append, checkpoint="newest")
     assert shown["step"] == 18
@@ -249,7 +249,7 @@ def test_without_a_checkpoint_from_before_it_is_said(discs, tmp_path, collapsing
     document = train_tiny(discs, tmp_path, monitor, pretrain_steps=2, steps=8, save_every=4)
     assert any("No checkpoint from before the collapse" in note for note in monitor.notes), monitor.notes
     restore(RunDir(document["run"]), CPU, notes.append, checkpoint="auto")
-    assert any("no checkpoint from before it" in note for note in notes)
+    assert any("in every earlier checkpoint too" in note for note in notes)
 
 
 def test_a_gradient_so_large_that_only_its_square_is_infinite(discs, tmp_path, monkeypatch):

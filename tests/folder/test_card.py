@@ -71,9 +71,11 @@ def test_what_is_given_is_said():
         real_included=False,
     )
     text = dataset_card(card)
-    assert "This counts the training part (train). Test, 1,234 images, are as they were: all real." in text
-    assert "asked for: rare cells, b\\_c." in text
-    assert "- Do not use them: recall falls. All measures are in `report.html`" in text and "- 3 % are copies." in text
+    assert "The table counts the training part (train). Unchanged, with only real images: Test (1,234 images)." in text
+    assert "requested: rare cells, b\\_c." in text
+    assert (
+        "- Do not use them: recall falls. All measurements are in `report.html`" in text and "- 3 % are copies." in text
+    )
     assert "- The training was not finished." in text and "`--real none`" in text
     assert "`metadata.csv` in each split's folder" in text
     assert front_matter(text)["size_categories"] == ["1K<n<10K"]  # 2,434

@@ -93,7 +93,7 @@ def test_duplicates_conflicts_and_leaks(data, tmp_path):
     assert paths(out["leaks"]) == [["test/a/0.png", "train/a/0.png"], ["test/b/0.png", "train/b/0.png"]]
     assert out["leaks"][0]["splits"] == ["train", "test"]
     text = " ".join(out["advice"])
-    assert "more than one class" in text and "more than one split" in text and "exact copy" in text
+    assert "more than one class" in text and "more than one split" in text and "exact copies" in text
     off = inspect_folder(scan(root), duplicates="off").to_json()
     assert off["duplicates"] == off["conflicts"] == off["leaks"] == []
     assert off["num_images"] == out["num_images"]
@@ -135,7 +135,7 @@ def test_near_duplicates_across_splits_are_named(tmp_path):
     smooth(1).save(tmp_path / "test" / "a" / "twin.jpg", quality=90)
     found = inspect_folder(scan(tmp_path), duplicates="near")
     assert [g.splits for g in found.near_duplicates] == [("train", "test")]
-    assert any("1 of these groups lies in more than one split" in line for line in found.advice)
+    assert any("1 of these groups spans more than one split" in line for line in found.advice)
 
 
 def test_near_groups_by_brute_force():
@@ -182,7 +182,7 @@ def test_advice(tmp_path, picture):
     assert "schizont has 6 images: expect near-copies" in text
     assert "two has 2 images: too few" in text
     assert "`balancegan train " in text and "would add 122 synthetic images" in text
-    assert "smallest sides" in text and "--fit crop" in text and "stored in grey" in text
+    assert "smallest width" in text and "--fit crop" in text and "images are grey" in text
 
 
 def test_usage(data):

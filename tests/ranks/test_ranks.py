@@ -246,8 +246,8 @@ def test_a_failure_of_one_rank_ends_all(folder, tmp_path, scenario, words):
 
 
 @pytest.mark.parametrize("size, least", [(3, 1), (16, 1), (8, 2)])
-def test_a_batch_that_cannot_be_shared_out_is_refused(size, least):
-    with pytest.raises(UsageError, match="cannot be shared out") as caught:
+def test_a_batch_that_cannot_be_divided_is_refused(size, least):
+    with pytest.raises(UsageError, match="cannot be divided among") as caught:
         Ranks(0, size).require_equal_parts(8, least)
     assert f"multiple of {size}" in caught.value.hint
     assert Ranks(0, 2).require_equal_parts(8, 2) == 4
