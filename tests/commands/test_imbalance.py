@@ -84,7 +84,7 @@ def test_a_smaller_choice_is_part_of_nothing_else(even, tmp_path):
 
 
 def test_wrong_counts(even, tmp_path):
-    with pytest.raises(UsageError, match="has 20 training images, 500 were asked for"):
+    with pytest.raises(UsageError, match="has 20 training images, but 500 were requested"):
         make_imbalanced(even, tmp_path / "out", counts={"a": 500})
     with pytest.raises(UsageError, match="'frog'"):
         make_imbalanced(even, tmp_path / "out", counts={"frog": 5})
@@ -109,7 +109,7 @@ def test_places(even, tmp_path):
     (full / "x").touch()
     with pytest.raises(UsageError, match="not empty"):
         make_imbalanced(even, full)
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         make_imbalanced(even, full / "x")
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -223,7 +223,7 @@ def test_a_bug_in_one_method_is_marked_with_its_traceback_and_tried_again(discs,
 
 def test_when_everything_failed_the_error_is_raised_after_the_page(discs, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "launch", failing("dcgan", OutOfMemoryError("no memory")))
-    with pytest.raises(OutOfMemoryError, match="every training failed"):
+    with pytest.raises(OutOfMemoryError, match="every training run failed"):
         run.compare(request(discs, tmp_path / "c", methods=("dcgan",), seeds=(0,)))
     assert (tmp_path / "c" / "compare.html").is_file()
 
@@ -389,7 +389,7 @@ def test_a_data_set_called_cells_is_not_taken_for_a_comparison(tmp_path):
     other = tmp_path / "mine"
     (other / "cells").mkdir(parents=True)
     (other / "compare.html").write_text("precious")
-    with pytest.raises(UsageError, match="holds no comparison"):
+    with pytest.raises(UsageError, match="is not a comparison"):
         run.compare(request(data, other, methods=("dcgan",), seeds=(0,)))
     assert (other / "compare.html").read_text() == "precious" and not list((other / "cells").iterdir())
     assert before == sorted(p for p in (tmp_path / "work").rglob("*"))
@@ -419,7 +419,7 @@ def test_folders_that_must_stay_as_they_are(discs, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_text("precious")
-    with pytest.raises(UsageError, match="holds no comparison"):
+    with pytest.raises(UsageError, match="is not a comparison"):
         run.compare(request(discs, other))
     with pytest.raises(UsageError):
         run.compare(request(discs, discs / "inside"))
