@@ -54,7 +54,7 @@ def evaluate(
     device: Device = "auto",
     runs: Runs = Path("runs"),
 ) -> None:
-    """Measure a run's generator, or a folder of synthetic images against a real one, and say whether the images help."""
+    """Measure a run's generator, or a folder of synthetic images against a real one, and say if the images help."""
     from balancegan.cli.results import show_evaluate
     from balancegan.commands.evaluate import EvaluateOptions, Measuring
     from balancegan.commands.evaluate import evaluate as measure

@@ -306,7 +306,7 @@ def evaluate(
     runs: StrPath = "runs",
     progress: bool = True,
 ) -> Evaluation:
-    """Measure a run's generator, or a folder of synthetic images against a real one, and say whether the images help.
+    """Measure a run's generator, or a folder of synthetic images against a real one, and say if the images help.
 
     Args:
         what: a `Run`, or its folder, name or number (by default the newest); or, with `fake`, a folder of real
