@@ -151,5 +151,5 @@ def test_a_rate_that_was_not_reached_is_said(tmp_path: Path, picture: Callable[.
         for i in range(count):
             picture(tmp_path / "src" / name / f"{i}.png", seed=i)
     notes = make_imbalanced(tmp_path / "src", tmp_path / "dst", ir=2).to_json()["notes"]
-    assert len(notes) == 2 and "not 2" in notes[0] and "of b" in notes[1]
+    assert len(notes) == 2 and "not 2" in notes[0] and "in b" in notes[1]
     assert make_imbalanced(tmp_path / "src", tmp_path / "ok", counts={"a": 6}).to_json()["notes"] == notes[1:]

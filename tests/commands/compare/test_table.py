@@ -119,7 +119,7 @@ def test_findings_name_classes_that_had_to_be_walked_to():
 
 def test_without_any_deviation_the_lower_mean_is_the_better():
     same = [cell(m, s, n, f) for m, f in (("old", 5.0), ("new", 4.0)) for s in (0, 1) for n in CLASSES]
-    assert "new is better" in texts(findings(document(same)))
+    assert "new (4), then old (5); the difference is significant" in texts(findings(document(same)))
 
 
 def test_an_average_is_over_the_same_classes_for_every_method_and_seed():
