@@ -271,7 +271,7 @@ def test_rates_thin_the_training_part_and_leave_the_reference_alone(discs, tmp_p
         ({"baseline": "sgbgan"}, "not among"),
         ({"baseline": "bagan-gp"}, "last method"),
         ({"images": 1}, "cannot be measured"),
-        ({"extractor": "resnet"}, "not known"),
+        ({"extractor": "resnet"}, "extractor = .resnet. is invalid"),
         ({"settings": {"widht": "16"}}, "widht"),
         ({"settings": {"width": "12"}}, "width"),
         ({"settings": {"seed": "9"}}, "--seeds"),
@@ -450,7 +450,7 @@ def test_the_command_prints_tables_and_one_document(discs, tmp_path, monkeypatch
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0, shown.stderr
     assert "minority average" in " ".join(shown.stdout.split()) and "gain over dcgan" in shown.stdout
-    assert "0 of 2 cells: dcgan, seed 0" in shown.stderr
+    assert "0 of 2 training runs: dcgan, seed 0" in shown.stderr
     document = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert {"methods", "seeds", "cells", "table"} <= document.keys() and Path(document["page"]).is_file()
     assert document["settings"]["cwgan-gp"]["lambda_gp"] == 5.0 and "lambda_gp" not in document["settings"]["dcgan"]
