@@ -1,7 +1,7 @@
-"""balancegan: balance imbalanced image data sets with GANs, and see honestly what you got.
+"""balancegan: balance imbalanced image data sets with GANs, and measure whether it helps.
 
-Every command is a function here, with its options as keywords. They are loaded when they are first used: `import
-balancegan` takes milliseconds.
+Every command is a function here, with its options as keyword arguments. Functions are loaded on first use, so
+`import balancegan` takes milliseconds.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a function or a result type when it is first used."""
+    """Load a function or a result type on first use."""
     if name not in _LAZY:
         raise AttributeError(f"module 'balancegan' has no attribute {name!r}")
     import importlib
@@ -70,5 +70,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Everything public, loaded or not."""
+    """Return all public names, loaded or not."""
     return sorted({*globals(), *__all__})

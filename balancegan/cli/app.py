@@ -1,4 +1,4 @@
-"""The command line: parse, call, render. What takes long to import is imported inside the commands."""
+"""The command line: parse, call, render. Commands do their slow imports themselves."""
 
 import io
 import sys
@@ -23,7 +23,7 @@ from balancegan.core.version import __version__
 
 app = typer.Typer(
     name="balancegan",
-    help="Balance imbalanced image data sets with GANs, and see honestly what you got.",
+    help="Balance imbalanced image data sets with GANs, and measure whether it helps.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,9 +40,9 @@ for function in (inspect_, imbalance, train, augment, evaluate, sample, compare,
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    """Balance imbalanced image data sets with GANs, and see honestly what you got.
+    """Balance imbalanced image data sets with GANs, and measure whether it helps.
 
-    Options with a value, but for --out, can also be set by the environment: BALANCEGAN_DEVICE=cpu is --device cpu.
+    Most options with a value, but not --out, can also be set in the environment: BALANCEGAN_DEVICE=cpu is --device cpu.
     """
     if version:
         typer.echo(f"balancegan {__version__}")
@@ -52,7 +52,7 @@ def root(
 def main() -> None:
     """Entry point of the console script."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # bars and bullets must not break a narrow encoding
+        if isinstance(stream, io.TextIOWrapper):  # bars and bullets must not fail in a narrow encoding
             stream.reconfigure(errors="replace")
     if processes() > 1:
         from balancegan.compute.ranks import run

@@ -29,15 +29,15 @@ def augment(
         option("--target-ir", help="Imbalance rate to reach. [default: 1, or 3 synthetic images per real one]"),
     ] = None,
     counts: Annotated[
-        str | None, option("--counts", help="Totals to reach instead, e.g. ring=500,schizont=300.")
+        str | None, option("--counts", help="Class totals to reach instead, e.g. ring=500,schizont=300.")
     ] = None,
     classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
-    data: Annotated[Path | None, option("--data", help="Where the data is now, if it moved.")] = None,
+    data: Annotated[Path | None, option("--data", help="Where the data is now, if it has moved.")] = None,
     out: Annotated[Path, typer.Option("--out", help="New folder for the result.")] = Path("balanced"),
-    real: Annotated[Real, option("--real", help="What becomes of the real images.")] = "copy",
+    real: Annotated[Real, option("--real", help="How to include the real images.")] = "copy",
     filter: Annotated[
         Filter,
-        option("--filter", help="copies: drop near-copies; quality: also what is not recognised as its class."),
+        option("--filter", help="copies: drop near-copies; quality: also drop images not recognised as their class."),
     ] = "copies",
     sampler: Sampler = "auto",
     out_size: Annotated[OutSize, option("--out-size", help="native: the size of the real images.")] = "model",
@@ -46,7 +46,7 @@ def augment(
     checkpoint: Checkpoint = "auto",
     extractor: Extractor = "auto",
     weights: Weights = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no quality report.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Skip the quality report.")] = False,
     utility: Utility = True,
     fail_under: FailUnder = None,
     device: Device = "auto",

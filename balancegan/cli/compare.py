@@ -28,19 +28,21 @@ from balancegan.commands.methods import PAPER_TABLE
 def compare(
     console: Any,
     data: Data,
-    methods: Annotated[str, option("--methods", help="Which methods, comma-separated.")] = ",".join(PAPER_TABLE),
-    steps: Annotated[int | None, option("--steps", help="Generator updates of each. [default: the preset's]")] = None,
-    seeds: Annotated[str, option("--seeds", help="How many seeds, or which: 3, or 0,5,7, or 5, for one.")] = "3",
+    methods: Annotated[str, option("--methods", help="Methods to compare, comma-separated.")] = ",".join(PAPER_TABLE),
+    steps: Annotated[
+        int | None, option("--steps", help="Generator updates per method. [default: the preset's]")
+    ] = None,
+    seeds: Annotated[str, option("--seeds", help="Number of seeds (3) or a list (0,5,7); 5, is seed 5 alone.")] = "3",
     ir: Annotated[
-        str | None, option("--ir", help="Thin the training part to these imbalance rates, e.g. 1,5,20,50,100.")
+        str | None, option("--ir", help="Thin the training split to these imbalance rates, e.g. 1,5,20,50,100.")
     ] = None,
     baseline: Annotated[
         str | None,
-        option("--baseline", help="Over which the last method's improvement is shown. [default: the last but one]"),
+        option("--baseline", help="Method to compare the last one with. [default: the second to last]"),
     ] = None,
     images: Annotated[
         int | None,
-        option("--images", help="Samples per class. [default: 1000, or 250 for Inception on a CPU]"),
+        option("--images", help="Samples per class. [default: 1000, or 250 for a large network on a CPU]"),
     ] = None,
     preset: Preset = None,
     image_size: ImageSize = None,
@@ -52,11 +54,13 @@ def compare(
     device: Device = "auto",
     extractor: Extractor = "auto",
     weights: Weights = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for runs, results and the page.")] = Path("comparison"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for runs, results and the HTML page.")] = Path(
+        "comparison"
+    ),
     set_: Set = None,
     strict: Strict = False,
 ) -> None:
-    """Train several methods on the same images and put them in one table."""
+    """Train several methods on the same images and compare them in one table."""
     from balancegan.cli.compare_result import show_compare
     from balancegan.commands.compare.request import CompareRequest
     from balancegan.commands.compare.run import compare as run

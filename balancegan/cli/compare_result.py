@@ -8,17 +8,17 @@ from balancegan.cli.console import Console
 from balancegan.cli.tables import shown, table
 from balancegan.core.text import SCALE, significant
 
-SHOWN_CLASSES = 6  # columns of a comparison's table on the terminal; the page has all
+SHOWN_CLASSES = 6  # most class columns of a table on the terminal; the page shows all
 _CAPTIONS = {
     "fid": "FID (lower is better)",
     "kid": "KID x 1000 (lower is better)",
-    "ssim": "SSIM to real images (higher is better, but for copies)",
+    "ssim": "SSIM to real images (higher is better, except for copies)",
     "copy_rate": "Copies of training images, in % (lower is better)",
 }
 
 
 def show_compare(console: Console, doc: dict[str, Any]) -> None:
-    """The papers' table for every imbalance rate and measure, what it means, and where the page is."""
+    """Print the papers' table for every imbalance rate and measure, the findings, and the page's path."""
     for block in doc["table"]:
         where = f"imbalance rate {block['imbalance_rate']:.4g}"
         for measure, part in block["measures"].items():
@@ -28,7 +28,7 @@ def show_compare(console: Console, doc: dict[str, Any]) -> None:
                 console.print(f"[dim]{more} more classes on the page[/]")
             console.print("")
         if block["distribution"]:
-            console.print(f"[bold]Share of samples over share in training[/], {where}")
+            console.print(f"[bold]Share of samples / share of training set[/], {where}")
             console.print(_distribution(block["distribution"]))
             console.print("")
     for finding in doc["findings"]:
@@ -37,7 +37,7 @@ def show_compare(console: Console, doc: dict[str, Any]) -> None:
 
 
 def _distribution(doc: dict[str, Any]) -> Any:
-    """Damage GAN's Table 4."""
+    """Return Damage GAN's Table 4."""
     classes = [shown(name) for name in doc["classes"][:SHOWN_CLASSES]]
     titles = [*classes, "mean", "mean distance from 1"]
     rows = table("method", *titles, right=tuple(titles))
@@ -69,4 +69,4 @@ def _mean_std(value: dict[str, Any], scale: float) -> str:
     text = f"[bold]{mean}[/]" if value["best"] else mean
     if value["std"] is None:
         return text
-    return text + f"\n[dim]±{significant(scale * value['std'])}[/]"  # on a line of its own: columns stay narrow
+    return text + f"\n[dim]±{significant(scale * value['std'])}[/]"  # on its own line, to keep columns narrow

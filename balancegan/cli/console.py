@@ -1,6 +1,6 @@
-"""What people see: tables, bars, progress; and the one JSON document that scripts get.
+"""Terminal output: tables, bars and progress for people, one JSON document for scripts.
 
-Results go to stdout, everything else to stderr. On a terminal progress is a live bar, elsewhere plain lines.
+Results go to stdout, everything else to stderr. Progress is a live bar on a terminal and plain lines elsewhere.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ PLAIN_EVERY = 10.0  # seconds between plain progress lines
 
 
 class _Output(RichConsole):
-    """A stdout whose reader may go away: `head` has what it wanted, and nothing went wrong."""
+    """A stdout whose reader may close it early, as `head` does; that is not an error."""
 
     def on_broken_pipe(self) -> None:
-        """Called by rich; ends the command with exit code 0 (`options.registrar`)."""
+        """Called by rich; ends the command with exit code 0 (`registrar.registrar`)."""
         raise BrokenPipeError
 
 
 class Console:
-    """Output of one command. `as_json` leaves stdout to the document alone."""
+    """Output of one command. `as_json` reserves stdout for the document."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False, no_color: bool = False):
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
@@ -47,28 +47,28 @@ class Console:
         self.err = RichConsole(stderr=True, no_color=no_color or None, highlight=False, emoji=False)
 
     def result(self, document: dict[str, Any], show: Callable[[Console, dict[str, Any]], None]) -> None:
-        """Print the command's result: the JSON document, or what `show` makes of it."""
+        """Print the command's result as JSON, or with `show`."""
         if self.as_json:
             sys.stdout.write(json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n")
         else:
             show(self, document)
 
     def print(self, *things: Any) -> None:
-        """Print to stdout; text may hold rich markup and is wrapped on terminals only."""
+        """Print to stdout; text may contain rich markup and is wrapped on terminals only."""
         self.out.print(*things, soft_wrap=not self.out.is_terminal and all(isinstance(t, str) for t in things))
 
     def note(self, text: str) -> None:
-        """One line about what is going on."""
+        """Print one line of information on stderr, unless quiet."""
         if not self.quiet:
             self._tell(printable(text), markup=False)
 
     def _tell(self, text: str, *, markup: bool = True) -> None:
-        """A line on stderr; that nobody reads it any more must not end the work."""
-        with contextlib.suppress(OSError, SystemExit):  # rich exits where a pipe is closed
+        """Write a line to stderr; a closed stderr must not end the work."""
+        with contextlib.suppress(OSError, SystemExit):  # rich exits when a pipe is closed
             self.err.print(text, markup=markup, soft_wrap=True)
 
     def fail(self, error: BalanceGANError) -> None:
-        """What happened and what to do, one line each; with --json also as the document on stdout."""
+        """Print what happened and what to do, one line each; with --json also as a document on stdout."""
         message, hint = printable(error.message), printable(error.hint)
         word = "[bold yellow]stopped[/]" if isinstance(error, StoppedError) else "[bold red]error:[/]"
         self._tell(f"{word} {escape(message)}")
@@ -81,9 +81,9 @@ class Console:
             sys.stdout.write(json.dumps({"schema_version": 1, "error": body}) + "\n")
 
     def gate(self, passed: dict[str, Any] | None) -> None:
-        """End with the quality gate's exit code where `--fail-under` was given and not reached.
+        """Exit with the quality gate's code if `--fail-under` was given and not reached.
 
-        The result is out by then, so a script gets one document with the reason in it.
+        The result has been printed by then, so a script gets one document that includes the reason.
         """
         if passed and not passed["passed"]:
             self.err.print(f"[bold red]below --fail-under:[/] {escape(passed['reason'])}", soft_wrap=True)
@@ -91,7 +91,7 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[ProgressView]:
-        """A view that shows stages as they are reported: a `Progress`, a training `Monitor`, a comparison's `Board`."""
+        """Yield a progress view, which is a `Progress`, a training `Monitor` and a comparison's `Board`."""
         view = ProgressView(self)
         try:
             yield view
@@ -107,7 +107,7 @@ class ProgressView:
         self._bars: RichProgress | None = None
         self._live: Live | None = None
         self._line = Text(style="dim")  # losses, under the bar
-        self._above = Group()  # a comparison's matrix
+        self._above = Group()  # a comparison's table
         if console.err.is_terminal and not console.quiet:
             columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
             speed = TextColumn("{task.fields[speed]}")
@@ -121,12 +121,12 @@ class ProgressView:
         self._started: tuple[float, int] = (0.0, 0)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._live:
             self._live.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` (0: not known) parts of a stage are done."""
+        """Show that `done` of a stage's `total` parts (0: unknown) are done."""
         if self.console.quiet:
             return
         if self._bars:
@@ -134,7 +134,7 @@ class ProgressView:
         elif stage != self._stage or (total and done == total) or time.monotonic() - self._last > PLAIN_EVERY:
             if total and done != total and stage != self._stage:
                 self._stage, self._last = stage, time.monotonic()
-                return  # short stages get one line, at their end
+                return  # short stages get one line, when they end
             self._stage, self._last = stage, time.monotonic()
             self.console.note(f"{stage}: {done:,}" + (f" of {total:,}" if total else ""))
 
@@ -151,12 +151,12 @@ class ProgressView:
             self._bars.update(self._task, speed=speed)
 
     def step(self, stage: str, step: int, total: int) -> None:
-        """Every training step."""
+        """Show a training step; called for every step."""
         if self._bars:
             self._bar(stage, step, total)
 
     def tick(self, row: dict[str, Any]) -> None:
-        """Every few training steps: losses, speed, time left."""
+        """Show losses, speed and time left; called every few training steps."""
         if self.console.quiet:
             return
         losses = " ".join(
@@ -174,21 +174,23 @@ class ProgressView:
             self._last = now
             since, first = self._started
             left = ""
-            if done > first:  # stages differ in speed: what is left of this one is all that can be told
+            if done > first:  # stages differ in speed, so this is the time left in this one
                 left = f", {human_time((total - done) * (now - since) / (done - first))} left"
             self.console.note(f"{row['stage']} {done:,}/{total:,}, {speed}{left}: {losses}")
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays on screen."""
         self.console.note(text)
 
     def matrix(self, matrix: Matrix) -> None:
-        """The state of a comparison: a table above the bar, elsewhere a line whenever a cell begins or ends."""
+        """Show a comparison's state: a table above the bar, or a line whenever a cell begins or ends."""
         if self.console.quiet:
             return
         over, total = matrix.position
         left = matrix.seconds_left()
-        head = f"{over} of {total} cells" + (f", about {human_time(left)} left" if left and over < total else "")
+        head = f"{over} of {total} training runs" + (
+            f", about {human_time(left)} left" if left and over < total else ""
+        )
         if self._bars:
             self._above.renderables[:] = [Text(head, style="bold"), matrix_table(matrix), Text()]
             return

@@ -14,11 +14,15 @@ from balancegan.cli.options import (
 
 def demo(
     console: Any,
-    out: Annotated[Path, typer.Option("--out", help="Folder for data, run and result.")] = Path("balancegan-demo"),
-    steps: Annotated[int | None, option("--steps", help="Generator updates; fewer are faster and worse.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the data, the run and the result.")] = Path(
+        "balancegan-demo"
+    ),
+    steps: Annotated[
+        int | None, option("--steps", help="Generator updates; fewer are faster but give worse images.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """The whole job on embedded digits, in minutes."""
+    """Run the whole workflow on built-in digit images, in minutes."""
     from balancegan.cli.results import show_augment, show_inspect
     from balancegan.commands.demo import run_demo
 

@@ -1,4 +1,4 @@
-"""`balancegan methods` and `balancegan doctor`: what is installed here, and what this machine can do with it."""
+"""`balancegan doctor`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,14 +10,16 @@ from balancegan.cli.options import Device
 
 def doctor(
     console: Any,
-    out: Annotated[Path, typer.Option("--out", help="Where results would go; nothing is left there.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", help="Folder where results would go; nothing is left there.")] = Path(),
     device: Device = "auto",
-    no_speed: Annotated[bool, typer.Option("--no-speed", help="Measure nothing; takes a second or two.")] = False,
+    no_speed: Annotated[
+        bool, typer.Option("--no-speed", help="Skip the speed measurement; takes a second or two.")
+    ] = False,
 ) -> None:
-    """What can this machine do, and how fast?
+    """Check what this machine can do, and how fast.
 
-    Device, versions, free memory and disk, write access, metric weights, and the expected speed of training. Ends with
-    the exit code of the first problem, after the whole report; notes are no problems.
+    Reports device, versions, free memory and disk space, write access, metric weights, and the expected training
+    speed. If there are problems, exits with the code of the first, after the whole report; notes are not problems.
     """
     from balancegan.cli.doctor_result import show_doctor
     from balancegan.commands.doctor import examine

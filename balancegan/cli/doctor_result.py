@@ -14,7 +14,7 @@ _WEIGHTS = {"published": "here", "other": "not the published file", "missing": "
 
 
 def show_doctor(console: Console, doc: dict[str, Any]) -> None:
-    """The machine in a few lines, its speed, then what is in the way, and what to do."""
+    """Print the machine in a few lines, its speed, then notes and problems with what to do about them."""
     versions = doc["versions"]
     if versions:
         console.print(f"[bold]balancegan {versions['balancegan']}[/], {_versions(versions)}")
@@ -28,7 +28,7 @@ def show_doctor(console: Console, doc: dict[str, Any]) -> None:
     if speed and speed["decoding"]:
         decoding = speed["decoding"]
         what = f"{decoding['format']} of {decoding['side']} px"
-        rows.add_row("reading images", f"{decoding['images_per_second']:,.0f} a second in one process ({what})")
+        rows.add_row("reading images", f"{decoding['images_per_second']:,.0f} per second in one process ({what})")
     console.print(rows)
     if speed and speed["presets"]:
         console.print("")
@@ -36,23 +36,23 @@ def show_doctor(console: Console, doc: dict[str, Any]) -> None:
         for row in speed["presets"]:
             if row["reason"]:
                 console.print(f"[dim]{row['preset']}: {shown(row['reason'])}[/]")
-        console.print("[dim]SGBGAN, estimated as by `train --dry-run`; usually it is faster[/]")
+        console.print("[dim]SGBGAN, estimated as in `train --dry-run`; training is usually faster[/]")
     console.print("")
     for kind, colour in (("notes", "yellow"), ("problems", "red")):
         for item in doc[kind]:
             console.print(f"[{colour}]{kind[:-1]}:[/] {shown(item['what'])}")
             console.print(f"  {shown(item['do'])}")
     if doc["ok"]:
-        console.print("[green]This machine can do the work.[/]")
+        console.print("[green]This machine is ready.[/]")
 
 
 def _versions(versions: dict[str, str]) -> str:
-    """Those that matter most; the JSON document has all."""
+    """Return the most important versions; the JSON document has all of them."""
     return f"PyTorch {versions['torch']}, Python {versions['python']}"
 
 
 def _devices(doc: dict[str, Any]) -> list[tuple[str, str]]:
-    """Every device with its memory; the chosen one in bold."""
+    """Return (device, description with memory) of every device; the chosen one is bold."""
     device, found = doc["device"], []
     for entry in device["available"]:
         memory = ""
@@ -63,7 +63,7 @@ def _devices(doc: dict[str, Any]) -> list[tuple[str, str]]:
         text = shown(entry["name"]) + memory
         if entry["kind"] == "cpu":
             text += f", {_count(device['threads'], 'thread')} on {_count(device['cores'], 'core')}"
-        found.append((entry["device"], f"[bold]{text}[/] (used)" if chosen else text))
+        found.append((entry["device"], f"[bold]{text}[/] (selected)" if chosen else text))
     return found
 
 
@@ -75,22 +75,22 @@ def _places(disks: list[dict[str, Any]]) -> list[tuple[str, str]]:
     found = []
     for disk in disks:
         free = "" if disk["free_gib"] is None else f", {disk['free_gib']:,.1f} GiB free"
-        state = "can be written" if disk["writable"] else f"[red]cannot be written: {shown(disk['reason'])}[/]"
+        state = "writable" if disk["writable"] else f"[red]not writable: {shown(disk['reason'])}[/]"
         found.append((_PLACES[disk["what"]], f"{shown(_short(disk['path']))}: {state}{free}"))
     return found
 
 
 def _short(path: str) -> str:
-    """A path below the user's home as shells write it: shorter, and without the user's name."""
+    """Return a path with the user's home shortened to `~`, which also hides the user's name."""
     try:
         home = Path.home()
-    except RuntimeError:  # not everybody has one
+    except RuntimeError:  # the user has no home
         return path
     return str("~" / Path(path).relative_to(home)) if Path(path).is_relative_to(home) else path
 
 
 def _speeds(presets: list[dict[str, Any]]) -> Any:
-    titles = ("side", "images/s", "s/step", "whole training", "memory")
+    titles = ("side", "images/s", "s/step", "full training", "memory")
     rows = table("preset", *titles, right=titles)
     for row in presets:
         side = f"{row['image_size']} px"

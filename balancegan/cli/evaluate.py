@@ -25,7 +25,7 @@ def evaluate(
     ] = None,
     fake: Annotated[Path | None, typer.Argument(metavar="FAKE", help="A folder of synthetic images.")] = None,
     metrics: Annotated[
-        str | None, option("--metrics", help="Only these: fid, kid, is, ssim, prdc, copies. [default: all]")
+        str | None, option("--metrics", help="Measure only these: fid, kid, is, ssim, prdc, copies. [default: all]")
     ] = None,
     extractor: Extractor = "auto",
     weights: Weights = None,
@@ -35,26 +35,26 @@ def evaluate(
         int | None,
         typer.Option(
             "--images",
-            help="Images per class, or what it lacks where that is more. [default: 500; 250 for a large network]",
+            help="Images per class; more if the class needs more. [default: 500; 250 for a large network on a CPU]",
             min=1,
         ),
     ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
-            "--image-size", help="Side at which folders are compared. [default: FAKE's, 8 to 128]", min=8, max=512
+            "--image-size", help="Side in px for comparing folders. [default: FAKE's, 8 to 128]", min=8, max=512
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Where a run's data is now, if it moved.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Where a run's data is now, if it has moved.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the report. [default: the run's report/, or evaluation]")
+        Path | None, typer.Option("--out", help="Folder for the report. [default: the run's report/, or evaluation]")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Classifiers trained per arm.", min=1, max=100)] = 3,
     checkpoint: Checkpoint = "auto",
     device: Device = "auto",
     runs: Runs = Path("runs"),
 ) -> None:
-    """Measure a run's generator, or a folder of synthetic images against a real one, and say whether they help."""
+    """Measure a run's generator, or a folder of synthetic images against a real one, and say if the images help."""
     from balancegan.cli.results import show_evaluate
     from balancegan.commands.evaluate import EvaluateOptions, Measuring
     from balancegan.commands.evaluate import evaluate as measure

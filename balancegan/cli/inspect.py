@@ -10,13 +10,13 @@ from balancegan.core.options import Duplicates, Split
 def inspect_(
     console: Any,
     data: Data,
-    split: Annotated[Split, option("--split", help="Whose images are counted.")] = "train",
+    split: Annotated[Split, option("--split", help="Split whose images are counted.")] = "train",
     target_ir: Annotated[float, option("--target-ir", help="Imbalance rate to reach, for the column 'to add'.")] = 1.0,
-    duplicates: Annotated[Duplicates, option("--duplicates", help="near: also similar images.")] = "exact",
+    duplicates: Annotated[Duplicates, option("--duplicates", help="near: also find similar images.")] = "exact",
     html: Annotated[Path | None, option("--html", help="Also write a page with example images.")] = None,
     strict: Strict = False,
 ) -> None:
-    """How imbalanced is the data, what is broken?"""
+    """Show how imbalanced a data set is and what is broken in it."""
     from balancegan.cli.results import show_inspect
     from balancegan.commands.inspect import inspect, require_readable
 

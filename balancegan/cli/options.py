@@ -1,4 +1,4 @@
-"""Options that commands share, and what every command does around its own work."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,17 +9,17 @@ from balancegan.core import options as choices
 
 
 def option(*flags: str, help: str, **more: Any) -> Any:
-    """An option that `BALANCEGAN_<NAME>` sets too."""
+    """Return an option that the environment variable `BALANCEGAN_<NAME>` also sets."""
     name = next(f for f in flags if f.startswith("--")).split("/")[0].removeprefix("--").replace("-", "_")
     return typer.Option(*flags, help=help, envvar=f"BALANCEGAN_{name.upper()}", show_envvar=False, **more)
 
 
 Data = Annotated[
-    Path, typer.Argument(metavar="DATA", help="Folder with one sub-folder per class, or train/val/test of such.")
+    Path, typer.Argument(metavar="DATA", help="Folder with one sub-folder per class, optionally within train/val/test.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show results and errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more detail.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR).")]
 Seed = Annotated[int, option("--seed", help="Seed of all random choices.", min=0)]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -27,7 +27,7 @@ Runs = Annotated[Path, option("--runs", help="Folder that holds the runs.")]
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="Run folder, name or number; default: newest.")]
 Preset = Annotated[
     choices.Preset | None,
-    option("--preset", help="default is for a GPU, tiny for a CPU, paper is as published. [default: default]"),
+    option("--preset", help="default: for a GPU; tiny: for a CPU; paper: as published. [default: default]"),
 ]
 ImageSize = Annotated[
     int | None, option("--image-size", help="Side in pixels: 16, 32, 64, 128 or 256. [default: the preset's]")
@@ -39,24 +39,22 @@ PretrainSteps = Annotated[
 ]
 Holdout = Annotated[
     float | None,
-    option(
-        "--holdout", help="Share of each class set aside for the report where there is no val or test. [default: 0.2]"
-    ),
+    option("--holdout", help="Share of each class held out for the report if there is no val or test. [default: 0.2]"),
 ]
 GroupBy = Annotated[
     str | None,
-    option("--group-by", help="Regex on paths; images with equal matches stay on one side, e.g. 'patient(\\d+)'."),
+    option("--group-by", help="Regex on paths; images with equal matches stay in one split, e.g. 'patient(\\d+)'."),
 ]
-Fit = Annotated[choices.Fit | None, option("--fit", help="How images become square. [default: stretch]")]
+Fit = Annotated[choices.Fit | None, option("--fit", help="How to make images square. [default: stretch]")]
 Sampler = Annotated[
     choices.Sampler,
-    option("--sampler", help="Where a generator knows no classes; auto: langevin for what rejection lacks."),
+    option("--sampler", help="For unconditional methods; auto: rejection, then langevin for rare classes."),
 ]
 Extractor = Annotated[
     choices.Extractor,
-    option("--extractor", help="Features of the measures; auto: inception if its weights are here, otherwise own."),
+    option("--extractor", help="Network behind the metrics; auto: inception if its weights are installed, else own."),
 ]
-Weights = Annotated[Path | None, option("--weights", help="Weights file of the extractor.")]
+Weights = Annotated[Path | None, option("--weights", help="Weights file for the extractor.")]
 Utility = Annotated[
     bool,
     typer.Option("--utility/--no-utility", help="Train classifiers to see whether the synthetic images help."),
@@ -65,15 +63,15 @@ FailUnder = Annotated[
     str | None,
     option(
         "--fail-under",
-        help="Exit with 9 below this verdict: use, no-difference, or a least gain in points of balanced accuracy.",
+        help="Exit with code 9 below this verdict (use, no-difference) or gain in points of balanced accuracy.",
     ),
 ]
 Checkpoint = Annotated[
     str,
     option(
         "--checkpoint",
-        help="newest, a step (pre-training counted), or auto: the newest, or the last one before classes collapsed.",
+        help="newest, a step (counting pre-training), or auto: the newest, or the last before classes collapsed.",
     ),
 ]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting: --set lambda_gp=10.")]
-Strict = Annotated[bool, option("--strict", help="Unreadable files are an error.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Set any field: --set lambda_gp=10.")]
+Strict = Annotated[bool, option("--strict", help="Treat unreadable files as an error.")]

@@ -1,4 +1,4 @@
-"""How commands are registered: common options, errors as one line, signals."""
+"""Registration of commands: common options, one-line errors, signals."""
 
 import contextlib
 import errno
@@ -17,13 +17,13 @@ from balancegan.cli.options import AsJson, NoColor, Quiet, Verbose
 from balancegan.core.errors import BalanceGANError, OutOfMemoryError, StoppedError
 from balancegan.core.signals import STOPPING
 
-NO_MEMORY = ("memory ran out", "close other programs, or ask for smaller images or batches")
-UNFINISHED = "before the end; nothing half-written is taken for whole"
+NO_MEMORY = ("out of memory", "close other programs, or use smaller images or batches")
+UNFINISHED = "before finishing; incomplete files will not be used"
 COMMON = {"as_json": AsJson, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
 
 
 def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator that makes a function a command of `app`.
+    """Return a decorator that registers a function as a command of `app`.
 
     It adds the common options, gives the function a console, and turns errors into lines and exit codes.
     """
@@ -42,7 +42,7 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
                 raise typer.Exit(error.exit_code) from None
             except KeyboardInterrupt as stop:
                 signum = stop.signum if isinstance(stop, _StopNow) else signal.SIGINT
-                stopped = StoppedError(UNFINISHED, "the same command goes on", signum=signum)
+                stopped = StoppedError(UNFINISHED, "run the same command again to continue", signum=signum)
                 console.fail(stopped)
                 raise typer.Exit(stopped.exit_code) from None
             except BrokenPipeError:
@@ -65,10 +65,10 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
 
 @contextlib.contextmanager
 def failures_in_words() -> Iterator[None]:
-    """The net under everything: a disk or a memory that fails where nobody expected it is no bug of ours."""
+    """Turn unexpected disk and memory failures, which are not our bugs, into one-line errors."""
     try:
         yield
-    except BrokenPipeError:  # an OSError that says that nobody reads the output any more
+    except BrokenPipeError:  # also an OSError: the reader of the output is gone
         raise
     except OSError as error:
         from balancegan.core.files import DISK_ERRNOS, disk_errors
@@ -77,7 +77,7 @@ def failures_in_words() -> Iterator[None]:
             raise OutOfMemoryError(*NO_MEMORY) from None
         if error.errno not in DISK_ERRNOS:
             raise
-        with disk_errors("go on"):
+        with disk_errors("continue"):
             raise
     except (MemoryError, RuntimeError) as error:
         from balancegan.compute.memory import out_of_memory
@@ -88,7 +88,7 @@ def failures_in_words() -> Iterator[None]:
 
 
 class _StopNow(KeyboardInterrupt):
-    """A signal ends the command. No `Exception`, so that no handler of those takes it for a damaged file."""
+    """A signal that ends the command; not an `Exception`, so no handler mistakes it for a damaged file."""
 
     def __init__(self, signum: int) -> None:
         super().__init__()
@@ -97,10 +97,10 @@ class _StopNow(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def signals_stop() -> Iterator[None]:
-    """The first of `STOPPING` ends a command with a line, its exit code, and nothing half-written.
+    """Make the first signal of `STOPPING` end the command cleanly: one line, its exit code, no incomplete files.
 
-    A second one, while that is being done, ends the process at once. Signals that are ignored (nohup, background
-    jobs) or handled already stay so.
+    A second one during the clean-up ends the process at once. Signals that are ignored (nohup, background jobs) or
+    already handled stay that way.
     """
     before: dict[int, Any] = {}
 

@@ -1,4 +1,4 @@
-"""What each command shows of its result; the JSON document has the whole of it."""
+"""What each command prints; the JSON document has everything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from balancegan.core.text import human_time, significant
 
 
 def show_inspect(console: Console, doc: dict[str, Any]) -> None:
-    """Counts with bars, what is wrong, what to do."""
+    """Print counts with bars, what is wrong, and what to do."""
     counts = table("class", "images", "share", "", "to add", right=("images", "share", "to add"))
     top = max((c["count"] for c in doc["classes"]), default=1) or 1
     for c in sorted(doc["classes"], key=lambda c: -c["count"]):
@@ -49,7 +49,7 @@ def show_inspect(console: Console, doc: dict[str, Any]) -> None:
 
 
 def show_imbalance(console: Console, doc: dict[str, Any]) -> None:
-    """Counts before and after."""
+    """Print counts before and after."""
     rows = table("class", "before", "after", right=("before", "after"))
     for name, before in doc["counts_before"].items():
         rows.add_row(shown(name), f"{before:,}", f"{doc['counts_after'].get(name, 0):,}")
@@ -60,8 +60,8 @@ def show_imbalance(console: Console, doc: dict[str, Any]) -> None:
 
 
 def show_train(console: Console, doc: dict[str, Any]) -> None:
-    """Where the run is and how fast it was."""
-    state = "finished" if doc["finished"] else "stopped; the same command goes on from here"
+    """Print where the run is and how fast it was."""
+    state = "finished" if doc["finished"] else "stopped; run the same command again to continue"
     console.print(f"[bold]{shown(doc['run'])}[/]")
     console.print(
         f"{state}: {doc['steps']:,} steps, {doc['images_seen']:,} images in {human_time(doc['seconds'])}"
@@ -70,7 +70,7 @@ def show_train(console: Console, doc: dict[str, Any]) -> None:
     if doc["collapsed"]:
         names = ", ".join(shown(name) for name in doc["collapsed"])
         console.print(
-            f"[yellow]the images of {names} have become alike (mode collapse);[/] augment takes the last checkpoint "
+            f"[yellow]mode collapse: the images of {names} now look alike;[/] augment will use the last checkpoint "
             "before it"
         )
     here, run = Path.cwd(), Path(doc["run"])
@@ -79,7 +79,7 @@ def show_train(console: Console, doc: dict[str, Any]) -> None:
 
 
 def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
-    """Configuration and cost."""
+    """Print configuration and cost."""
     rows = table("setting", "value")
     for key in ("method", "preset", "device"):
         rows.add_row(key, str(doc[key]))
@@ -96,7 +96,7 @@ def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
 
 
 def show_augment(console: Console, doc: dict[str, Any]) -> None:
-    """Counts, what fell short, where the folder and the report are."""
+    """Print counts, classes that fell short, findings, verdict, and where the folder and the report are."""
     rows = table("class", "real", "synthetic", "rejected", "total", right=("real", "synthetic", "rejected", "total"))
     for c in doc["classes"]:
         rows.add_row(
@@ -110,7 +110,7 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
         why, do = "without copies", "Train longer, or use --filter none."
         short = [c for c in doc["classes"] if c["name"] in doc["short"]]
         if any(c.get("refused") for c in short):
-            why, do = "with what passes the quality filter", "Train longer, or use --filter copies."
+            why, do = "with images that pass the quality filter", "Train longer, or use --filter copies."
         elif doc["assignment"]:
             why, do = "with images of the class", "Train longer, or choose a conditional method."
         console.print(f"[yellow]incomplete: {names} could not be filled {why}.[/] {do}")
@@ -124,7 +124,7 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
 
 
 def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
-    """The first of what the report warns of; everything with --verbose."""
+    """Print the report's first warnings; with --verbose all findings."""
     warnings = [f for f in findings if f["level"] == "warning"]
     first = findings if console.verbose else warnings[:SHOWN_WARNINGS]
     for finding in first:
@@ -138,12 +138,12 @@ def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
 
 
 SHOWN_WARNINGS = 6
-_REFERENCES = {"holdout": "held-out images", "train": "training images", "real": "images of that folder"}
+_REFERENCES = {"holdout": "held-out images", "train": "training images", "real": "images of the real folder"}
 _COLOURS = {"use": "green", "no difference": "yellow", "do not use": "red"}
 
 
 def _verdict(console: Console, utility: dict[str, Any] | None) -> None:
-    """Whether the images help, in a line or two."""
+    """Print whether the images help, in a line or two."""
     if not utility:
         return
     if utility["verdict"] is None:
@@ -157,7 +157,7 @@ def _verdict(console: Console, utility: dict[str, Any] | None) -> None:
 
 
 def show_evaluate(console: Console, doc: dict[str, Any]) -> None:
-    """The measures of every class and of all, the classifiers' arms, what it means, where the page is."""
+    """Print the measures per class and overall, the classifiers' arms, findings, verdict, and the report's path."""
     titles = ("FID (floor)", "KID x1000", "precision", "recall", "copies")
     rows = table("class", "real", "fake", *titles, right=("real", "fake", *titles))
     for row in doc["classes"]:
@@ -171,13 +171,13 @@ def show_evaluate(console: Console, doc: dict[str, Any]) -> None:
     overall = doc["overall"]
     references = {_REFERENCES[row["reference"]] for row in doc["classes"] if row["n_fake"]}
     console.print(
-        f"[dim]features: {doc['extractor']}; real: {' or '.join(sorted(references))}; in brackets: one random half of "
-        "the real images against the other[/]"
+        f"[dim]features: {doc['extractor']}; real: {' or '.join(sorted(references))}; in brackets: two random halves "
+        "of the real images against each other[/]"
     )
     if overall["fid"] is not None:
         floor = "" if overall["fid_floor"] is None else f" ({_number(overall['fid_floor'])})"
         console.print(
-            f"all together: FID {_number(overall['fid'])}{floor}, {overall['n_fake']:,} synthetic against "
+            f"all classes: FID {_number(overall['fid'])}{floor}, {overall['n_fake']:,} synthetic against "
             f"{overall['n_real']:,} real images"
         )
     if overall["inception_score"] is not None:
@@ -204,12 +204,12 @@ def _share(value: dict[str, float]) -> str:
 
 
 def show_sample(console: Console, doc: dict[str, Any]) -> None:
-    """Where the pictures are."""
+    """Print where the pictures are."""
     console.print(f"{doc['images']} images in {shown(doc['out'])}")
 
 
 def show_methods(console: Console, doc: dict[str, Any]) -> None:
-    """One row per method."""
+    """Print one row per method."""
     rows = table("method", "paper", "classes", "image sizes")
     for m in doc["methods"]:
         sizes = " ".join(map(str, m["image_sizes"]))

@@ -21,17 +21,17 @@ def sample(
     run: RunArgument = None,
     classes: Annotated[str | None, option("--classes", help="Only these classes, comma-separated.")] = None,
     n: Annotated[int, option("--n", help="Images per class.", min=1)] = 16,
-    seeds: Annotated[str | None, option("--seeds", help="Which seeds, e.g. 0-15 or 3,7,20-29.")] = None,
+    seeds: Annotated[str | None, option("--seeds", help="Seeds of the images, e.g. 0-15 or 3,7,20-29.")] = None,
     sampler: Sampler = "auto",
     checkpoint: Checkpoint = "auto",
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="A new .png for a grid, or a new folder. [default: in the run]"),
+        typer.Option("--out", help="New .png file for a grid, or new folder for images. [default: in the run]"),
     ] = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
 ) -> None:
-    """Look at generated images before thousands are written."""
+    """Preview generated images before writing thousands."""
     from balancegan.cli.results import show_sample
     from balancegan.commands.sample import look
 

@@ -10,13 +10,13 @@ from balancegan.core.text import printable
 
 
 def bar(share: float, width: int = 30) -> str:
-    """A bar of block characters for a share between 0 and 1; never empty for a share above 0."""
+    """Return a bar of block characters for a share between 0 and 1; never empty for a share above 0."""
     eighths = max(round(share * width * 8), 1 if share > 0 else 0)
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
 
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """A plain table; the columns named in `right` are aligned right."""
+    """Return a plain table; the columns named in `right` are right-aligned."""
     result = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         result.add_column(column, justify="right" if column in right else "left", overflow="fold")
@@ -24,12 +24,12 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def shown(text: str) -> str:
-    """A name from disk made safe for the terminal and for rich's markup."""
+    """Make a name from disk safe for the terminal and for rich's markup."""
     return escape(printable(text))
 
 
 def matrix_table(matrix: Matrix) -> Table:
-    """One row per method, one column per seed (and imbalance rate), in each cell how far it is."""
+    """Return a table of progress: one row per method, one column per seed (and imbalance rate)."""
     first = matrix.rows()[0][1]
     result = table("method", *(f"seed {c.seed}" + (f", IR {c.ir:g}" if c.ir else "") for c, _ in first))
     for method, cells in matrix.rows():

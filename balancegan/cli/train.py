@@ -25,7 +25,7 @@ from balancegan.core.text import parse_time
 def train(
     console: Any,
     data: Data,
-    method: Annotated[str | None, option("--method", help="See: balancegan methods. [default: sgbgan]")] = None,
+    method: Annotated[str | None, option("--method", help="See `balancegan methods`. [default: sgbgan]")] = None,
     preset: Preset = None,
     image_size: ImageSize = None,
     steps: Annotated[int | None, option("--steps", help="Generator updates. [default: the preset's]")] = None,
@@ -39,14 +39,14 @@ def train(
     seed: Annotated[int | None, option("--seed", help="Seed of the training's random choices. [default: 0]")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for run directories.")] = Path("runs"),
     resume: Annotated[
-        str, option("--resume", help="auto: go on with this command's unfinished run; never; or a run to go on with.")
+        str, option("--resume", help="auto: continue this command's unfinished run; never; or a run to continue.")
     ] = "auto",
     config: Annotated[Path | None, option("--config", help="YAML file of settings.")] = None,
     set_: Set = None,
     strict: Strict = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show settings and cost, train nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show settings and cost without training.")] = False,
 ) -> None:
-    """Train a generator for every class of the data."""
+    """Train a generator on all classes of a data set."""
     from balancegan.cli.results import show_dry_run, show_train
     from balancegan.commands import train as launch
     from balancegan.core.config import parse_set

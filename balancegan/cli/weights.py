@@ -1,4 +1,4 @@
-"""`balancegan weights`: the metric networks' weights files, fetched and checked. Parse, call, render."""
+"""`balancegan weights`: fetch and check the weights files of metric networks."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,14 +24,11 @@ command = registrar(app)
 def fetch(
     console: Any,
     name: Annotated[Network, typer.Argument(metavar="NAME", help="inception or resnet50.")] = "inception",
-    from_: Annotated[
-        Path | None, option("--from", help="Take this copy of the file instead of downloading it.")
-    ] = None,
+    from_: Annotated[Path | None, option("--from", help="Use this copy of the file instead of downloading it.")] = None,
 ) -> None:
-    """Put a network's published weights where reports find them.
+    """Download a network's published weights to where reports find them.
 
-    That is torch's cache. The file is checked by its SHA-256 before it gets its name; nothing in it is executed, now
-    or later.
+    That is torch's cache. The file is installed only if its SHA-256 is right; no code in it is ever executed.
     """
     from balancegan.commands.weights import fetch as get
 
@@ -44,12 +41,12 @@ def fetch(
 def verify(
     console: Any,
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="A weights file. [default: those that would be used]")
+        Path | None, typer.Argument(metavar="FILE", help="Weights file. [default: those that reports would use]")
     ] = None,
 ) -> None:
-    """Are these the published files? If not, are they usable?
+    """Check whether weights files are the published ones and, if not, whether they are usable.
 
-    A file that cannot be used is an error (exit code 8); one that is missing is not.
+    An unusable file is an error (exit code 8); a missing one is not.
     """
     from balancegan.commands.weights import document, require_usable, status
     from balancegan.commands.weights import verify as check
@@ -63,30 +60,30 @@ def verify(
 
 @command
 def list_(console: Any) -> None:
-    """Which networks there are, and which files are here."""
+    """List the networks and which weights files are installed."""
     from balancegan.commands.weights import document, status
 
     console.result(document(status()), show_weights)
 
 
 def show_fetch(console: Any, document: dict[str, Any]) -> None:
-    """What was done, in a line."""
+    """Print one line about what was done."""
     from balancegan.cli.tables import shown
 
-    done = {"kept": "is there already", "downloaded": "downloaded", "copied": "copied"}[document["action"]]
-    instead = ", in place of a damaged file" if document["replaced"] else ""
+    done = {"kept": "already installed", "downloaded": "downloaded", "copied": "copied"}[document["action"]]
+    instead = ", replacing a wrong file" if document["replaced"] else ""
     console.print(f"{document['name']}: {done}{instead}, SHA-256 as published: {shown(document['path'])}")
 
 
 def show_weights(console: Any, document: dict[str, Any]) -> None:
-    """Every network's file in words."""
+    """Print the state of every network's file."""
     from balancegan.cli.tables import shown
 
     words = {
         "published": "the published file",
-        "other": "not the published file; `balancegan weights verify` tells whether it can be used",
+        "other": "not the published file; `balancegan weights verify` checks whether it can be used",
         "usable": "not the published file, but it loads as this network and can be used",
-        "damaged": "damaged, or another network",
+        "damaged": "damaged, or for another network",
         "missing": "missing",
     }
     for item in document["weights"]:

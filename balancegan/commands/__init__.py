@@ -1,1 +1,1 @@
-"""What the commands do, a file each."""
+"""The work of the commands, one file each."""

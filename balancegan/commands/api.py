@@ -1,8 +1,8 @@
-"""The Python functions: each command with its options as keywords.
+"""The Python functions: one per command, with its options as keyword arguments.
 
 Paths may be `str` or `Path`. Nothing is printed to stdout; progress goes to stderr, unless `progress=False`. Mistakes
-and failures raise `BalanceGANError` or one of its sub-classes. `BALANCEGAN_<OPTION>` variables, which set options of
-commands, do not count here.
+and failures raise `BalanceGANError` or one of its sub-classes. `BALANCEGAN_<OPTION>` environment variables, which set
+commands' options, are ignored here.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ def inspect(
     strict: bool = False,
     progress: bool = True,
 ) -> Inspection:
-    """How imbalanced is a data set, and what is broken in it? Reads every image and writes nothing in `data`.
+    """Report how imbalanced a data set is and what is broken in it. Reads every image; writes nothing in `data`.
 
     Args:
-        data: a folder with one sub-folder per class, or with train, val and test folders of such.
-        split: whose images are counted: `train`, `val` or `test`.
-        target_ir: imbalance rate to reach, for the classes' `to_add`.
+        data: a folder with one sub-folder per class, optionally within train, val and test folders.
+        split: the split whose images are counted: `train`, `val` or `test`.
+        target_ir: imbalance rate to reach; it determines the classes' `to_add`.
         duplicates: `exact`; `near`, which also finds similar images; or `off`.
         html: also write a page with example images here.
         strict: raise `DatasetError` if a file cannot be read.
-        progress: show on stderr how far it is.
+        progress: show progress on stderr.
 
     Returns:
         The findings: `imbalance_rate`, `classes[…].name`, `.count`, `.to_add`, `bad_files`, `advice` and more.
 
     Raises:
-        UsageError: there is no such folder or split.
-        DatasetError: the folder holds no classes, or `strict` and unreadable files.
+        UsageError: the folder or split does not exist.
+        DatasetError: the folder has no classes, or `strict` is set and a file cannot be read.
 
     Example:
         >>> found = balancegan.inspect("./data")  # doctest: +SKIP
@@ -100,41 +100,41 @@ def train(
     progress: bool = True,
     **settings: Any,
 ) -> Run | TrainingPlan:
-    """Train a generator for every class, or go on with the unfinished run of the same call.
+    """Train a generator on all classes, or continue the unfinished run of the same call.
 
-    An interrupt (Ctrl-C, or the notebook's stop button) saves the state and raises `StoppedError`; the same call goes
-    on from there.
+    An interrupt (Ctrl-C, or the notebook's stop button) saves the state and raises `StoppedError`; the same
+    call continues from there.
 
     Args:
-        data: a folder with one sub-folder per class, or with train, val and test folders of such.
-        method: one of those that `balancegan methods` lists; `sgbgan` by default.
+        data: a folder with one sub-folder per class, optionally within train, val and test folders.
+        method: one that `balancegan methods` lists; `sgbgan` by default.
         preset: `default` (for a GPU), `tiny` (for a CPU) or `paper`.
         image_size: side in pixels.
         steps: generator updates.
         batch_size: images per update.
-        pretrain_steps: autoencoder updates before those of the GAN.
+        pretrain_steps: autoencoder updates before the GAN's.
         max_time: stop cleanly after this many seconds, or after a time such as `"1h30m"`.
-        holdout: share of each class that is set aside for reports where there is no val or test.
-        group_by: regular expression on paths; images with equal matches stay on one side of the split.
-        fit: how images become square: `stretch`, `crop` or `pad`.
+        holdout: share of each class held out for reports if there is no val or test.
+        group_by: regular expression on paths; images with equal matches stay in one split.
+        fit: how to make images square: `stretch`, `crop` or `pad`.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         seed: seed of the training's random choices.
         out: folder for run directories.
-        resume: `auto`, `never`, or a run to go on with.
+        resume: `auto`, `never`, or a run to continue.
         config: YAML file of settings.
         strict: raise `DatasetError` if a file cannot be read.
         dry_run: train and write nothing; return the settings and what they would cost on this machine.
-        progress: show on stderr how far it is.
+        progress: show progress on stderr.
         settings: any other field of the configuration, as with `--set`, for example `lambda_gp=5`.
 
     Returns:
         The run, or a `TrainingPlan` if `dry_run`.
 
     Raises:
-        UsageError: an option or setting cannot work.
+        UsageError: an option or setting is invalid.
         DatasetError: the data cannot be used.
         StoppedError: a signal ended the training; its state is saved.
-        TrainingDivergedError, OutOfMemoryError, DiskError, CheckpointError: what their names say.
+        TrainingDivergedError, OutOfMemoryError, DiskError, CheckpointError: as their names say.
 
     Example:
         >>> run = balancegan.train("./data", method="sgbgan", preset="tiny", image_size=16)  # doctest: +SKIP
@@ -176,14 +176,14 @@ def train(
 
 
 def load_run(run: StrPath | None = None, *, runs: StrPath = "runs") -> Run:
-    """A run that was trained earlier.
+    """Load a run that was trained earlier.
 
     Args:
-        run: its folder, name or number; by default the newest one.
+        run: its folder, name or number; by default the newest.
         runs: the folder that holds the runs.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: the run does not exist.
         CheckpointError: its files are damaged.
 
     Example:
@@ -222,36 +222,36 @@ def augment(
     """Write a balanced folder, real and synthetic images together, and its quality report.
 
     Args:
-        run: a `Run`, or its folder, name or number; by default the newest one.
+        run: a `Run`, or its folder, name or number; by default the newest.
         target_ir: imbalance rate to reach; by default 1, or 3 synthetic images per real one.
-        counts: totals to reach instead, by class.
+        counts: class totals to reach instead.
         classes: only these get synthetic images.
-        data: where the data is now, if it moved.
+        data: where the data is now, if it has moved.
         out: new folder for the result.
-        real: what becomes of the real images: `copy`, `hardlink`, `symlink`, `convert` or `none`.
-        filter: `none`; `copies` drops near-copies; `quality` also what is not recognised as its class.
-        sampler: for methods that cannot be asked for a class: `rejection`, `langevin` or `auto`.
+        real: how to include the real images: `copy`, `hardlink`, `symlink`, `convert` or `none`.
+        filter: `none`; `copies` drops near-copies; `quality` also drops images not recognised as their class.
+        sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
         out_size: `model`, or `native` for the size of the real images.
         format: `png`, `jpeg`, or `match` for the format of the real images.
         seed: seed of all random choices.
-        checkpoint: `newest`, a step, or `auto`: the newest, or the last one before classes collapsed.
+        checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
         report: write a quality report.
-        extractor: features of its measures: `auto`, `inception`, `resnet50` or `own`.
-        weights: weights file of the extractor.
-        utility: train classifiers to see whether the synthetic images help; it takes minutes.
-        fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or gain in points.
+        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
+        weights: weights file for the extractor.
+        utility: train classifiers to see whether the synthetic images help; takes minutes.
+        fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         runs: the folder that holds the runs.
-        progress: show on stderr how far it is.
+        progress: show progress on stderr.
 
     Returns:
         What was written: `path`, `complete`, `imbalance_rate_after`, `classes[…].real`, `.synthetic` and more.
 
     Raises:
-        UsageError: an option cannot work, or there is no such run.
-        DatasetError: the data changed since the training.
+        UsageError: an option is invalid, or the run does not exist.
+        DatasetError: the data has changed since training.
         QualityGateError: the quality is below `fail_under`; the folder is written, and `error.result` describes it.
-        CheckpointError, WeightsMissingError, DiskError, OutOfMemoryError: what their names say.
+        CheckpointError, WeightsMissingError, DiskError, OutOfMemoryError: as their names say.
 
     Example:
         >>> balanced = balancegan.augment(run, target_ir=1, utility=False)  # doctest: +SKIP
@@ -306,35 +306,35 @@ def evaluate(
     runs: StrPath = "runs",
     progress: bool = True,
 ) -> Evaluation:
-    """Measure a run's generator, or a folder of synthetic images beside a real one, and say whether they help.
+    """Measure a run's generator, or a folder of synthetic images against a real one, and say if the images help.
 
     Args:
-        what: a `Run`, or its folder, name or number (by default the newest one); or, with `fake`, a folder of real
+        what: a `Run`, or its folder, name or number (by default the newest); or, with `fake`, a folder of real
             images.
         fake: a folder of synthetic images.
-        metrics: only these of `fid`, `kid`, `is`, `ssim`, `prdc` and `copies`.
-        extractor: features of the measures: `auto`, `inception`, `resnet50` or `own`.
-        weights: weights file of the extractor.
-        utility: train classifiers to see whether the synthetic images help; it takes minutes.
-        fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or gain in points.
-        images: images per class that are generated, for a run.
+        metrics: measure only these of `fid`, `kid`, `is`, `ssim`, `prdc` and `copies`.
+        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
+        weights: weights file for the extractor.
+        utility: train classifiers to see whether the synthetic images help; takes minutes.
+        fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
+        images: images to generate per class, for a run; more if the class needs more.
         image_size: side in pixels at which two folders are compared.
-        data: where a run's data is now, if it moved.
-        out: folder of the report; by default the run's `report/`, or `evaluation`.
+        data: where a run's data is now, if it has moved.
+        out: folder for the report; by default the run's `report/`, or `evaluation`.
         seeds: classifiers trained per arm.
-        checkpoint: `newest`, a step, or `auto`: the newest, or the last one before classes collapsed.
+        checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         runs: the folder that holds the runs.
-        progress: show on stderr how far it is.
+        progress: show progress on stderr.
 
     Returns:
         The measures: `classes[…].kid`, `overall.fid`, `utility.verdict`, `report` and more.
 
     Raises:
-        UsageError: an option cannot work, or there is no such run or folder.
-        DatasetError: the data cannot be used, or changed since the training.
+        UsageError: an option is invalid, or the run or folder does not exist.
+        DatasetError: the data cannot be used, or has changed since training.
         QualityGateError: the quality is below `fail_under`; the report is written, and `error.result` describes it.
-        CheckpointError, WeightsMissingError, DiskError, OutOfMemoryError: what their names say.
+        CheckpointError, WeightsMissingError, DiskError, OutOfMemoryError: as their names say.
 
     Example:
         >>> measured = balancegan.evaluate("./data", "./synthetic", utility=False)  # doctest: +SKIP
@@ -386,15 +386,15 @@ def compare(
     progress: bool = True,
     **settings: Any,
 ) -> Comparison:
-    """Train several methods on the same images and put them in one table; a second call reads what the first one did.
+    """Train several methods on the same images and compare them in one table; a repeated call reuses earlier results.
 
     Args:
-        data: a folder with one sub-folder per class, or with train, val and test folders of such.
-        methods: which methods; by default those of the papers' table.
-        steps: generator updates of each.
-        seeds: how many seeds, or a list of them.
-        ir: thin the training part to this imbalance rate, or to each of several.
-        baseline: over which method the improvement of the last one is shown; by default the last but one.
+        data: a folder with one sub-folder per class, optionally within train, val and test folders.
+        methods: methods to compare; by default those of the papers' table.
+        steps: generator updates per method.
+        seeds: number of seeds, or a list of them.
+        ir: thin the training split to this imbalance rate, or to each of several.
+        baseline: method to compare the last one with; by default the second to last.
         images: samples per class.
         preset: as in `train`, as are `image_size`, `batch_size`, `pretrain_steps`, `holdout`, `group_by`, `fit`,
             `device`, `strict`, `progress` and `settings`.
@@ -405,21 +405,21 @@ def compare(
         group_by: see `preset`.
         fit: see `preset`.
         device: see `preset`.
-        extractor: features of the measures: `auto`, `inception`, `resnet50` or `own`.
-        weights: weights file of the extractor.
-        out: folder for runs, results and the page.
+        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
+        weights: weights file for the extractor.
+        out: folder for runs, results and the HTML page.
         strict: see `preset`.
         progress: see `preset`.
-        settings: see `preset`; a field that only some of the methods have is set in those.
+        settings: see `preset`; a field that only some methods have is set for those.
 
     Returns:
         The table: `cells[…].kid`, `table`, `findings`, `page` and more.
 
     Raises:
-        UsageError: an option cannot work.
+        UsageError: an option is invalid.
         DatasetError: the data cannot be used.
-        StoppedError: a signal ended a training; the same call goes on from there.
-        WeightsMissingError, DiskError: what their names say.
+        StoppedError: a signal ended a training run; the same call continues from there.
+        WeightsMissingError, DiskError: as their names say.
 
     Example:
         >>> table = balancegan.compare("./data", methods=["bagan-gp", "sgbgan"], seeds=2)  # doctest: +SKIP
@@ -460,7 +460,7 @@ def compare(
 
 @contextmanager
 def _watching(progress: bool) -> Iterator[Any]:
-    """What shows the progress, cleared away at the end."""
+    """Yield a progress display, and clear it at the end."""
     from balancegan.commands.progress_line import ProgressLine, QuietBoard
 
     board = ProgressLine() if progress else QuietBoard()
@@ -475,7 +475,7 @@ def _path(path: StrPath | None) -> Path | None:
 
 
 def _run(run: Run | StrPath | None) -> str | None:
-    """A run as commands name it."""
+    """Return a run's path, name or number as commands take it."""
     return None if run is None else str(run.path if isinstance(run, Run) else run)
 
 
@@ -486,4 +486,4 @@ def _names(names: Sequence[str] | None) -> tuple[str, ...]:
 def _require_passed(result: Result) -> None:
     """Raise `QualityGateError` for a result below the quality gate."""
     if (gate := result.get("gate")) and not gate["passed"]:
-        raise QualityGateError(gate["reason"], "all of it was written: see the exception's `result`", result)
+        raise QualityGateError(gate["reason"], "everything was written; see the exception's `result`", result)

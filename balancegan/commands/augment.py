@@ -53,12 +53,12 @@ from balancegan.verdict.rule import gate_json, parse_least
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """What `augment` can be asked for; defaults as on the command line."""
+    """Options of `augment`, with the command line's defaults."""
 
     out: Path = Path("balanced")
-    target_ir: float | None = None  # None: 1, but for `PER_REAL`
-    counts: dict[str, int] = field(default_factory=dict)  # class -> total to reach, instead of the target IR's
-    classes: tuple[str, ...] = ()  # only these get synthetic images; empty: all that are short
+    target_ir: float | None = None  # None: 1, limited by `PER_REAL`
+    counts: dict[str, int] = field(default_factory=dict)  # class -> total to reach, instead of `target_ir`
+    classes: tuple[str, ...] = ()  # only these get synthetic images; empty: all that need them
     data: Path | None = None
     real: Real = "copy"
     filter: Filter = "copies"
@@ -83,11 +83,11 @@ def augment(
     progress: Progress = silent,
     note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Fill the classes that are short and write the balanced folder; returns the command's JSON document.
+    """Fill up the minority classes and write the balanced folder; returns the command's JSON document.
 
     `run` is a run, its path, name or number in `runs`, or None for the newest there.
 
-    Raises `UsageError` for options or folders that cannot work, `DatasetError` when the data changed since training,
+    Raises `UsageError` for invalid options or folders, `DatasetError` if the data has changed since training,
     `CheckpointError`, `WeightsMissingError`, `DiskError`.
     """
     require_choices(options)
@@ -104,14 +104,14 @@ def augment(
     if restored.method.cfg.train_ir:
         raise UsageError(
             f"{run.name} was trained on a thinned training set (train_ir = {restored.method.cfg.train_ir:g})",
-            "train on all images to fill a folder",
+            "use a run that was trained on all images",
         )
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
     counts = data.split_counts()
     need = targets(counts, totals=options.counts, target_ir=options.target_ir, classes=options.classes)
     key = plan_key(_plan(restored, data, need, options))
     whole = check_destination(options.out, data.folder, key)
-    card = finished_result(options.out).get("card")  # hash of the README.md that an earlier call wrote
+    card = finished_result(options.out).get("card")  # hash of the README.md written by an earlier call
     if whole:
         result = _finished(options, judging)
         if result is not None:
@@ -130,7 +130,7 @@ def augment(
     note = note or _say_nothing
     note(f"{restored.progress} of {data.folder.root}")
     if size := _other_size(data, need, options):
-        note(f"synthetic images will be {size}: --out-size native gives them the sizes of the real ones")
+        note(f"synthetic images will be {size}; use --out-size native for the sizes of the real ones")
     check_space(options.out, real, options.real, sum(need.values()), _bytes_each(data, options))
     quality = _quality(data, progress) if options.filter == "quality" and any(need.values()) else None
 
@@ -167,7 +167,7 @@ def augment(
 
 
 def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any] | None:
-    """The document of a folder that is complete, or None where what is asked for is missing from its report."""
+    """Return the document of a finished folder, or None if its report lacks something that is asked for."""
     result = {**finished_result(options.out), "out": str(options.out.absolute())}
     page = options.out / "report.html"
     result["report"] = str(page.absolute()) if page.is_file() else None
@@ -177,7 +177,7 @@ def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any
         return {**result, "gate": None}
     if not result["report"] or "utility" not in result:
         return None
-    better = judging.choice.name == "own" and options.extractor == "auto"  # a report by Inception will do as well
+    better = judging.choice.name == "own" and options.extractor == "auto"  # Inception will do too
     extractor, utility = result["extractor"], result["utility"]
     if extractor != judging.choice.name and not (better and extractor == "inception"):
         return None
@@ -190,7 +190,7 @@ def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any
 
 
 def _whole(result: dict[str, Any]) -> bool:
-    """Whether what a folder says of itself is what `_result` writes: the folder may come from anywhere."""
+    """Return whether a folder's record has the form that `_result` writes; the folder may come from anywhere."""
     kinds: dict[str, Any] = {
         "complete": bool,
         "imbalance_rate_before": int | float,
@@ -207,9 +207,9 @@ def _whole(result: dict[str, Any]) -> bool:
 
 
 def _quality(data: TrainingSet, progress: Progress) -> QualityFilter:
-    """The filter learns from what the generator saw: the images behind the verdict stay unseen.
+    """Train the quality filter on the generator's training images; the verdict's test images stay unseen.
 
-    On the CPU, where the same images give the same classifiers: the same command must take the same samples again.
+    It runs on the CPU, where training is deterministic: a repeated command must accept the same samples.
     """
     rows = data.train_rows
     return QualityFilter.fit(data.store.images[rows], data.labels[rows], len(data.class_names), progress=progress)
@@ -220,14 +220,14 @@ def _say_nothing(_: str) -> None:
 
 
 def _bytes_each(data: TrainingSet, options: AugmentOptions) -> int:
-    """An upper estimate of one synthetic file's size."""
+    """Return an upper estimate of one synthetic file's size in bytes."""
     _, channels, height, width = data.store.images.shape
     pixels = float(data.store.native_sizes.prod(axis=1).mean()) if options.out_size == "native" else height * width
     return int(pixels * channels) + 4096  # small files take whole blocks
 
 
 def _other_size(data: TrainingSet, need: dict[str, int], options: AugmentOptions) -> str | None:
-    """The model's size, where it is not what most real images of the classes to be filled have."""
+    """Return the model's image size if most real images of the classes to fill have another, else None."""
     _, _, height, width = data.store.images.shape
     labels = [label for label, name in enumerate(data.class_names) if need[name]]
     sizes = data.store.native_sizes[np.isin(data.labels, labels)]
@@ -238,7 +238,7 @@ def _other_size(data: TrainingSet, need: dict[str, int], options: AugmentOptions
 def _result(
     restored: Restored, options: AugmentOptions, classes: list[ClassImages], notes: list[str]
 ) -> dict[str, Any]:
-    """The command's document, before the report."""
+    """Return the command's document, without the report's part."""
     if options.real == "none":
         notes = [*notes, "The real images were left out (--real none); counts and imbalance rates include them."]
     return {
@@ -255,7 +255,7 @@ def _result(
                 "real": c.real,
                 "synthetic": c.synthetic,
                 "rejected": c.rejected,
-                "refused": c.refused,  # of the rejected, by the quality filter
+                "refused": c.refused,  # those of `rejected` that failed the quality filter
             }
             for c in classes
         ],
@@ -267,7 +267,7 @@ def _result(
 
 
 def _plan(restored: Restored, data: TrainingSet, need: dict[str, int], options: AugmentOptions) -> dict[str, Any]:
-    """Everything that decides the output's bytes."""
+    """Return everything that determines the output's bytes."""
     return {
         "checkpoint": restored.checkpoint.sha256,
         "data": data.store.fingerprint,
@@ -318,10 +318,10 @@ def _write_card(
     before: str | None,
     note: Callable[[str], None],
 ) -> str:
-    """The balanced folder's README.md, unless it is no longer as it was written `before`; returns its hash."""
+    """Write the balanced folder's README.md unless it was edited since its hash was `before`; returns its hash."""
     path = options.out / "README.md"
     if before and path.is_file() and sha256(path) != before:
-        note("README.md was edited and is left as it is")
+        note("README.md was edited, so it is left unchanged")
         return before
     size = data.store.settings.image_size
     card = Card(

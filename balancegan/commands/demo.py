@@ -1,4 +1,4 @@
-"""`demo`: inspect, train, augment and report on the embedded digits."""
+"""`demo`: inspect, train, augment and report on the built-in digits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_demo(
 
     `inspected` is called with inspect's document before the training starts.
 
-    A second call goes on where the first one stopped, and reports the finished result when there is one.
+    A second call continues where the first one stopped, or returns the finished result.
     """
     data = write_digits(out / "digits")
     found = inspect_folder(scan(data)).to_json()
@@ -47,7 +47,7 @@ def run_demo(
         use_environment=False,
     )
     trained = launch(request, monitor, progress)
-    # Another number of steps continues the run; its result gets a folder of its own.
+    # A different number of steps continues the run, but its result gets its own folder.
     balanced = out / ("balanced" if steps in (None, STEPS) else f"balanced-{steps}-steps")
     options = AugmentOptions(out=balanced, target_ir=1.0)
     return augment(RunDir(trained["run"]), options, device=resolve_device(device), progress=progress, note=monitor.note)

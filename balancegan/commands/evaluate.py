@@ -1,4 +1,4 @@
-"""`evaluate`: the quality report of a run's generator, or of any folder of synthetic images beside a real one."""
+"""`evaluate`: the quality report of a run's generator, or of any folder of synthetic images against a real one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from balancegan.verdict.utility import SEEDS
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured, and with what, as users name it; defaults as on the command line."""
+    """What to measure and with what, as given by users; defaults as on the command line."""
 
     metrics: tuple[str, ...] = ()  # only these; empty: all
     extractor: Extractor = "auto"
@@ -32,7 +32,7 @@ class Measuring:
     seeds: int = SEEDS  # classifiers trained per arm
 
     def judging(self, device: torch.device) -> Judging:
-        """The same, checked. Raises `UsageError`, `WeightsMissingError`."""
+        """Return the checked settings. Raises `UsageError`, `WeightsMissingError`."""
         require_choices(self)
         require_range("seeds", self.seeds, 1, 100)
         choice, metrics = choose(self.extractor, self.weights), parse_metrics(self.metrics)
@@ -50,7 +50,7 @@ def evaluate(
     progress: Progress = silent,
     note: Note | None = None,
 ) -> Json:
-    """Report on a run, or on the synthetic images in `fake` beside the real ones in `what`.
+    """Report on a run, or on the synthetic images in `fake` against the real ones in `what`.
 
     Without `fake`, `what` is a run's path, name or number, or None for the newest in `runs`. Returns the command's
     JSON document. Raises as `evaluate_run` and `evaluate_folders` do.
@@ -62,5 +62,5 @@ def evaluate(
     if fake is not None:
         return evaluate_folders(Path(what or ""), fake, options, judging, progress=progress)
     if what and Path(what).is_dir() and not (Path(what) / "config.yaml").is_file():
-        raise UsageError(f"{what} is no run", "to evaluate images, give two folders: evaluate REAL FAKE")
+        raise UsageError(f"{what} is not a run", "to evaluate images, give two folders: evaluate REAL FAKE")
     return evaluate_run(find_run(what, runs), options, judging, progress=progress, note=note)

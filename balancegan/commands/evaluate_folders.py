@@ -25,10 +25,10 @@ from balancegan.folder.metadata import synthetic_images
 from balancegan.report.write import write_report
 from balancegan.verdict.material import ClassImages, Material, Pool, stratified_split
 
-SIDES = (8, 128)  # pixels at which two folders are compared, at least and at most
+SIDES = (8, 128)  # least and most pixels per side at which folders are compared
 _HALVED = (
-    "Half of the real images trained the small network behind the features; the other half is what the synthetic "
-    "images are compared with. Near-copies are searched among all."
+    "The small network behind the features was trained on half of the real images; the synthetic images are compared "
+    "with the other half. The search for near-copies covers all of them."
 )
 
 
@@ -41,7 +41,7 @@ class _Side:
 
     folder: ImageFolder
     store: Store
-    wanted: np.ndarray  # (N,) which rows count: of a balanced folder only the real or only the synthetic ones
+    wanted: np.ndarray  # (N,) rows to use: of a balanced folder only the real or only the synthetic ones
 
     @cached_property
     def _members(self) -> dict[tuple[str, str], np.ndarray]:
@@ -59,16 +59,16 @@ class _Side:
         return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
 
     def pool(self, names: list[str], split: str | None) -> Pool:
-        """Images of the classes in a split, class by class, and their positions among the names; none without a split.
+        """Images of the classes in a split, class by class, labelled by position in `names`; none without a split.
 
-        Read from the store's file, so that its pages are not in memory a second time.
+        Read from the store's file, so that its pages are not in memory twice.
         """
         rows = [self.rows(name, (split,)) if split else np.empty(0, np.int64) for name in names]
         images = RowReader(self.store.images)(np.concatenate([np.empty(0, np.int64), *rows]))
         return Pool(images, np.repeat(np.arange(len(names)), [len(of_class) for of_class in rows]))
 
     def files(self, names: list[str], splits: tuple[str, ...]) -> list[Path]:
-        """Their files."""
+        """Paths of the classes' images in the given splits."""
         rows = [row for name in names for row in self.rows(name, splits)]
         return [self.folder.path(self.store.files[row]) for row in rows]
 
@@ -81,15 +81,15 @@ def evaluate_folders(
     *,
     progress: Progress = silent,
 ) -> Json:
-    """Report on the synthetic images of one folder beside the real ones of another; returns the command's document.
+    """Report on the synthetic images of one folder against the real ones of another; returns the command's document.
 
-    Classes go by their folders' names. Where `real` has a test or val split, that is what everything is compared and
-    tested with; otherwise all its images are, and the classifiers' test images are split off it, again for each seed.
-    Of a folder that `augment` wrote, only the real or only the synthetic images count. Raises `UsageError`,
+    Classes are matched by folder name. If `real` has a test or val split, the synthetic images are compared with it and
+    classifiers are tested on it; otherwise all of `real` is used, and each seed splits off its own test images. From a
+    folder that `augment` wrote, only the real or only the synthetic images are used. Raises `UsageError`,
     `DatasetError`, `WeightsMissingError`, `CheckpointError`, `DiskError`.
     """
     if options.data is not None or options.images is not None:
-        raise UsageError("--data and --images are for a run", "leave them out")
+        raise UsageError("--data and --images apply only to a run", "leave them out")
     folders = [scan(path, least_classes=1, progress=progress) for path in (real, fake)]
     out = options.out or OUT
     for folder in folders:
@@ -100,20 +100,22 @@ def evaluate_folders(
     if len(unknown) == len(theirs.store.classes):
         raise UsageError(
             f"{fake} and {real} have no class in common",
-            f"classes go by folder names: {_some(unknown)} there, {_some(names)} here",
+            f"classes are matched by folder name: {_some(unknown)} against {_some(names)}",
         )
     held = next((split for split in ("test", "val") if (ours.store.splits == split).any()), None)
     train, test, fakes = ours.pool(names, "train"), ours.pool(names, held), theirs.pool(names, "train")
     classes = _folder_classes(names, train, test, fakes)
     if not any(len(c.fake) for c in classes):
-        raise UsageError(f"{fake} holds no synthetic image of a class of {real}", "see its metadata.csv")
+        raise UsageError(f"{fake} has no synthetic images of any class in {real}", "see its metadata.csv")
     if not len(train):
-        raise UsageError(f"{real} holds no real images for training", "see its metadata.csv: only real ones count here")
+        raise UsageError(f"{real} has no real training images", "see its metadata.csv: only real images are used")
     try_out(out)
     seen = np.arange(len(train))
-    notes = [f"Both folders are compared at {ours.store.settings.image_size} pixels a side, whatever their files have."]
+    notes = [
+        f"Both folders are compared at {ours.store.settings.image_size} pixels per side, whatever their files' size."
+    ]
     if judging.choice.name == "own" and not held:
-        # A network knows the images that it was trained on better than others: they would seem apart from new ones.
+        # Features of a network's own training images differ from those of new ones, which would raise the distances.
         seen, rest = stratified_split(train.labels, 0.5, seed=judging.seed)
         of_class = rows_by_class(train.labels[rest], len(names))
         classes = [replace(c, reference=train.images[rest[mine]]) for c, mine in zip(classes, of_class, strict=True)]
@@ -134,7 +136,7 @@ def evaluate_folders(
 
     made = [c.name for c in classes if len(c.fake)]
     inp = ReportInput(
-        title=f"{fake.resolve().name} beside {real.resolve().name}",
+        title=f"{fake.resolve().name} against {real.resolve().name}",
         method="",
         run="",
         data=f"{real} (real), {fake} (synthetic)",
@@ -142,7 +144,7 @@ def evaluate_folders(
         origin="folders",
         delivered=False,
         shortcuts=shortcut_checks(ours.files(made, ("train",)), theirs.files(made, ("train",))),
-        warnings=[f"{_some(unknown)}: only among the synthetic images; left out."] if unknown else [],
+        warnings=[f"{_some(unknown)}: in the synthetic folder only; left out."] if unknown else [],
         notes=[_unknown_generator(held), *notes, *ours.store.notes, *theirs.store.notes],
         utility=judge.verdict_of(material, judging, progress),
     )
@@ -152,7 +154,7 @@ def evaluate_folders(
 
 
 def _open_both(folders: list[ImageFolder], size: int | None, progress: Progress) -> tuple[_Side, _Side]:
-    """Decode both at one size, in colour if either has any."""
+    """Decode both folders at one size, in colour if either has any."""
     side = size or _common_side(folders[1], synthetic_images(folders[1], folders[1].files, none=True))
     stores = [_store(folder, DecodeSettings(image_size=side), progress) for folder in folders]
     if len({store.images.shape[1] for store in stores}) > 1:
@@ -167,7 +169,7 @@ def _store(folder: ImageFolder, settings: DecodeSettings, progress: Progress) ->
 
 
 def _common_side(folder: ImageFolder, wanted: np.ndarray) -> int:
-    """The usual longer side of the synthetic images, within `SIDES`: real ones are rarely smaller."""
+    """Return the median longer side of the synthetic images, within `SIDES`; real ones are rarely smaller."""
     sides = []
     rows = np.flatnonzero(wanted)
     for row in rows[:: max(1, len(rows) // 50)]:
@@ -179,7 +181,7 @@ def _common_side(folder: ImageFolder, wanted: np.ndarray) -> int:
 
 
 def _folder_classes(names: list[str], train: Pool, test: Pool, fakes: Pool) -> list[ClassImages]:
-    """The classes' images, which are views of the pools."""
+    """Return the classes' images as views of the pools."""
     parts = [np.split(pool.images, np.searchsorted(pool.labels, range(1, len(names)))) for pool in (train, test, fakes)]
     return [
         ClassImages(
@@ -196,11 +198,12 @@ def _folder_classes(names: list[str], train: Pool, test: Pool, fakes: Pool) -> l
 
 
 def _unknown_generator(held: str | None) -> str:
-    """What cannot be known of a folder."""
-    where = f"its {held} split" if held else "some of the images that the classifiers are tested on here"
+    """Return a note on what cannot be known about a folder's generator."""
+    where = f"the real folder's {held} split" if held else "some of the classifiers' test images"
     return (
-        "What the generator was trained on is not known: near-copies are searched among the real training images given "
-        f"here, and if the generator saw {where}, the synthetic images look better on this page than they are."
+        "It is not known which images the generator was trained on. Near-copies are searched for among the real "
+        f"training images given here. If the generator saw {where}, this page makes the synthetic images look better "
+        "than they are."
     )
 
 

@@ -29,16 +29,16 @@ from balancegan.verdict.rule import gate_json
 Note = Callable[[str], None]
 
 OUT = Path("evaluation")
-MEASURED = 500  # images per class that are generated for the measures, where the folder would need fewer
+MEASURED = 500  # images per class to generate for the measures if the folder would need fewer
 
 REPORT = ("report.html", "report.json")
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What `evaluate` can be asked for beside its `Judging`."""
+    """Options of `evaluate` besides its `Judging`."""
 
-    out: Path | None = None  # a run's report/ or `OUT`
+    out: Path | None = None  # default: a run's report/, or `OUT`
     data: Path | None = None
     images: int | None = None  # per class, from a run
     image_size: int | None = None  # for two folders
@@ -54,10 +54,10 @@ def evaluate_run(
 ) -> Json:
     """Generate images of every class, without any filter, and report on them; returns the command's document.
 
-    The classifiers get as many of each class as `augment --target-ir 1` would add. Raises as `augment` does.
+    The classifiers get as many images of each class as `augment --target-ir 1` would add. Raises as `augment` does.
     """
     if options.image_size is not None:
-        raise UsageError("--image-size is for two folders: a run has its own", "leave it out")
+        raise UsageError("--image-size applies only to two folders; a run has its own", "leave it out")
     restored = restore(run, judging.device, warn=note, checkpoint=options.checkpoint)
     restored.require_trained()
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
@@ -76,8 +76,8 @@ def evaluate_run(
         title=f"Evaluation of {run.name}",
         delivered=False,
         notes=[
-            "Nothing was written but this report. Counts are those of a folder filled to imbalance rate 1; the images "
-            "are the generator's first ones, none of them filtered out."
+            "Only this report was written. Counts are those of a folder filled to imbalance rate 1; the images are the "
+            "first that the generator makes, unfiltered."
         ],
         plain=True,
         progress=progress,
@@ -88,7 +88,7 @@ def evaluate_run(
 
 
 def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Progress) -> list[ClassImages]:
-    """The first images of every class: as many as it lacks, and enough to measure."""
+    """Generate the first images of every class: as many as it needs, and at least enough to measure."""
     samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))
     counts = data.split_counts()
     goal = max(counts.values())
@@ -117,7 +117,7 @@ def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Pr
 
 
 def check_out(out: Path, source: ImageFolder, *, given: bool) -> None:
-    """Refuse a folder of the data, and one with files that are not a report's; a report there is replaced."""
+    """Refuse a folder of the data, or one that contains other files than a report's, which would be replaced."""
     refuse_source(out, source.folders())
     if not given:
         return
@@ -126,11 +126,11 @@ def check_out(out: Path, source: ImageFolder, *, given: bool) -> None:
     with disk_errors(f"read {out}"):
         foreign = out.is_dir() and [p for p in out.iterdir() if p.name not in (*REPORT, "figures")]
     if foreign:
-        raise UsageError(f"{out} holds other files, such as {foreign[0].name}", "choose a new folder with --out")
+        raise UsageError(f"{out} contains other files, such as {foreign[0].name}", "choose a new folder with --out")
 
 
 def try_out(out: Path) -> None:
-    """Find out now whether the report can be written, not after all the work."""
+    """Check that the report can be written before doing all the work."""
     with disk_errors(f"write to {out}"):
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".tmp-{os.getpid()}"
@@ -139,7 +139,7 @@ def try_out(out: Path) -> None:
 
 
 def command_document(document: Json, out: Path, options: EvaluateOptions, **what: Any) -> Json:
-    """The command's document: the report's measures, without its pictures' data."""
+    """Return the command's document: the report's measures, without the data for its pictures."""
     left_out = ("pairs",)
     return {
         "schema_version": 1,

@@ -23,7 +23,7 @@ _MARGIN = 16 << 20
 
 @dataclass(frozen=True)
 class ImbalanceResult:
-    """What was copied; counts are of the training split, `scheme` is "counts" when they were given one by one."""
+    """What was copied. Counts are of the training split; `scheme` is "counts" if they were given one by one."""
 
     src: str
     dst: str
@@ -40,7 +40,7 @@ class ImbalanceResult:
         return {"schema_version": 1, **asdict(self), "notes": list(self.notes())}
 
     def notes(self) -> Iterator[str]:
-        """Where the result is not what was probably meant."""
+        """Yield notes on where the result may not be what was intended."""
         if self.ir is not None and abs(self.imbalance_rate / self.ir - 1) > 0.05:
             yield (
                 f"the imbalance rate is {self.imbalance_rate:.4g}, not {self.ir:g}: the source is imbalanced itself or "
@@ -48,7 +48,7 @@ class ImbalanceResult:
             )
         small = [printable(name) for name, n in self.counts_after.items() if 0 < n < 5]
         if small:
-            yield f"fewer than 5 images are left of {', '.join(small[:5])}: too few to learn from"
+            yield f"fewer than 5 images are left in {', '.join(small[:5])}: too few to learn from"
 
 
 def make_imbalanced(
@@ -65,7 +65,7 @@ def make_imbalanced(
     """Copy a random part of the training images byte for byte, and every other split whole, under the same names.
 
     `counts` gives numbers for some classes (the others stay whole) instead of a scheme. Which images are kept
-    depends on the seed, the class's name and its file names only. `dst` appears at once when everything is
+    depends on the seed, the class's name and its file names only. `dst` appears only once everything is
     copied. Raises UsageError, DatasetError, DiskError.
     """
     source, target = Path(src).absolute(), Path(dst).absolute()
@@ -76,7 +76,7 @@ def make_imbalanced(
         after = plan_counts(before, scheme, ir, majority)
     else:
         if majority is not None:
-            raise UsageError("a majority class has no meaning beside counts", "give one or the other")
+            raise UsageError("a majority class cannot be combined with counts", "give one or the other")
         after = _checked_counts(before, counts)
     files = _choose(folder, after, seed)
     _copy_all(folder, files, target, progress)
@@ -100,13 +100,11 @@ def _check_places(source: Path, target: Path) -> None:
         raise UsageError(f"no such folder: {source}", "check the path")
     real, real_target = source.resolve(), target.resolve()
     if real == real_target or real in real_target.parents:
-        raise UsageError(
-            f"{target} is inside the source folder", "the source is never written to: choose another place"
-        )
+        raise UsageError(f"{target} is inside the source folder", "choose another place; the source is never modified")
     if real_target in real.parents:
         raise UsageError(f"{target} contains the source folder", "choose an empty or new folder")
     if os.path.lexists(target) and not target.is_dir():
-        raise UsageError(f"{target} exists and is no folder", "choose another name")
+        raise UsageError(f"{target} exists and is not a folder", "choose another name")
     if target.is_dir() and any(target.iterdir()):
         raise UsageError(f"{target} is not empty", "choose an empty or new folder; nothing is overwritten")
 
@@ -115,17 +113,17 @@ def _checked_counts(before: Mapping[str, int], wanted: Mapping[str, int]) -> dic
     for name, n in wanted.items():
         require_class(name, before)
         if n < 1:
-            raise UsageError(f"'{printable(name)}' would keep {n} images", "every class keeps at least one")
+            raise UsageError(f"'{printable(name)}' would keep {n} images", "keep at least one image of every class")
         if n > before[name]:
             raise UsageError(
-                f"'{printable(name)}' has {before[name]:,} training images, {n:,} were asked for",
-                f"ask for {before[name]:,} or fewer",
+                f"'{printable(name)}' has {before[name]:,} training images, but {n:,} were requested",
+                f"request {before[name]:,} or fewer",
             )
     return {name: wanted.get(name, n) for name, n in before.items() if n}
 
 
 def _choose(folder: ImageFolder, keep: Mapping[str, int], seed: int) -> list[ImageFile]:
-    """Training images to keep, and all others; one generator per class, so that classes do not affect each other."""
+    """Return the training images to keep and all other splits; each class has its own random generator."""
     chosen = [f for f in folder.files if f.split != "train"]
     for label, name in enumerate(folder.classes):
         files = sorted((f for f in folder.files if f.split == "train" and f.label == label), key=folder.inner)
@@ -149,7 +147,7 @@ def _copy_all(folder: ImageFolder, files: list[ImageFile], target: Path, progres
             if done % 256 == 0 or done == len(files):
                 progress("copy", done, len(files))
         with contextlib.suppress(FileNotFoundError):
-            target.rmdir()  # empty, as checked; a rename over it fails on some systems
+            target.rmdir()  # checked to be empty; renaming over it fails on some systems
         temporary.rename(target)
     except OSError as e:
         raise DiskError(f"cannot write {target}: {e.strerror or e}", "check permissions and free space") from e

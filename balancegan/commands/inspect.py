@@ -21,7 +21,7 @@ def inspect(
     html: Path | None = None,
     progress: Progress = silent,
 ) -> Inspection:
-    """Look at every image of a data set and, if `html` is given, write a page with examples.
+    """Inspect every image of a data set and, if `html` is given, write a page with examples.
 
     Raises `UsageError`, `DatasetError`, `DiskError`.
     """
@@ -38,4 +38,4 @@ def require_readable(found: Inspection) -> None:
     """Raise `DatasetError` if any file could not be read (`--strict`)."""
     if found.bad_files:
         first = found.bad_files[0]
-        raise DatasetError(f"{len(found.bad_files)} unreadable files, first {first.path}: {first.reason}")
+        raise DatasetError(f"{len(found.bad_files)} unreadable files; the first is {first.path}: {first.reason}")

@@ -1,4 +1,4 @@
-"""`methods`: what can be trained."""
+"""`methods`: the methods that can be trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["PAPER_TABLE", "list_methods"]
 
 
 def list_methods() -> Json:
-    """The command's JSON document: name, paper and abilities of every method."""
+    """Return the command's JSON document: name, paper and capabilities of every method."""
     kinds = {name: load_method(name) for name in METHODS}
     return {
         "schema_version": 1,

@@ -1,4 +1,4 @@
-"""Progress of the Python functions: one line on stderr, written over in terminals and notebooks."""
+"""Progress of the Python functions: one line on stderr, overwritten in terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from balancegan.commands.compare.matrix import Board, Matrix
 from balancegan.core.text import human_time, printable
 
 FAST, SLOW = 0.25, 10.0
-"""Seconds between updates of the line; where it cannot be written over, between lines."""
+"""Seconds between updates of the line; `SLOW` where it cannot be overwritten, between lines."""
 WIDTH = 110
 LOG = logging.getLogger("balancegan")
 
 
 class QuietBoard(Board):
-    """Shows nothing; what would be said goes to the logger `balancegan`."""
+    """Shows nothing; notes go to the logger `balancegan`."""
 
     def note(self, text: str) -> None:
-        """A line for the log."""
+        """Log a note."""
         LOG.info(printable(text))
 
     def close(self) -> None:
-        """Nothing to clear."""
+        """Do nothing: no line was shown."""
 
 
 class ProgressLine(QuietBoard):
-    """Shows what is being done, how far it is and how long it will take."""
+    """Shows the current stage, its progress and the time left."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream: Any = sys.stderr if stream is None else stream
         notebook = type(self.stream).__module__.startswith("ipykernel")
         self.live = notebook or bool(getattr(self.stream, "isatty", bool)())
         self._stage, self._shown, self._told = "", "", 0.0
-        self._begun = (0.0, 0)  # when the stage began, and where
+        self._begun = (0.0, 0)  # time and count at the stage's start
         self._cells = self._losses = ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
@@ -43,7 +43,7 @@ class ProgressLine(QuietBoard):
         now = time.monotonic()
         if stage != self._stage:
             self._stage, self._begun, self._losses = stage, (now, done), ""
-            self._told = 0.0 if self.live else now  # short stages get one line, at their end
+            self._told = 0.0 if self.live else now  # short stages get one line, when they end
         last = bool(total) and done >= total
         if not last and now - self._told < (FAST if self.live else SLOW):
             return
@@ -64,18 +64,18 @@ class ProgressLine(QuietBoard):
         self._losses = f", {row['images_per_second']:.0f} img/s: {' '.join(losses)}"
 
     def matrix(self, matrix: Matrix) -> None:
-        """How far a comparison is goes before everything else."""
+        """Put a comparison's progress at the start of the line."""
         over, total = matrix.position
-        self._cells = f"[{over} of {total} trainings] "
+        self._cells = f"[{over} of {total} training runs] "
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays on screen."""
         super().note(text)
         self._clear()
         self.stream.write(printable(text) + "\n")
 
     def close(self) -> None:
-        """Take the line away."""
+        """Clear the line."""
         self._clear()
         self.stream.flush()
 

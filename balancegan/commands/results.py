@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Result(Mapping[str, Any]):
-    """A JSON document that cannot be changed: `found.classes[0].name` is `found["classes"][0]["name"]`.
+    """A read-only JSON document: `found.classes[0].name` is `found["classes"][0]["name"]`.
 
-    A field that is named like a method of mappings (`values`) is reached by its key only.
+    A field named like a mapping's method (`values`) is reached only by its key.
     """
 
     __slots__ = ("_document",)
@@ -45,7 +45,7 @@ class Result(Mapping[str, Any]):
         return self[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"{type(self).__name__} cannot be changed")
+        raise AttributeError(f"{type(self).__name__} is read-only")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._document,)
@@ -58,7 +58,7 @@ class Result(Mapping[str, Any]):
         return f"{type(self).__name__}({', '.join(fields)})"
 
     def to_json(self) -> Json:
-        """The document that the command prints with `--json`, as a new dict."""
+        """Return the document that the command prints with `--json`, as a new dict."""
         return copy.deepcopy(dict(self._document))
 
 
@@ -75,7 +75,7 @@ def _brief(value: Any) -> str:
 
 
 class ClassCount(Result):
-    """A class as `inspect` counts it."""
+    """A class and its count in `inspect`."""
 
     __slots__ = ()
     name: str
@@ -107,7 +107,7 @@ class Inspection(Result):
     advice: list[str]
 
     def _repr_html_(self) -> str:
-        """A table of the classes and the advice, for notebooks."""
+        """Return a table of the classes and the advice, for notebooks."""
         rows = "".join(
             f"<tr><td>{html.escape(c.name)}</td><td>{c.count:,}</td><td>{c.share:.1%}</td><td>{c.to_add:,}</td></tr>"
             for c in self.classes
@@ -157,7 +157,7 @@ class Run(Result):
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes that it was trained on."""
+        """The names of the classes that the run was trained on."""
         from balancegan.runs.directory import RunDir
 
         return [str(name) for name in RunDir(self.path).read_json("dataset.json")["trained_classes"]]
@@ -194,22 +194,22 @@ class Run(Result):
         checkpoint: str | int = "auto",
         device: str = "auto",
     ) -> Any:
-        """Generate images. The same seeds of the same checkpoint give the same images, as in `augment`.
+        """Generate images. The same seeds and checkpoint give the same images, as in `augment`.
 
         Args:
-            classes: the name of a class; or several, or None for all of them.
-            n: how many images of each class.
-            seeds: which images, in place of the first `n`.
-            sampler: for methods that cannot be asked for a class: `rejection`, `langevin` or `auto`.
-            checkpoint: `newest`, a step, or `auto`: the newest, or the last one before classes collapsed.
+            classes: one class name, several, or None for all classes.
+            n: number of images per class.
+            seeds: seeds of the images, instead of the first `n`.
+            sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
+            checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
             device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
         Returns:
-            For one class an array uint8 (n, H, W, C) with C = 1 (grey) or 3 (RGB), for several a dict of them by
-            name. A method that cannot be asked for a class may give fewer; the logger `balancegan` says so.
+            For one class name a uint8 array (n, H, W, C) with C = 1 (grey) or 3 (RGB), otherwise a dict of them by
+            name. Unconditional methods may give fewer images; the logger `balancegan` says so.
 
         Raises:
-            UsageError: there is no such class, checkpoint or device.
+            UsageError: the class, checkpoint or device does not exist.
             CheckpointError: the run has no checkpoint, or it is damaged.
 
         Example:

@@ -1,4 +1,4 @@
-"""A run on disk as `train` describes one."""
+"""Summary of a run on disk, as `train` returns it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from balancegan.runs.restore import read_config
 
 
 def summary(run: RunDir) -> Json:
-    """The JSON document of `train`, from the newest checkpoint and metrics.jsonl; no network is loaded.
+    """Return the JSON document of `train`, from the newest checkpoint and metrics.jsonl; loads no network.
 
     Raises `CheckpointError` if the run's files are damaged.
     """

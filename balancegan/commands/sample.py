@@ -41,12 +41,12 @@ def look(
 ) -> dict[str, Any]:
     """Sample the given classes (all if empty) and write pictures; returns the command's JSON document.
 
-    The first `n` images of each class, or those of the given `seeds`; where the method makes no class on request, those
-    of the seeds that belong to it, found by `sampler`: `auto` looks among all and, for the first n, goes on with walks
-    towards classes that hardly ever come.
+    Takes the first `n` images of each class, or those of the given `seeds`. For unconditional methods, `sampler` finds
+    the images that belong to the class: `auto` uses rejection sampling and, for the first `n`, Langevin sampling of
+    classes that are rarely generated.
 
     `out` ending in .png is a new grid with one row per class, any other `out` a new folder with one PNG per image; by
-    default a grid in the run's samples/. The images are those that `augment` makes of the same seeds.
+    default a grid in the run's samples/. The images are those that `augment` makes from the same seeds.
     """
     restored = _restored(find_run(run, runs), use_device(device), checkpoint, note)
     restored.require_classes(classes)
@@ -57,7 +57,7 @@ def look(
         if out.suffix.lower() in (".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"):
             raise UsageError(f"a grid is written as .png, not {out.suffix}", "choose a name that ends in .png")
         if out.is_file() if out.suffix.lower() == ".png" else not is_free(out):
-            raise UsageError(f"{out} exists already", "choose a new file or folder with --out")
+            raise UsageError(f"{out} already exists", "choose a new file or folder with --out")
     found = _draw(restored, classes, seeds, n, sampler, note)
     chosen, rows = list(found), [images for _, images in found.values()]
     with disk_errors(f"write {out}"):
@@ -92,21 +92,21 @@ def draw(
     sampler: Sampler = "auto",
     checkpoint: str = AUTO,
 ) -> Drawn:
-    """As `look`, but writes nothing and returns the seeds and images of every class."""
+    """Sample like `look`, but write nothing; returns the seeds and images of every class."""
     restored = _restored(run, use_device(device), checkpoint, note)
     restored.require_classes(classes)
     return _draw(restored, classes, seeds, n, sampler, note)
 
 
 def _restored(run: RunDir, device: torch.device, checkpoint: str, note: Callable[[str], None]) -> Restored:
-    """The run's generator at a checkpoint from which it can be sampled."""
+    """Restore the run's generator at a checkpoint that can be sampled."""
     restored = restore(run, device, warn=note, checkpoint=checkpoint)
     if checkpoint == AUTO and restored.trained and not restored.method.ready:
-        note(f"at step {restored.checkpoint.step} classes cannot be assigned without the data: the last step is taken")
+        note(f"classes cannot be assigned at step {restored.checkpoint.step} without the data; using the last step")
         restored = restore(run, device, warn=note)
     if not restored.trained:
         stage = restored.method.schedule.last.name
-        note(f"{run.name} has made no {stage} step yet: these images come from its pre-training")
+        note(f"{run.name} has not made a {stage} step yet: these images come from pre-training")
     return restored
 
 
@@ -129,5 +129,5 @@ def _draw(
     }
     for name, (_, images) in found.items():
         if len(images) < (n if seeds is None else len(seeds)):
-            note(f"{name}: {len(images)} images only: the method assigns few or none to this class")
+            note(f"{name}: only {len(images)} images; the method generates few or none of this class")
     return found

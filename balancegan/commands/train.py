@@ -36,13 +36,13 @@ from balancegan.training.estimate import checkpoint_bytes, estimate
 from balancegan.training.loop import train
 from balancegan.training.monitor import Monitor, SilentMonitor
 
-BESIDE = 2  # checkpoints beside those that stay: the last one before a collapse, and the one being written
-NO_SPACE = "free some space, choose another disk with --out, or keep fewer: --set keep_checkpoints=1"
+BESIDE = 2  # checkpoints besides those kept: the last before a collapse, and the one being written
+NO_SPACE = "free some space, choose another disk with --out, or keep fewer checkpoints: --set keep_checkpoints=1"
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """One `train` command. `flags` are configuration fields; those that are None were not given."""
+    """One `train` command. `flags` are configuration fields; None means not given."""
 
     data: Path
     method: str | None = None
@@ -59,7 +59,7 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class Plan:
-    """A request with everything about it decided but the data."""
+    """A request with everything resolved except the data."""
 
     name: str
     preset: str
@@ -72,7 +72,7 @@ class Plan:
 def configure(request: TrainRequest) -> Plan:
     """Resolve method, configuration, device and the run to continue; raises `UsageError` before any data is read.
 
-    A run that `resume` names brings its own configuration, over which file, environment and flags still count.
+    A run that `resume` names brings its own configuration, which file, environment and flags override.
     """
     run = None if request.resume in ("auto", "never") else find_run(request.resume, request.out)
     base = recorded_settings(run) if run else {}
@@ -80,17 +80,15 @@ def configure(request: TrainRequest) -> Plan:
     name = str(request.method or file.get("method") or "sgbgan")
     preset = str(request.preset or file.get("preset") or "default")
     if run and preset != base.get("preset", preset):
-        raise UsageError(
-            f"{run.name} has the preset {base['preset']}, not {preset}", "leave --preset out to continue it"
-        )
+        raise UsageError(f"{run.name} has the preset {base['preset']}, not {preset}", "omit --preset to continue it")
     kind = load_method(name)
     if preset not in kind.presets:
         near = difflib.get_close_matches(preset, kind.presets, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"there is no preset {preset!r}", f"{hint}choose one of {', '.join(kind.presets)}")
+        raise UsageError(f"unknown preset {preset!r}", f"{hint}choose one of {', '.join(kind.presets)}")
     fields = {k: v for k, v in file.items() if k not in ("method", "preset")}
     env: Mapping[str, str] | None = None if request.use_environment else {}
-    # A run has recorded all fields that there were: one that came later has its old meaning there, not the preset's.
+    # A run records every field of its time; fields added since take their defaults, not the preset's values.
     cfg = resolve(kind.Config, {} if run else kind.presets[preset], file=fields, flags=request.flags, env=env)
     device = devices.resolve_device(request.device)
     devices.prepare(device)
@@ -99,7 +97,7 @@ def configure(request: TrainRequest) -> Plan:
 
 
 def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent) -> dict[str, Any]:
-    """Train, and return the command's JSON document."""
+    """Train and return the command's JSON document."""
     plan = configure(request)
     cfg, method, device = plan.cfg, plan.method, plan.device
     data = _open_data(request, plan, progress)
@@ -109,7 +107,7 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     if not found and device.type == "cpu" and plan.preset != "tiny":
         hours = _cost(plan, data)["seconds_estimated"] / 3600
         if hours > 0.5:
-            monitor.note(f"this may take {hours:.0f} hours on this CPU; --preset tiny --image-size 32 is made for CPUs")
+            monitor.note(f"this may take {hours:.0f} hours on this CPU; consider --preset tiny --image-size 32")
     torch.manual_seed(cfg.seed)
     with memory_errors(device, HINT):
         method.setup(data_spec(data))
@@ -135,7 +133,7 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
                 class_names=data.class_names,
             )
     finally:
-        with contextlib.suppress(OSError, BalanceGANError):  # a picture must not hide what really happened
+        with contextlib.suppress(OSError, BalanceGANError):  # a failed plot must not hide the real error
             plot_losses(run.read_metrics(), run.path / "losses.png")
         run.unlock()
     return {
@@ -164,14 +162,14 @@ def _train_beside(
     strict: bool,
     max_seconds: float | None,
 ) -> None:
-    """At a rank other than 0: its part of the training that `launch` runs there."""
+    """Run a higher rank's part of the training that `launch` runs at rank 0."""
 
     def prepared() -> tuple[Method, Batches, torch.device]:
         device = devices.resolve_device(device_name)
         devices.prepare(device)
         found = open_training_set(data, cfg, strict=strict)
         if found.store.fingerprint != fingerprint:
-            raise DatasetError(f"{data} holds other images here", "give all machines the same data set")
+            raise DatasetError(f"{data} holds different images on this machine", "give all machines the same data set")
         torch.manual_seed(cfg.seed)
         method = load_method(name)(cfg)
         with memory_errors(device, HINT):
@@ -184,7 +182,7 @@ def _train_beside(
 
 
 def _bytes_to_come(method: Method, run: RunDir | None = None) -> int:
-    """What a training's checkpoints will take at most, beside those that there are."""
+    """Return the most bytes that a run's checkpoints will take in addition to existing ones."""
     steps = [step_of(path) for path in run.checkpoint_dirs()] if run else []
     if steps and steps[0] >= method.schedule.total:
         return 0  # it is finished
@@ -193,14 +191,14 @@ def _bytes_to_come(method: Method, run: RunDir | None = None) -> int:
 
 
 def run_bytes(plan: Plan, data: TrainingSet) -> int:
-    """Bytes that the checkpoints of a planned run will take at most."""
+    """Return the most bytes that the checkpoints of a planned run will take."""
     method = type(plan.method)(plan.cfg)
     method.setup(data_spec(data))
     return _bytes_to_come(method)
 
 
 def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any]:
-    """The resolved configuration with parameter counts, memory and time on this machine; trains and writes nothing."""
+    """Return the resolved configuration, parameter counts, memory and time on this machine; trains nothing."""
     plan = configure(request)
     data = _open_data(request, plan, progress)
     return {
@@ -216,14 +214,14 @@ def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any
 
 
 def _open_data(request: TrainRequest, plan: Plan, progress: Progress) -> TrainingSet:
-    """The training set; refuses to put runs into it."""
+    """Open the training set; refuses to put runs into it."""
     data = open_training_set(request.data, plan.cfg, strict=request.strict, progress=progress)
     refuse_source(plan.run.path if plan.run else request.out, data.folder.folders())
     return data
 
 
 def _cost(plan: Plan, data: TrainingSet) -> dict[str, Any]:
-    """`estimate` for a method of its own, which the measuring may change."""
+    """Run `estimate` on a fresh method, since measuring may change it."""
     with memory_errors(plan.device, HINT):
         method = type(plan.method)(plan.cfg)
         method.setup(data_spec(data))
@@ -231,7 +229,7 @@ def _cost(plan: Plan, data: TrainingSet) -> dict[str, Any]:
 
 
 def data_spec(data: TrainingSet) -> DataSpec:
-    """What the networks must know of a training set."""
+    """Return what the networks need to know about a training set."""
     _, channels, size, _ = data.store.images.shape
     return DataSpec(len(data.class_names), channels, size, data.class_counts)
 
@@ -240,9 +238,9 @@ def _data_notes(data: TrainingSet) -> list[str]:
     notes = list(data.store.notes)
     if bad := data.store.bad_files:
         notes.append(
-            f"{len(bad)} files cannot be read and are left out (first: {printable(bad[0].path)}: {bad[0].reason})."
+            f"{len(bad)} files cannot be read and are skipped (first: {printable(bad[0].path)}: {bad[0].reason})."
         )
-    notes += [f"no image of {printable(name)} is held out: its groups are too large" for name in data.without_holdout]
+    notes += [f"no images of {printable(name)} are held out: its groups are too large" for name in data.without_holdout]
     if len(data.holdout_rows):
         notes.append(
             f"{len(data.holdout_rows)} of {len(data.holdout_rows) + len(data.train_rows)} images are held out "
@@ -252,10 +250,10 @@ def _data_notes(data: TrainingSet) -> list[str]:
 
 
 def _find_run(request: TrainRequest, plan: Plan, data: TrainingSet) -> RunDir | None:
-    """The run to continue, if there is one."""
+    """Return the run to continue, or None."""
     if plan.run:
         if difference := _difference(plan.run, plan, data):
-            raise CheckpointError(f"{plan.run.name} cannot be continued: {difference}", "start a run of its own")
+            raise CheckpointError(f"{plan.run.name} cannot be continued: {difference}", "start a new run")
         return plan.run
     if request.resume == "auto":
         for run in list_runs(request.out):
@@ -265,7 +263,7 @@ def _find_run(request: TrainRequest, plan: Plan, data: TrainingSet) -> RunDir | 
 
 
 def _difference(run: RunDir, plan: Plan, data: TrainingSet) -> str | None:
-    """Why `run` is not the run of this configuration and data, or None when it is."""
+    """Return why `run` does not match this configuration and data, or None if it does."""
     try:
         recorded = run.read_yaml()
         _, theirs = read_config(run)
@@ -278,15 +276,15 @@ def _difference(run: RunDir, plan: Plan, data: TrainingSet) -> str | None:
         if getattr(theirs, key) != value:
             return f"it has {key} = {getattr(theirs, key)!r}, not {value!r}"
     if dataset.get("fingerprint") != data.store.fingerprint:
-        return "its data set is another one, or has changed"
+        return "its data set is different or has changed"
     return None
 
 
 def _describe(run: RunDir, plan: Plan, data: TrainingSet, continued: bool) -> None:
-    """Write what the run is before it starts: config.yaml, dataset.json, env.json, samples/real.png.
+    """Describe the run before it starts: config.yaml, dataset.json, env.json, samples/real.png.
 
-    A continued run keeps its first env.json (log.txt tells the later ones), learns where its data is now, and takes
-    the new `steps` unless it has made more already.
+    A continued run keeps its first env.json (log.txt has later ones), records where its data is now, and adopts the
+    new `steps` unless it has already made more.
     """
     environment = devices.describe(plan.device)
     with disk_errors(f"write to {run.path}"):
@@ -303,7 +301,7 @@ def _describe(run: RunDir, plan: Plan, data: TrainingSet, continued: bool) -> No
 
 
 def _real_rows(data: TrainingSet, seed: int) -> list[np.ndarray]:
-    """A few training images per class exactly as the networks see them."""
+    """Return a few training images per class exactly as the networks see them."""
     rng = np.random.default_rng(seed)
     rows = []
     for label in range(len(data.class_names)):

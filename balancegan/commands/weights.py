@@ -1,4 +1,4 @@
-"""`weights`: fetches, verifies and lists the metrics' weights."""
+"""`weights`: fetch, verify and list the weights of metric networks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from balancegan.core.files import UMASK, disk_errors, sha256
 from balancegan.core.progress import Progress, silent
 from balancegan.metrics.weights import PUBLISHED, cached_file, find_weights, get_weights, known
 
-TIMEOUT = 30.0  # seconds without a byte before a download is given up
+TIMEOUT = 30.0  # seconds without a byte before a download is abandoned
 _BLOCK = 1 << 20
 _MOST_BYTES = 1 << 30
-"""Nothing larger is downloaded: a server that never stops sending must not fill the disk."""
+"""Most bytes to download: a server that never stops sending must not fill the disk."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Fetched:
     action: str
     """`downloaded`, `copied`, or `kept`: the right file was there already."""
     replaced: bool
-    """Another file of this name was there and was wrong."""
+    """Whether a wrong file of this name was replaced."""
 
     def to_json(self) -> Json:
         """The JSON document of `weights fetch`."""
@@ -53,11 +53,11 @@ class Status:
     """What is known about one weights file."""
 
     name: str | None
-    """Which network; None for a file that is none of them."""
+    """The network's name; None for a file that holds none of them."""
     path: Path | None
     sha256: str | None
     state: str
-    """`published`: the authors' file to the last bit. `other`: not theirs; whether it loads was not tried. `usable`:
+    """`published`: exactly the authors' file. `other`: not theirs; loading was not tried. `usable`:
     not theirs, but it loads as this network. `damaged`: it does not load. `missing`: no file."""
     reason: str = ""
     """Why it is missing or damaged."""
@@ -81,8 +81,8 @@ class Status:
 def fetch(name: str, *, source: Path | None = None, progress: Progress = silent) -> Fetched:
     """Put the published weights of a network into torch's cache, where `find_weights` and other programs find them.
 
-    The file gets its name only once its SHA-256 is right; where the right one is there already, nothing is done,
-    and a wrong one is replaced.
+    The file gets its final name only once its SHA-256 is verified. An existing correct file is kept; a wrong one is
+    replaced.
 
     Args:
         name: a key of `PUBLISHED`.
@@ -90,10 +90,10 @@ def fetch(name: str, *, source: Path | None = None, progress: Progress = silent)
         progress: called as `("<name> weights", bytes so far, bytes or 0)`.
 
     Raises:
-        UsageError: no such network, or `source` is not a file.
+        UsageError: the network is unknown, or `source` is not a file.
         WeightsMissingError: the file cannot be downloaded.
-        CheckpointError: what came is not the published file; it was thrown away.
-        DiskError: torch's cache cannot be written, or `source` not read.
+        CheckpointError: the file is not the published one; it was not installed.
+        DiskError: torch's cache cannot be written, or `source` cannot be read.
     """
     published = known(name)
     path = cached_file(published.names[0])
@@ -119,7 +119,7 @@ def fetch(name: str, *, source: Path | None = None, progress: Progress = silent)
 
 
 def _write(file: IO[bytes], blocks: Iterator[bytes]) -> str:
-    """Write the blocks, durably, and give their SHA-256."""
+    """Write the blocks durably and return their SHA-256."""
     digest = hashlib.sha256()
     for block in blocks:
         digest.update(block)
@@ -133,11 +133,11 @@ def _check(name: str, found: str, source: Path | None) -> None:
     published = PUBLISHED[name]
     if found == published.sha256:
         return
-    what, hint = f"what came from {published.url}", "try again; a proxy or sign-in page may have answered in its place"
+    what, hint = f"the file from {published.url}", "try again; a proxy or sign-in page may have answered instead"
     if source is not None:
-        what, hint = str(source), "a file that still loads as the network can be used with --weights, as it is"
+        what, hint = str(source), "if it still loads as this network, use it directly with --weights"
     raise CheckpointError(
-        f"{what} is not the published file: SHA-256 {found[:16]}… instead of {published.sha256[:16]}…; it was not kept",
+        f"{what} is not the published file: SHA-256 {found[:16]}…, not {published.sha256[:16]}…; it was not installed",
         hint,
     )
 
@@ -152,12 +152,12 @@ def _read(source: Path, name: str, progress: Progress) -> Iterator[bytes]:
 
 
 def _downloaded(name: str, progress: Progress) -> Iterator[bytes]:
-    """The file's bytes from the network; every failure of the network in one line that says what else helps.
+    """Yield the downloaded file's blocks; a network failure raises one line that names alternatives.
 
-    `torch.hub.download_url_to_file` has no timeout, no limit, and takes a broken connection for a wrong file.
+    `torch.hub.download_url_to_file` has no timeout and no limit, and mistakes a broken connection for a wrong file.
     """
     published = PUBLISHED[name]
-    # Some servers refuse urllib's own name.
+    # Some servers refuse urllib's default user agent.
     request = urllib.request.Request(published.url, headers={"User-Agent": "balancegan"})
     done = 0
     try:
@@ -166,7 +166,7 @@ def _downloaded(name: str, progress: Progress) -> Iterator[bytes]:
             while block := response.read(_BLOCK):
                 done += len(block)
                 if done > _MOST_BYTES:
-                    raise _unreachable(name, ValueError("far more bytes came than the file has"))
+                    raise _unreachable(name, ValueError("the server sent far more bytes than the file has"))
                 progress(f"{name} weights", done, length or published.size or 0)
                 yield block
     except (OSError, http.client.HTTPException) as error:
@@ -187,7 +187,7 @@ def _unreachable(name: str, error: Exception) -> WeightsMissingError:
         reason = f"HTTP {error.code}"
     return WeightsMissingError(
         f"the {name} weights could not be downloaded from {published.url}: {reason or type(error).__name__}",
-        f"Download them elsewhere (SHA-256 {published.sha256}) and bring them with "
+        f"Download them elsewhere (SHA-256 {published.sha256}) and install them with "
         f"`balancegan weights fetch {name} --from FILE`, or name the file with --weights FILE, or use --extractor own.",
     )
 
@@ -196,10 +196,10 @@ def _unreachable(name: str, error: Exception) -> WeightsMissingError:
 
 
 def status(*, load: bool = False) -> list[Status]:
-    """What this machine has of every known network.
+    """Return the state of every known network's weights on this machine.
 
     Args:
-        load: try whether files that are not the published ones load as their network; takes seconds for each.
+        load: try to load files that are not the published ones; takes seconds for each.
     """
     found = []
     for name in PUBLISHED:
@@ -228,14 +228,14 @@ def require_usable(found: list[Status]) -> None:
 
 
 def verify(path: Path) -> Status:
-    """Which network a weights file holds, and whether it is the published file.
+    """Return which network a weights file holds, and whether it is the published file.
 
     Raises:
-        UsageError: no such file.
+        UsageError: the file does not exist.
         DiskError: it cannot be read.
     """
     if not path.is_file():
-        raise UsageError(f"{path} is not a file", "give a weights file, or none to check those that would be used")
+        raise UsageError(f"{path} is not a file", "give a weights file, or none to check those that reports would use")
     return _examine(path, tuple(PUBLISHED), load=True)
 
 
@@ -256,7 +256,7 @@ def _examine(path: Path, names: tuple[str, ...], *, load: bool) -> Status:
             reasons.append(error.message)
         else:
             return Status(name, path, found, "usable")
-    same = all(reason == reasons[0] for reason in reasons)  # a file that cannot even be read
+    same = all(reason == reasons[0] for reason in reasons)  # the file cannot even be read
     reason = reasons[0] if same else f"{path} holds none of the networks {', '.join(names)}"
     return Status(only, path, found, "damaged", reason)
 

@@ -1,1 +1,1 @@
-"""What everything else stands on; no torch."""
+"""Foundations that everything else uses, without torch."""

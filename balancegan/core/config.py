@@ -25,10 +25,10 @@ from balancegan.core.text import printable
 
 ENV_PREFIX = "BALANCEGAN_"
 SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
-"""A class is drawn with a probability in proportion to this power of its count."""
+"""The probability of drawing a class is proportional to this power of its count."""
 FITS = get_args(Fit)
 MOST_YAML = 64 * 1024
-"""Bytes of a configuration, which is a few lines."""
+"""Most bytes of a configuration file, which has only a few lines."""
 MOST_DEPTH = 20
 LARGEST = 2**63
 _BRIEF = reprlib.Repr()
@@ -36,16 +36,16 @@ _BRIEF.maxstring = _BRIEF.maxother = 80
 
 
 def class_weights(counts: Sequence[int], sampling: str) -> list[float]:
-    """How often each class is drawn, not normalised; a class without images never."""
+    """Return how often each class is drawn, not normalised; 0 for a class without images."""
     return [float(n) ** SAMPLING[sampling] if n else 0.0 for n in counts]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
-    """What every method needs to be trained; a method's own `Config` adds its fields.
+    """Training settings of every method; a method's own `Config` adds its fields.
 
-    Fields are grouped as they are read: data, budget, averaging and memory, records. `steps` counts those of a
-    method's last stage, `pretrain_steps` those of the first of several.
+    Fields are grouped by subject: data, budget, averaging and memory, records. `steps` counts the updates of a
+    method's last stage, `pretrain_steps` those of the first if there are several.
     """
 
     RESUMABLE: ClassVar[frozenset[str]] = frozenset(
@@ -59,18 +59,18 @@ class MethodConfig:
     fit: str = "stretch"
     background: str = "#ffffff"  # transparent pixels are composited on this colour
     holdout: float = 0.2
-    holdout_seed: int = 0  # which images are held out; apart from `seed`, so that runs of several seeds compare
+    holdout_seed: int = 0  # which images are held out; separate from `seed`, so that seeds compare
     group_by: str = ""
-    train_ir: float = 0.0  # thin the training part to this imbalance rate (SGBGAN's step scheme); 0: take all
-    sampling: str = "natural"  # how often a class is drawn: its count, the root of its count, or all alike
+    train_ir: float = 0.0  # thin the training split to this imbalance rate (SGBGAN's step scheme); 0: off
+    sampling: str = "natural"  # draw classes in proportion to their count, its square root, or equally
 
     steps: int = 10_000
     pretrain_steps: int = 0
     batch_size: int = 128
 
-    ema_halflife: float = 0.0  # thousands of images; 0 switches the average off
+    ema_halflife: float = 0.0  # thousands of images; 0 disables averaging
     amp: bool = True  # bf16 autocast on CUDA
-    micro_batch: int = 0  # images worked on at once, gradients accumulated; 0: as many as memory holds
+    micro_batch: int = 0  # images per pass, with gradients accumulated; 0: as many as fit in memory
 
     log_every: int = 10
     sample_every: int = 250
@@ -82,7 +82,7 @@ class MethodConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "micro_batch"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        require(self.seed < 2**63, "seed", self.seed, "below 2**63")
+        require(self.seed < 2**63, "seed", self.seed, "a value below 2**63")
         require(self.train_ir == 0 or self.train_ir >= 1, "train_ir", self.train_ir, "1 or more, or 0 for all images")
         require(0 <= self.holdout < 1, "holdout", self.holdout, "at least 0 and below 1")
         require(self.channels in (0, 1, 3), "channels", self.channels, "0 (auto), 1 or 3")
@@ -110,13 +110,13 @@ C = TypeVar("C", bound=MethodConfig)
 
 
 def require(ok: bool, name: str, value: object, expected: str) -> None:
-    """Raise `UsageError` for a field's value unless it is `ok`; `expected` completes "give <name> …"."""
+    """Raise `UsageError` for a field's value unless it is `ok`; `expected` completes "set <name> to …"."""
     if not ok:
-        raise UsageError(f"{name} = {brief(value)} cannot work", f"give {name} {expected}")
+        raise UsageError(f"{name} = {brief(value)} is invalid", f"set {name} to {expected}")
 
 
 def brief(value: object) -> str:
-    """A value from outside as a message shows it: its beginning, and nothing that is larger written out than stored."""
+    """Shorten an untrusted value for a message; values that print far larger than they are stored are not printed."""
     try:
         return _BRIEF.repr(value)
     except ValueError:  # a number with more digits than Python prints
@@ -131,7 +131,7 @@ def resolve(
     flags: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> C:
-    """Merge the sources by precedence into a validated `config`; `None` among the flags means not given."""
+    """Merge the sources by precedence into a validated `config`; a flag of `None` was not given."""
     env = os.environ if env is None else env
     names = {f.name for f in dataclasses.fields(config)}
     merged: dict[str, Any] = dict(preset)
@@ -142,12 +142,12 @@ def resolve(
 
 
 def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
-    """Turn `value` (text from a flag, or a YAML scalar) into the type of the field `name`."""
+    """Convert `value` (text from a flag, or a YAML scalar) to the type of the field `name`."""
     defaults = {f.name: f.default for f in dataclasses.fields(config)}
     if name not in defaults:
         near = difflib.get_close_matches(name, defaults, n=1)
         hint = f"Did you mean {near[0]}?" if near else "Known fields: " + ", ".join(sorted(defaults)) + "."
-        raise UsageError(f"there is no configuration field {brief(name)}", hint)
+        raise UsageError(f"unknown configuration field {brief(name)}", hint)
     kind = type(defaults[name])
     if kind is bool:
         words = {
@@ -168,7 +168,7 @@ def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
             number = value if isinstance(value, int) else _integer(str(value).strip().replace("_", ""))
             if abs(number) < LARGEST:
                 return number
-            raise UsageError(f"{name} = {brief(value)} cannot work", f"give {name} below 2**63")
+            raise UsageError(f"{name} = {brief(value)} is invalid", f"set {name} to a value below 2**63")
     elif kind is float and not isinstance(value, bool):
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             if math.isfinite(float(value)):
@@ -179,7 +179,7 @@ def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
 
 
 def _integer(text: str) -> int:
-    """`1000`, and `1e3` or `2.0` too, which are whole numbers; but only int() keeps all digits of a large seed."""
+    """Parse `1000`, `1e3` or `2.0`; plain digits go through int(), which keeps all digits of a large seed."""
     if re.fullmatch(r"[+-]?[0-9]+", text):
         return int(text)
     number = float(text)
@@ -189,7 +189,7 @@ def _integer(text: str) -> int:
 
 
 def parse_set(pairs: list[str]) -> dict[str, str]:
-    """`["lambda_gp=5", …]` to a dict; the last of two equal keys wins."""
+    """Parse `["lambda_gp=5", …]` into a dict; the last of two equal keys wins."""
     result = {}
     for pair in pairs:
         key, eq, value = pair.partition("=")
@@ -203,7 +203,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """Read a flat YAML mapping of configuration fields (`method` and `preset` may be among them)."""
     where = printable(str(path))
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - no more of it than can be a configuration
+        with open(path, "rb") as file:  # noqa: PTH123 - reads no more than a configuration can hold
             data = parse_yaml(file.read(MOST_YAML + 1))
     except OSError as error:
         raise UsageError(f"cannot read {where}: {error.strerror}", "check the path") from None
@@ -212,14 +212,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict) or not all(isinstance(k, str) for k in data):
-        raise UsageError(f"{where} must hold 'field: value' lines", "see a run's config.yaml for an example")
+        raise UsageError(f"{where} must contain 'field: value' lines", "see a run's config.yaml for an example")
     return data
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases, by which a few lines can stand for more than any memory holds, and without deep nesting.
+    """A loader that rejects aliases, which let a few lines exhaust any memory, and deep nesting.
 
-    The library's time grows with the square of the depth.
+    The library's run time grows with the square of the depth.
     """
 
     depth = 0
@@ -229,22 +229,22 @@ class _Loader(yaml.SafeLoader):
             raise ValueError("aliases (*name) are not allowed")
         self.depth += 1
         if self.depth > MOST_DEPTH:
-            raise ValueError(f"it is nested more than {MOST_DEPTH} times")
+            raise ValueError(f"it is nested more than {MOST_DEPTH} levels deep")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
 
 def parse_yaml(raw: bytes) -> Any:
-    """Plain YAML of at most `MOST_YAML` bytes; ValueError with one line when it is anything else."""
+    """Parse plain YAML of at most `MOST_YAML` bytes; raises a ValueError with one line for anything else."""
     if len(raw) > MOST_YAML:
         raise ValueError(f"it has more than {MOST_YAML:,} bytes")
     try:
         return yaml.load(raw.decode("utf-8"), _Loader)
-    except Exception as error:  # values that are none of their type escape from the YAML library in every form
+    except Exception as error:  # the YAML library raises all kinds of exceptions for bad values
         raise ValueError(printable((str(error).splitlines() or [type(error).__name__])[0])) from None
 
 
 def dump_yaml(config: MethodConfig, **extra: object) -> str:
-    """The configuration as YAML that `--config` reads back; `extra` (method, preset) comes first."""
+    """Return the configuration as YAML that `--config` can read; `extra` (method, preset) comes first."""
     return yaml.safe_dump({**extra, **dataclasses.asdict(config)}, sort_keys=False)

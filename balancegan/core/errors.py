@@ -21,7 +21,7 @@ class BalanceGANError(Exception):
 
 
 class UsageError(BalanceGANError):
-    """The command was called with options that cannot work, or a path that does not exist."""
+    """An option is invalid, or a path does not exist."""
 
     exit_code = 2
 
@@ -39,7 +39,7 @@ class TrainingDivergedError(BalanceGANError):
 
 
 class OutOfMemoryError(BalanceGANError):
-    """The device's memory does not hold even the smallest batch."""
+    """Not even the smallest batch fits in the device's memory."""
 
     exit_code = 5
 
@@ -63,7 +63,7 @@ class CheckpointError(BalanceGANError):
 
 
 class QualityGateError(BalanceGANError):
-    """The work is done, and its quality is below what `--fail-under` asks for; from Python, `result` has all of it."""
+    """The work is done, but its quality is below `--fail-under`; in Python, `result` holds the full result."""
 
     exit_code = 9
 
@@ -73,7 +73,7 @@ class QualityGateError(BalanceGANError):
 
 
 class RankLostError(BalanceGANError):
-    """Of several processes that work together another one has ended."""
+    """Another of several cooperating processes has ended."""
 
     exit_code = 10
 

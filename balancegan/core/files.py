@@ -1,4 +1,4 @@
-"""Small file operations that must not go half-way: atomic writes, hashes, disk errors in one line."""
+"""File operations that must not stop half-way: atomic writes, hashes, one-line disk errors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def _umask() -> int:
     return mask
 
 
-# The umask can only be read by changing it, for all threads at once: so once, before there are any.
+# Reading the umask means changing it for all threads, so it is read once, before any thread starts.
 UMASK = _umask()
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
-    """Folder of everything that can be made again: `cache_dir`, else $BALANCEGAN_CACHE_DIR, else the user's cache."""
+    """Return the cache folder: `cache_dir`, else $BALANCEGAN_CACHE_DIR, else the user's cache."""
     if cache_dir is None:
         cache_dir = Path(os.environ.get("BALANCEGAN_CACHE_DIR") or _user_cache())
     return cache_dir.expanduser().absolute()
@@ -51,14 +51,14 @@ DISK_ERRNOS = frozenset(
     )
     if hasattr(errno, name)
 )
-"""What a disk, or somebody else who works on it, can do to a command at any time."""
+"""Errors that a disk, or another user of it, can cause at any time."""
 
 
 @contextlib.contextmanager
 def disk_errors(doing: str, place: str = "--out") -> Iterator[None]:
     """Turn an `OSError` while `doing` something into a `DiskError` that says what to do.
 
-    `place` is the option or variable by which the user chooses another place.
+    `place` is the option or variable with which the user can choose another place.
     """
     try:
         yield
@@ -68,21 +68,24 @@ def disk_errors(doing: str, place: str = "--out") -> Iterator[None]:
             errno.EDQUOT: "your quota is used up: free some space, or choose another disk",
             errno.EROFS: f"this file system is read-only: choose another place ({place})",
             errno.EACCES: f"check the permissions, or choose another place ({place})",
-            errno.ENOENT: "was it deleted or renamed meanwhile? call the command again",
+            errno.ENOENT: "it may have been deleted or renamed; run the command again",
         }
         where = f" ({printable(str(error.filename))})" if error.filename else ""
-        hint = hints.get(error.errno or 0, "nothing of yours was changed; choose another place")
+        hint = hints.get(error.errno or 0, "your files are unchanged; choose another place")
         raise DiskError(f"could not {printable(doing)}: {error.strerror or error}{where}", hint) from error
 
 
 def free_bytes(place: Path) -> int:
-    """Free bytes on the disk where `place` is or will be."""
+    """Return the free bytes on the disk where `place` is or will be."""
     there = next(p for p in (place, *place.absolute().parents) if p.is_dir())
     return shutil.disk_usage(there).free
 
 
 def require_space(place: Path, need: int, what: str, hint: str) -> None:
-    """Raise `DiskError` when the `need` bytes that `what` will take are not free where `place` is or will be."""
+    """Raise `DiskError` if fewer than `need` bytes are free where `place` is or will be.
+
+    `what` begins the message and names what needs them, e.g. "the checkpoints need".
+    """
     with disk_errors(f"read the free space of {place}"):
         free = free_bytes(place)
     if need > free:
@@ -90,23 +93,23 @@ def require_space(place: Path, need: int, what: str, hint: str) -> None:
 
 
 def refuse_source(out: Path, folders: Iterable[Path], *, around: bool = False) -> None:
-    """Raise `UsageError` when `out` is one of the data set's folders or lies in one; with `around` also around one.
+    """Raise `UsageError` if `out` is a folder of the data set or inside one; with `around`, also if it contains one.
 
-    The folders of the classes count too: they may really lie elsewhere, behind links.
+    The class folders are checked too, since links may put them elsewhere.
     """
     here = out.resolve()
-    for folder in sorted({p.resolve() for p in folders}):  # the root before what lies in it
+    for folder in sorted({p.resolve() for p in folders}):  # the root before its sub-folders
         if here == folder or folder in here.parents or (around and here in folder.parents):
-            what = f"{printable(str(out))} lies in or around the source {printable(str(folder))}"
+            what = f"{printable(str(out))} is inside the source folder {printable(str(folder))}, or contains it"
             raise UsageError(what, "choose another place with --out")
 
 
 def write_atomic(path: Path, data: bytes | str, *, durable: bool = False) -> None:
-    """Write a file so that readers see the old content or the whole new one, never a part.
+    """Write a file so that readers see either all of the old content or all of the new.
 
-    `durable` waits until it is on the disk: then that holds after a power failure too.
+    `durable` waits until the data is on the disk, so that this holds even after a power failure.
     """
-    # File names that are not UTF-8 come with lone surrogates, which no encoding takes.
+    # File names that are not UTF-8 contain lone surrogates, which cannot be encoded.
     payload = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     try:
@@ -115,7 +118,7 @@ def write_atomic(path: Path, data: bytes | str, *, durable: bool = False) -> Non
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~UMASK)  # mkstemp makes private files; what users get should follow their umask
+        Path(name).chmod(0o666 & ~UMASK)  # mkstemp makes private files; users' files should follow their umask
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -123,7 +126,7 @@ def write_atomic(path: Path, data: bytes | str, *, durable: bool = False) -> Non
 
 
 def write_json(path: Path, document: Any, *, durable: bool = False) -> None:
-    """Write strict JSON (no NaN) atomically; names that are not UTF-8 are read back as they were."""
+    """Write strict JSON (no NaN) atomically; names that are not UTF-8 survive a round trip."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     if any("\ud800" <= c <= "\udfff" for c in text):
         text = json.dumps(document, indent=2, allow_nan=False)
@@ -131,7 +134,7 @@ def write_json(path: Path, document: Any, *, durable: bool = False) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -147,21 +150,21 @@ def sync_dir(path: Path) -> None:
 
 
 FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-"""How to open for reading without waiting: a pipe without a writer would block for ever."""
+"""Flags for opening a file to read without blocking: a pipe without a writer would block for ever."""
 SMALL = 1 << 16
-"""Bytes up to which a file is read at once."""
+"""Files of up to this many bytes are read at once."""
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading; OSError when it is none, also when it became something else since it was listed.
+    """Open a regular file for reading; raises OSError if it is not one, or no longer is.
 
-    Pillow gets such a file rather than a path: from a path it may map uncompressed images into memory, and a file
-    that somebody shortens then ends the process.
+    Pillow is given this file rather than a path: from a path it may memory-map uncompressed images, and truncating
+    such a file would kill the process.
     """
     file = open(path, "rb", opener=_open)  # noqa: SIM115 - path may be a string; the caller closes it
     try:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file any more", os.fspath(path))
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     except BaseException:
         file.close()
         raise
@@ -169,15 +172,15 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def read_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """As `open_regular`, with what a small file holds in memory: readers that ask for a few bytes at a time like it.
+    """Open a file like `open_regular`, but read a small file into memory, which makes small reads faster.
 
-    Pillow makes some forty small reads of a JPEG's header, of which each costs less in memory.
+    Pillow makes some forty small reads of a JPEG's header.
     """
     fd = os.open(path, FLAGS)
     try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or not 0 < info.st_size <= SMALL:
-            return open_regular(path)  # which says what is wrong with it
+            return open_regular(path)  # which raises OSError if it is not a file
         content = b""
         while len(content) < info.st_size and (part := os.read(fd, info.st_size - len(content))):
             content += part
@@ -187,14 +190,14 @@ def read_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def copy_regular(source: str | os.PathLike[str], target: Path) -> None:
-    """Copy a file's bytes; OSError when it is no regular file (any more): a device may have no end."""
+    """Copy a file's bytes; raises OSError unless it is (still) a regular file, since a device may never end."""
     with open_regular(source) as file, target.open("wb") as out:
         shutil.copyfileobj(file, out, 1 << 20)
 
 
 def _open(path: str, _: int) -> int:
     fd = os.open(path, FLAGS)
-    if stat.S_ISDIR(os.fstat(fd).st_mode):  # which Python refuses to wrap, and leaves open
+    if stat.S_ISDIR(os.fstat(fd).st_mode):  # Python refuses to wrap directories, and leaves them open
         os.close(fd)
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     return fd

@@ -13,8 +13,8 @@ from balancegan.core.files import disk_errors, write_atomic
 
 GAP = 2
 PAPER = 255
-SPAN_GAP = 6  # px between the columns of two headings
-RULE = 1  # px of the line below a heading
+SPAN_GAP = 6  # extra px between the columns of two headings
+RULE = 1  # px; thickness of the line below a heading
 
 
 def grid_image(
@@ -23,15 +23,15 @@ def grid_image(
     min_side: int = 64,
     headings: Sequence[tuple[str, int]] | None = None,
 ) -> Image.Image:
-    """Lay out rows of images; `rows[k]` is uint8 (n, C, H, W), `labels[k]` is written before it.
+    """Lay out rows of images; `rows[k]` is uint8 (n, C, H, W), `labels[k]` is written to its left.
 
-    Small images are enlarged by a whole factor (nearest neighbour) to at least `min_side` px: pixels stay visible.
+    Small images are enlarged by a whole factor (nearest neighbour) to at least `min_side` px, to keep pixels visible.
 
     Args:
-        rows: one array per row; H and W are the same in all.
+        rows: one array per row, all with the same H and W.
         labels: one per row.
-        min_side: px of an image's longer side on the grid.
-        headings: (text, number of columns that it spans) from left to right, for all columns.
+        min_side: least px of an image's longer side on the grid.
+        headings: (text, number of columns that it spans) from left to right, covering all columns.
 
     Raises:
         ValueError: the headings do not span the columns.
@@ -63,7 +63,7 @@ def grid_image(
 
 
 def _lefts(spans: Sequence[int], start: int, cell: int) -> list[int]:
-    """The x of every column: a wider gap between the spans."""
+    """Return the x of every column, with a wider gap between spans."""
     groups = [group for group, span in enumerate(spans) for _ in range(span)]
     return [start + column * cell + group * SPAN_GAP for column, group in enumerate(groups)]
 
@@ -76,7 +76,7 @@ def _write_headings(
     bottom: int,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
-    """Each text centred over its columns, with a rule below it as wide as they are."""
+    """Draw each text centred over its columns, with a rule of their width below it."""
     first = 0
     for text, span in headings:
         left, right = lefts[first], lefts[first + span - 1] + cell - GAP
@@ -87,7 +87,7 @@ def _write_headings(
 
 
 def _cut(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text on one line, shortened with an ellipsis to at most `width` px."""
+    """Put the text on one line, shortened with an ellipsis to at most `width` px."""
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text
@@ -97,16 +97,16 @@ def _cut(text: str, width: float, font: ImageFont.FreeTypeFont | ImageFont.Image
 
 
 def to_pil(image: np.ndarray) -> Image.Image:
-    """uint8 (C, H, W) with one or three channels to a Pillow image of mode L or RGB."""
+    """Convert uint8 (C, H, W) with one or three channels to a Pillow image of mode L or RGB."""
     return Image.fromarray(image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
 PNG_OPTIONS = {"compress_level": 3}
-"""At 128 px a third of the time of Pillow's 6, for 5% more bytes on photographs: benchmarks/sampling.md."""
+"""At 128 px it takes a third of the time of Pillow's 6, for 5% more bytes on photographs: benchmarks/sampling.md."""
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """The picture as a PNG file's content."""
+    """Encode an image as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", **PNG_OPTIONS)
     return buffer.getvalue()

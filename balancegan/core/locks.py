@@ -1,4 +1,4 @@
-"""Locks between processes: a file that one process at a time holds, until it lets go of it or ends."""
+"""Locks between processes: one process at a time holds a file, until it releases it or ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from balancegan.core.files import disk_errors
 
 
 def try_lock(file: Path) -> FileLock | None:
-    """The lock of a file, or None where another process holds it. Raises what the system says where locks fail."""
+    """Lock a file; returns None if another process holds it. Raises `OSError` where locks fail."""
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
@@ -22,7 +22,7 @@ def try_lock(file: Path) -> FileLock | None:
 
 
 def require_lock(file: Path, busy: str, hint: str) -> FileLock:
-    """The lock of a file; raises `UsageError` with these words where another process holds it, and `DiskError`."""
+    """Lock a file. Raises `UsageError(busy, hint)` if another process holds it, and `DiskError`."""
     with disk_errors(f"lock {file.parent}"):
         lock = try_lock(file)
     if lock is None:
@@ -31,7 +31,7 @@ def require_lock(file: Path, busy: str, hint: str) -> FileLock:
 
 
 def drop_lock(lock: FileLock) -> None:
-    """Release a lock and take its file away."""
-    with contextlib.suppress(OSError):  # where open files cannot be removed, the lock does it when it is released
+    """Release a lock and delete its file."""
+    with contextlib.suppress(OSError):  # where open files cannot be deleted, releasing the lock does it
         Path(lock.lock_file).unlink()
     lock.release()

@@ -1,4 +1,4 @@
-"""What options may be: the choices that commands and Python functions share, and the checks of them."""
+"""Option values: the choices that commands and Python functions share, and their checks."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ MOST_AUGMENT_SEED = 900_000_000_000
 
 
 def require_choices(options: object) -> None:
-    """Raise `UsageError` if a field of a dataclass that is declared as a `Literal` holds any other value."""
+    """Raise `UsageError` if a `Literal` field of a dataclass holds any other value."""
     for name, kind in get_type_hints(type(options)).items():
         value = getattr(options, name)
         if get_origin(kind) is Literal and value not in get_args(kind):
-            raise UsageError(f"{name} = {value!r} is not known", f"choose one of {', '.join(get_args(kind))}")
+            raise UsageError(f"{name} = {value!r} is invalid", f"choose one of {', '.join(get_args(kind))}")
 
 
 def require_range(name: str, value: float | None, least: float, most: float | None = None) -> None:
-    """Raise `UsageError` if a number that was given is not between `least` and `most`."""
+    """Raise `UsageError` if a number is not between `least` and `most`; None was not given and passes."""
     if value is None or (value >= least and (most is None or value <= most)):
         return
     expected = f"{least:,} or more" if most is None else f"between {least:,} and {most:,}"
-    raise UsageError(f"{name} = {value} cannot work", f"give a value of {expected}")
+    raise UsageError(f"{name} = {value} is invalid", f"set it to {expected}")

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 
 def rows_by_class(labels: NDArray[np.integer], num_classes: int) -> list[NDArray[np.intp]]:
-    """The rows of each class 0 … num_classes - 1, ascending; labels outside of that, such as -1, are left out.
+    """Return the rows of each class 0 … num_classes - 1, ascending; other labels, such as -1, are left out.
 
-    The same as a search for every class, in O(N log N + K) instead of O(N·K).
+    Equivalent to one search per class, in O(N log N + K) instead of O(N·K).
     """
     order = np.argsort(labels, kind="stable")
     edges = np.searchsorted(labels[order], np.arange(num_classes + 1))
@@ -17,5 +17,5 @@ def rows_by_class(labels: NDArray[np.integer], num_classes: int) -> list[NDArray
 
 
 def blocks(n: int, size: int) -> list[slice]:
-    """The rows 0 … n - 1 in consecutive slices of at most `size`."""
+    """Divide the rows 0 … n - 1 into consecutive slices of at most `size`."""
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]

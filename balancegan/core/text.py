@@ -1,4 +1,4 @@
-"""Numbers, times and names as people read and write them, on the terminal and on pages."""
+"""Human-readable numbers, times and names, for the terminal and for pages."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ import re
 from balancegan.core.errors import UsageError
 
 SCALE = {"fid": 1.0, "kid": 1000.0, "ssim": 1.0, "copy_rate": 100.0}
-"""What measures are multiplied by where people read them: KID in thousandths, copies in percent."""
+"""Display factors of the measures: KID in thousandths, copies in percent."""
 
 
 def printable(text: str) -> str:
-    """A file name fit for one line of a message: control characters and undecodable bytes become escapes."""
+    """Make a file name fit for one line of a message: control characters and undecodable bytes become escapes."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def human_time(seconds: float) -> str:
-    """`48 s`, `12 min`, `3.4 h`."""
+    """Format a time: `48 s`, `12 min`, `3.4 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def significant(value: float) -> str:
-    """Three significant digits without exponents: `1,234`, `56.7`, `8.90`, `0.123`, `0.0012`."""
+    """Format a number in about three digits without exponents: `1,234`, `56.7`, `8.90`, `0.123`, `0.0012`."""
     size = abs(value)
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
     return f"{value:,.{digits}f}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """`1 image`, `1,200 images`: counts as people write them."""
+    """Format a count: `1 image`, `1,200 images`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def parse_time(text: str) -> float:
-    """`90s`, `60m`, `1h30m` or a plain number of seconds, in seconds."""
+    """Parse `90s`, `60m`, `1h30m` or a plain number of seconds into seconds."""
     number = r"(\d+(?:\.\d+)?)"
     match = re.fullmatch(rf"{number}|(?:{number}h)?(?:{number}m)?(?:{number}s)?", text.strip().lower(), re.ASCII)
     if not match or not any(match.groups()):
-        raise UsageError(f"the time {text!r} cannot be read", "write 90s, 60m or 1h30m")
+        raise UsageError(f"{text!r} is not a duration", "write 90s, 60m or 1h30m")
     plain, hours, minutes, seconds = (float(g or 0) for g in match.groups())
     return plain + 3600 * hours + 60 * minutes + seconds

@@ -93,7 +93,7 @@ def test_a_machine_without_faults(tmp_path):
     assert {w["name"]: w["state"] for w in document["weights"]} == {"inception": "missing", "resnet50": "missing"}
     assert document["speed"] is None
     assert [n["what"].split(":")[0] for n in document["notes"]] == [
-        "no GPU that PyTorch can use",
+        "PyTorch found no usable GPU",
         "the Inception weights are missing",
     ]
     assert everything_under(tmp_path) == before and not Path(cache["path"]).exists()
@@ -209,7 +209,7 @@ def test_a_gpu(gpu, stopwatch):
 def test_a_gpu_that_others_have_filled(gpu, stopwatch, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (2 << 30, 16 << 30))
     (problem,) = doctor.examine()["problems"]
-    assert problem["exit_code"] == 5 and "preset default needs about 3.0 GiB, and 2.0 GiB" in problem["what"]
+    assert problem["exit_code"] == 5 and "preset default needs about 3.0 GiB, but only 2.0 GiB" in problem["what"]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_gpu_of_which_the_free_memory_is_not_told(gpu, stopwatch, monkeypatch)
 
 def test_no_gpu_though_there_is_a_driver(monkeypatch):
     monkeypatch.setattr(machine, "has_nvidia_driver", lambda: True)
-    assert any("driver is here" in n["what"] for n in quick()["notes"])
+    assert any("driver is installed" in n["what"] for n in quick()["notes"])
 
     def warned():
         warnings.warn("The driver on your system is too old", UserWarning, stacklevel=1)
@@ -336,7 +336,7 @@ def test_threads_that_wait_for_one_another(stopwatch, monkeypatch):
         document = doctor.examine()
         assert torch.get_num_threads() == 2
     notes = [n["what"] for n in document["notes"]]
-    assert any("one thread trains 10.0 times as fast as 2 do" in what for what in notes)
+    assert any("one thread trains 10.0 times as fast as 2 together" in what for what in notes)
     assert any("load 1000.0" in what for what in notes)
 
 
@@ -411,9 +411,9 @@ def call(*args):
 def test_the_command_for_people(stopwatch):
     result = call("--no-color")
     assert result.exit_code == 0, result.output
-    for words in ("balancegan 0", "6.0 of 8.0 GiB free", "can be written, 50.0 GiB free", "inception missing", "2.0 h"):
+    for words in ("balancegan 0", "6.0 of 8.0 GiB free", "writable, 50.0 GiB free", "inception missing", "2.0 h"):
         assert words in result.stdout
-    assert result.stdout.rstrip().endswith("This machine can do the work.")
+    assert result.stdout.rstrip().endswith("This machine is ready.")
     quiet = call("--no-speed")
     assert quiet.exit_code == 0 and "images/s" not in quiet.stdout
 
@@ -421,7 +421,7 @@ def test_the_command_for_people(stopwatch):
 def test_the_command_ends_with_the_first_problems_code_after_the_report(stopwatch):
     Path("runs").write_text("")
     people = call("--out", "runs", "--device", "abacus")
-    assert people.exit_code == 2 and "problem: " in people.stdout and "can do the work" not in people.stdout
+    assert people.exit_code == 2 and "problem: " in people.stdout and "is ready" not in people.stdout
     scripts = call("--out", "runs", "--json")
     document = json.loads(scripts.stdout)  # one document and nothing else
     assert scripts.exit_code == 6 and document["problems"][0]["exit_code"] == 6 and not document["ok"]

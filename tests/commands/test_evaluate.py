@@ -126,7 +126,7 @@ def test_without_a_test_split_half_of_the_real_images_is_the_reference(halves):
         ("real", 15, 30),
     ]
     assert [row["n_train"] for row in document["classes"]] == [60, 30]  # among which copies are searched
-    assert any("Half of the real images" in note for note in report_of()["notes"])
+    assert any("half of the real images" in note for note in report_of()["notes"])
     assert {p.name for p in Path("report").iterdir()} == {"report.html", "report.json"}
 
 
@@ -350,7 +350,7 @@ def test_the_same_folders_give_the_same_numbers(halves):
 
 @pytest.mark.parametrize("name", ["data", "images"])
 def test_options_of_a_run_are_refused_for_folders(halves, name):
-    with pytest.raises(UsageError, match="for a run"):
+    with pytest.raises(UsageError, match="only to a run"):
         evaluate_folders(*halves, EvaluateOptions(**{name: 5}), judging())
 
 
@@ -515,11 +515,11 @@ def test_the_gate_needs_a_verdict(halves):
         (["real", "fake", "--weights", "absent.pth"], 7, "absent.pth"),
         (["real", "absent"], 2, "absent"),
         (["absent", "fake"], 2, "absent"),
-        (["real"], 2, "real is no run"),
+        (["real"], 2, "real is not a run"),
         (["runs/00003", "fake"], 2, "runs/00003"),
         ([], 2, "balancegan train"),
         (["real", "fake/ant"], 3, "class"),
-        (["real", "fake", "--images", "5"], 2, "for a run"),
+        (["real", "fake", "--images", "5"], 2, "only to a run"),
         (["real", "fake", "--device", "banana"], 2, "cpu"),
         (["real", "fake", "--out", "real/report"], 2, "source"),
         (["real", "fake/ant/000.png"], 3, "000.png"),

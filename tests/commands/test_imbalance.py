@@ -84,7 +84,7 @@ def test_a_smaller_choice_is_part_of_nothing_else(even, tmp_path):
 
 
 def test_wrong_counts(even, tmp_path):
-    with pytest.raises(UsageError, match="has 20 training images, 500 were asked for"):
+    with pytest.raises(UsageError, match="has 20 training images, but 500 were requested"):
         make_imbalanced(even, tmp_path / "out", counts={"a": 500})
     with pytest.raises(UsageError, match="'frog'"):
         make_imbalanced(even, tmp_path / "out", counts={"frog": 5})
@@ -109,7 +109,7 @@ def test_places(even, tmp_path):
     (full / "x").touch()
     with pytest.raises(UsageError, match="not empty"):
         make_imbalanced(even, full)
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         make_imbalanced(even, full / "x")
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -151,5 +151,5 @@ def test_a_rate_that_was_not_reached_is_said(tmp_path: Path, picture: Callable[.
         for i in range(count):
             picture(tmp_path / "src" / name / f"{i}.png", seed=i)
     notes = make_imbalanced(tmp_path / "src", tmp_path / "dst", ir=2).to_json()["notes"]
-    assert len(notes) == 2 and "not 2" in notes[0] and "of b" in notes[1]
+    assert len(notes) == 2 and "not 2" in notes[0] and "in b" in notes[1]
     assert make_imbalanced(tmp_path / "src", tmp_path / "ok", counts={"a": 6}).to_json()["notes"] == notes[1:]

@@ -268,10 +268,10 @@ def test_command_fetch(published, place, server, tmp_path):
         "sha256": published.sha256,
     }
     result = call("fetch", "inception", "--quiet")
-    assert "is there already" in result.stdout and result.stderr == ""
+    assert "already installed" in result.stdout and result.stderr == ""
     place.write_bytes(b"half")
     (tmp_path / "copy.pth").write_bytes(CONTENT)
-    assert "in place of a damaged file" in call("fetch", "inception", "--from", tmp_path / "copy.pth").stdout
+    assert "replacing a wrong file" in call("fetch", "inception", "--from", tmp_path / "copy.pth").stdout
     assert server.asked == 1
     assert "resnet50" in call("fetch", "vgg", code=2).stderr
     assert "copy" in call("fetch", "resnet50", "--from", tmp_path / "absent", code=2).stderr

@@ -133,7 +133,7 @@ def test_a_comparison_that_would_not_fit_does_not_begin(discs, disk):
     request = CompareRequest(
         data=discs, methods=("bagan", "sgbgan"), seeds=(0, 1), preset="tiny", flags=flags, device="cpu", out=small / "c"
     )
-    with pytest.raises(DiskError, match="all trainings need"):
+    with pytest.raises(DiskError, match="all training runs need"):
         compare(request, Board())
     assert not (small / "c" / "runs").exists()
 

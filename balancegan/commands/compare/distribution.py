@@ -1,4 +1,4 @@
-"""Damage GAN's Table 4 over the seeds: what methods whose generator knows no classes make of each class."""
+"""Damage GAN's Table 4 over the seeds: how much of each class unconditional methods generate."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ KINDS = ("synthetic", "perfect")
 
 
 def distribution_table(results: dict[Cell, Json], methods: Sequence[str], ir: float) -> Json | None:
-    """Two rows per method that assigns classes: shares over training of what it makes, and of a perfect generator.
+    """Return two rows of class ratios per method that assigns classes: its own and a perfect generator's.
+
+    A ratio is a class's share of the samples over its share of the training images.
 
     Args:
-        results: of all cells, as the worker left them; `distribution` is that of `assigned.distribution_json`.
-        methods: in their order.
-        ir: the imbalance rate, 0 for the data as it is.
+        results: results of all cells; `distribution` is that of `class_assignment.distribution_json`.
+        methods: methods in table order.
+        ir: the imbalance rate; 0 for the unthinned data.
 
     Returns:
         `samples`, `classes`, `train_counts` and `rows` of `method`, `kind`, one value per class, `mean` and
-        `mean_deviation`, each with mean, std and n over the seeds. None where no method assigns classes.
+        `mean_deviation`, each with mean, std and n over the seeds. None if no method assigns classes.
     """
     rows, found = [], []
     for method in methods:

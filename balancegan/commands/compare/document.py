@@ -1,4 +1,4 @@
-"""Everything that a comparison's page shows, from the results of its cells."""
+"""The document behind a comparison's page, built from the results of its cells."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def make_document(
     ruler: Ruler,
     results: dict[Cell, Json],
 ) -> Json:
-    """The document that `write_comparison` renders; its shape is described there.
+    """Return the document that `write_comparison` renders, where its structure is described.
 
     Args:
-        request: what was asked for.
+        request: the compare request.
         plans: how each cell was trained.
-        data: the images as they are.
-        thinned: the same at each rate of the request.
+        data: the unthinned images.
+        thinned: the images at each rate of the request.
         ruler: what the cells were measured with.
-        results: of every cell, as the worker left them.
+        results: results of every cell.
     """
     device = next(iter(plans.values())).device
     by_method = {cell.method: plan for cell, plan in plans.items()}
@@ -101,12 +101,12 @@ def make_document(
 
 
 def _settings(plan: Plan) -> Json:
-    """A method's settings but for those that differ between its cells."""
+    """Return a method's settings, except those that differ between its cells."""
     return {key: value for key, value in dataclasses.asdict(plan.cfg).items() if key not in OF_CELL}
 
 
 def _cell_rows(cell: Cell, result: Json, class_names: tuple[str, ...]) -> list[Json]:
-    """One row per class, also for a cell without a result."""
+    """Return one row per class, even for a cell without a result."""
     empty = dict.fromkeys((*MEASURES, *FURTHER, "n_real", "n_fake", "n_walked", "reference"))
     rows = result["rows"] or [{"class": name, **empty, "reason": result["reason"]} for name in class_names]
     head = {"ir": cell.ir or None, "method": cell.method, "seed": cell.seed}
@@ -122,7 +122,7 @@ def _run_row(cell: Cell, plan: Plan, result: Json) -> Json:
 def sample_sheets(
     request: CompareRequest, data: TrainingSet, ruler: Ruler, results: dict[Cell, Json]
 ) -> list[SampleSheet]:
-    """Real images and every method's, the same latents in a column; of the first seed, one sheet per rate."""
+    """Return one sheet per rate: real images and each method's of the first seed, one column per latent."""
     counts = data.class_counts
     labels = sorted(range(len(counts)), key=lambda label: (-counts[label], label))
     if len(labels) > SHEET_CLASSES:  # the majority and the rarest
@@ -137,7 +137,7 @@ def sample_sheets(
             cell = Cell(ir, request.seeds[0], method)
             if results[cell]["status"] == "done":
                 shown = read_images(request.out / "cells", cell)
-                assert shown is not None  # `_Worker._read` looked
+                assert shown is not None  # `_Worker._read` checked
                 rows.append((method, np.concatenate([shown[label, :each] for label in labels])))
         headings = [(data.class_names[label], each) for label in labels]
         sheets.append(SampleSheet(ir or None, rows, headings))
@@ -145,5 +145,5 @@ def sample_sheets(
 
 
 def _repeat(images: np.ndarray, n: int) -> np.ndarray:
-    """The first n images, from the beginning again where there are fewer."""
+    """Return the first n images, repeating them if there are fewer."""
     return images[np.arange(n) % len(images)]

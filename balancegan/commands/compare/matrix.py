@@ -1,4 +1,4 @@
-"""How far a comparison is: the state of every cell, and the time that is left."""
+"""Progress of a comparison: the state of every cell, and the time left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One training of the matrix; `ir` is 0 for the data as it is."""
+    """One training run of the matrix; `ir` is 0 for the unthinned data."""
 
     ir: float
     seed: int
@@ -25,13 +25,13 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """As people read it."""
+        """Human-readable name."""
         return f"{self.method}, seed {self.seed}" + (f", IR {self.ir:g}" if self.ir else "")
 
 
 @dataclass
 class State:
-    """One cell. `fraction` of its training steps is done; `seconds` is what it took in this call, None if read."""
+    """State of one cell. `fraction` of its steps is done; `seconds` is its time in this call, None if read."""
 
     status: str = WAITING
     fraction: float = 0.0
@@ -41,7 +41,7 @@ class State:
 
 @dataclass
 class Matrix:
-    """All cells, in the order in which they are worked on."""
+    """All cells, in the order in which they are trained."""
 
     cells: Sequence[Cell]
     clock: Callable[[], float] = time.monotonic
@@ -51,27 +51,27 @@ class Matrix:
         self.states = {cell: State() for cell in self.cells}
 
     def start(self, cell: Cell) -> None:
-        """Work on a cell begins."""
+        """Record that work on a cell begins."""
         self.states[cell] = State(RUNNING, started=self.clock())
 
     def advance(self, cell: Cell, fraction: float) -> None:
-        """A share of the cell's steps is done."""
+        """Record which fraction of the cell's steps is done."""
         self.states[cell].fraction = fraction
 
     def finish(self, cell: Cell, *, failed: bool = False, read: bool = False) -> None:
-        """The cell has its result; `read` when it was there from an earlier call."""
+        """Record that the cell has its result; `read` if it is from an earlier call."""
         state = self.states[cell]
         state.seconds = None if read else self.clock() - state.started
         state.status, state.fraction = FAILED if failed else DONE, 1.0
 
     @property
     def position(self) -> tuple[int, int]:
-        """Cells finished or failed, and all."""
+        """Number of cells that finished or failed, and of all."""
         over = sum(state.status in (DONE, FAILED) for state in self.states.values())
         return over, len(self.states)
 
     def seconds_left(self) -> float | None:
-        """From the mean time of the method's finished cells, or of all, or from the running cell; None at first."""
+        """Estimate from the mean time of the method's finished cells, of all, or the running cell; None at first."""
         took: dict[str, list[float]] = {}
         for cell, state in self.states.items():
             if state.status == DONE and state.seconds is not None:
@@ -93,20 +93,20 @@ class Matrix:
         return left
 
     def _projected(self, state: State) -> float | None:
-        """How long a running cell will take in all, once a twentieth is done."""
+        """Estimate a running cell's total seconds; None until a twentieth is done."""
         return (self.clock() - state.started) / state.fraction if state.fraction >= 0.05 else None
 
     def rows(self) -> list[tuple[str, list[tuple[Cell, State]]]]:
-        """Method -> its cells, for a table."""
+        """Return (method, its cells) for each row of a table."""
         methods = dict.fromkeys(cell.method for cell in self.cells)
         return [(m, [(c, s) for c, s in self.states.items() if c.method == m]) for m in methods]
 
 
 class Board:
-    """Who watches a comparison: a `Monitor` and a `Progress`, and told when the matrix changed. This one is silent."""
+    """Observer of a comparison: a `Monitor` and a `Progress`, also told when the matrix changes. Shows nothing."""
 
     def matrix(self, matrix: Matrix) -> None:
-        """A cell changed its state."""
+        """Called when a cell's state changes."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """A `Progress`."""

@@ -1,7 +1,7 @@
-"""What a trained cell is measured by: per class FID, KID and SSIM against real images that no network saw.
+"""Measures of a trained cell: per class FID, KID and SSIM against real images that no network saw.
 
-And the share of copies of training images, since a method that repeats those can do well by all three. All are
-measured as for a report.
+The share of copies of training images is measured too, since a method that repeats them can do well on all three. All
+measures are computed as for a report.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from balancegan.sampling.samplers import LangevinSampler, Sampler
 
 IMAGES = 1000  # per class, as in the SGBGAN paper
 REFERENCE_IMAGES = 2000  # at most, per class
-ON_CPU = 250  # of both where Inception runs on a CPU, at a few images a second
+ON_CPU = 250  # limit of both for a large network on a CPU, at a few images per second
 SHOWN = 8  # images per class kept for the figure
 MEASURES = ("fid", "kid", "ssim", "copy_rate")
-FURTHER = ("kid_std", "kid_size", "near_rate", "near_rate_real")  # of a cell, beside the measures
+FURTHER = ("kid_std", "kid_size", "near_rate", "near_rate_real")  # values of a cell besides the measures
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images of one class: uint8 (n, C, S, S), held out or, where fewer than ten are, from the training part."""
+    """Real images of one class: uint8 (n, C, S, S), held out or, if fewer than ten are, from training."""
 
     name: str
     kind: str  # "holdout" or "train"
@@ -53,7 +53,7 @@ class Reference:
 
 
 def references(data: TrainingSet, limit: int) -> list[Reference]:
-    """What each class is compared with, at most `limit` images, drawn by a fixed seed."""
+    """Return what each class is compared with: at most `limit` images, drawn with a fixed seed."""
     found = []
     of_class = zip(data.class_names, data.by_class(data.unseen_rows), data.by_class(data.train_rows), strict=True)
     for name, unseen, train in of_class:
@@ -65,18 +65,18 @@ def references(data: TrainingSet, limit: int) -> list[Reference]:
 
 
 class Ruler:
-    """The measures with their fixed side: an extractor and the real images' features, made when first needed.
+    """Measures cells with one extractor against one set of real images, whose features are computed when first needed.
 
-    `key` names everything that decides a measurement: the extractor's weights, how many images are sampled, and which
-    real images they are compared with.
+    `key` names everything that determines a measurement: the extractor's weights, the number of sampled images, and the
+    real images that they are compared with.
     """
 
     def __init__(
         self, request: CompareRequest, data: TrainingSet, device: torch.device, folder: Path, progress: Progress
     ) -> None:
-        """Trains the own extractor where it is to be used and not in `folder` yet.
+        """Train the own extractor if it is needed and not in `folder` yet.
 
-        Raises `WeightsMissingError` when Inception is asked for and has no weights here.
+        Raises `WeightsMissingError` if Inception is requested and its weights are not installed.
         """
         self._data, self._device, self._progress = data, device, progress
         self._choice = choose(request.extractor, request.weights)
@@ -88,7 +88,7 @@ class Ruler:
         self._file = folder / f"extractor-{split.hexdigest()}.safetensors"
         # The classifier is trained at once: its file is part of the key. Other networks are opened when needed.
         self._extractor: Extractor | None = None if self._choice.weights else self._open()
-        self._seen: dict[bytes, Seen] = {}  # by the training images' rows
+        self._seen: dict[bytes, Seen] = {}  # keyed by the training images' rows
         for reference in self.references:
             split.update(reference.rows.tobytes())
         self.key = {
@@ -102,7 +102,7 @@ class Ruler:
 
     @property
     def extractor(self) -> Extractor:
-        """The network behind FID and KID. Raises `CheckpointError` for a file that holds another one."""
+        """The network behind FID and KID. Raises `CheckpointError` for a file that holds another network."""
         if self._extractor is None:
             self._extractor = self._open()
         return self._extractor
@@ -112,7 +112,7 @@ class Ruler:
             return self._choice.open(self._own, device=str(self._device), progress=self._progress)
 
     def _own(self) -> OwnExtractor:
-        """The small classifier of this data set, from its file or, where that is missing or damaged, trained."""
+        """Load this data set's small classifier, or train it if its file is missing or damaged."""
         with contextlib.suppress(CheckpointError):
             if self._file.is_file():
                 return OwnExtractor.load(self._file, device=str(self._device))
@@ -121,7 +121,7 @@ class Ruler:
         return extractor
 
     def describe(self) -> list[Json]:
-        """One row per class: what it is compared with, and what FID says about real images alone."""
+        """Return one row per class: its real images, and the FID between halves of them."""
         rows = []
         for reference in self.references:
             row: Json = {"name": reference.name, "n_holdout": reference.n_holdout, "reference": reference.kind}
@@ -130,7 +130,7 @@ class Ruler:
         return rows
 
     def measure(self, samplers: Sequence[Sampler], train_rows: np.ndarray) -> tuple[list[Json], np.ndarray]:
-        """One row per class, and a few images of each for the figure: uint8 (K, SHOWN, C, S, S).
+        """Return one row per class, and a few images of each for the figure: uint8 (K, SHOWN, C, S, S).
 
         `train_rows` are the rows of the store that the samplers' method was trained on.
         """
@@ -138,7 +138,7 @@ class Ruler:
         rows, shown = [], []
         for label, reference in enumerate(self.references):
             seeds, fake = first_images(samplers, label, max(self.images, SHOWN))
-            blank = np.full((SHOWN, *samplers[0].shape), 255, np.uint8)  # where a class was never produced
+            blank = np.full((SHOWN, *samplers[0].shape), 255, np.uint8)  # fills in for a class that was never generated
             shown.append(np.concatenate([fake, blank])[:SHOWN])
             fake = fake[: self.images]
             walked = sum(seed >= LangevinSampler.first_seed for seed in seeds[: self.images])
@@ -151,7 +151,7 @@ class Ruler:
         row: Json = dict.fromkeys(("fid", "kid", "kid_std", "kid_size", "ssim"))
         row |= {"n_real": len(reference.images), "n_fake": len(fake), "reference": reference.kind}
         if not len(fake):
-            return row | {"reason": "No image of this class was generated."}
+            return row | {"reason": "No images of this class were generated."}
         reasons: dict[str, str] = {}
         row["ssim"] = ssim_to_real(reference.images, fake, reasons, seed=0)["ssim"]
         with memory_errors(self._device):
@@ -159,7 +159,7 @@ class Ruler:
         return row | {"reason": reasons.get("ssim", reasons.get("fid"))}
 
     def _copies(self, train: np.ndarray, unseen: np.ndarray, fake: np.ndarray) -> Json:
-        """How many of the images are near-copies and copies of training images, which are these rows of the store."""
+        """Return the rates of copies and near-copies of training images; `train` and `unseen` are rows of the store."""
         kept = ("copy_rate", "near_rate", "near_rate_real")
         if not len(train) or not len(fake):
             return dict.fromkeys(kept)

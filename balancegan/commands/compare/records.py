@@ -1,4 +1,4 @@
-"""Results on disk, each with the key of what it is the result of: a changed setting makes it void."""
+"""Results on disk, each with the key of its settings: a changed setting invalidates it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from balancegan.core.files import disk_errors, write_atomic, write_json
 
 
 def read_record(path: Path, key: Json) -> Json | None:
-    """The result written under an equal key, or None where there is none (also when the file is damaged)."""
+    """Return the result written under an equal key, or None if it is missing or damaged."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         found: Json = document["result"]
@@ -24,14 +24,14 @@ def read_record(path: Path, key: Json) -> Json | None:
 
 
 def write_record(path: Path, key: Json, result: Json) -> None:
-    """Write a result with its key, whole or not at all."""
+    """Write a result with its key atomically."""
     with disk_errors(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"key": key, "result": result})
 
 
 def read_images(folder: Path, cell: Cell) -> np.ndarray | None:
-    """The images of a cell that `write_images` kept, or None where they are missing or damaged."""
+    """Return the images of a cell that `write_images` kept, or None if they are missing or damaged."""
     try:
         return np.load(folder / f"{cell.name}.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError):

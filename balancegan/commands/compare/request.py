@@ -1,4 +1,4 @@
-"""What is to be compared: the cells of the matrix and the training that each stands for."""
+"""A compare request: the cells of the matrix and the training run of each."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from balancegan.methods import PAPER_TABLE, load_method
 class CompareRequest:
     """One `compare` command.
 
-    `flags` are configuration fields as in `TrainRequest`; `settings` (from --set) may name a field that only some of
-    the methods have. `images`: samples per class, None for 1,000 (250 where a large network runs on a CPU).
+    `flags` are configuration fields as in `TrainRequest`; `settings` (from --set) may name a field that only some
+    methods have. `images`: samples per class, None for 1,000 (250 for a large network on a CPU).
     """
 
     data: Path
@@ -40,9 +40,9 @@ class CompareRequest:
     use_environment: bool = True  # whether BALANCEGAN_<FIELD> variables count
 
     def check(self) -> None:
-        """Raise `UsageError` for what cannot be compared."""
+        """Raise `UsageError` if the request is invalid."""
         if not self.methods:
-            raise UsageError("no method was named", f"write e.g. --methods {','.join(PAPER_TABLE)}")
+            raise UsageError("no methods were given", f"write e.g. --methods {','.join(PAPER_TABLE)}")
         for name in self.methods:
             load_method(name)
         if self.baseline is not None and self.baseline not in self.methods:
@@ -51,46 +51,46 @@ class CompareRequest:
             )
         if self.baseline is not None and self.baseline == self.methods[-1]:
             raise UsageError(
-                f"--baseline {self.baseline} is the last method, whose improvement is shown",
+                f"--baseline {self.baseline} is the last method, which needs another baseline",
                 "name the baseline earlier in --methods",
             )
         if not self.seeds:
             raise UsageError(
-                "no seed was given", "write e.g. --seeds 3 for three of them, or --seeds 0, for seed 0 alone"
+                "no seeds were given", "write e.g. --seeds 3 for three seeds, or --seeds 0, (with the comma) for seed 0"
             )
         if bad := [ir for ir in self.irs if not ir >= 1]:
-            raise UsageError(f"--ir cannot be {bad[0]:g}", "it is majority / minority: 1 or more")
+            raise UsageError(f"--ir cannot be {bad[0]:g}", "an imbalance rate is majority / minority, so 1 or more")
         require_choices(self)
         if self.images is not None and self.images < 2:
             raise UsageError(f"--images {self.images} cannot be measured", "sample at least 2 images per class")
         for name, option in (("seed", "--seeds"), ("train_ir", "--ir")):
             if name in self.settings:
-                raise UsageError(f"--set {name} would be the same for every cell", f"use {option}")
+                raise UsageError(f"--set {name} would apply to every training run", f"use {option}")
         known = {f.name for name in self.methods for f in fields(load_method(name).Config)}
         if unknown := [name for name in self.settings if name not in known]:
             near = difflib.get_close_matches(unknown[0], known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see a run's config.yaml"
-            raise UsageError(f"no method here has a configuration field {unknown[0]!r}", hint)
+            raise UsageError(f"none of these methods has a configuration field {unknown[0]!r}", hint)
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The imbalance rates to thin to; (0,) for the data as it is."""
+        """The imbalance rates to thin to; (0,) for the unthinned data."""
         return self.irs or (0.0,)
 
     @property
     def cells(self) -> list[Cell]:
-        """The whole matrix; the methods of one seed and rate stand together, so that they can be compared early."""
+        """All cells; the methods of one seed and rate are adjacent, so that they can be compared early."""
         return [Cell(ir, seed, method) for seed in self.seeds for ir in self.rates for method in self.methods]
 
     @property
     def pair(self) -> tuple[str, str] | None:
-        """The method whose improvement is shown (the last) and the one over which (the last but one by default)."""
+        """The last method, whose improvement is shown, and its baseline (by default the second to last)."""
         if len(self.methods) < 2:
             return None
         return self.methods[-1], self.baseline or self.methods[-2]
 
     def training(self, cell: Cell) -> TrainRequest:
-        """The `train` command that a cell stands for."""
+        """Return the `train` request of a cell."""
         kind = load_method(cell.method)
         own = {f.name for f in fields(kind.Config)}
         flags = {**self.flags, **{name: value for name, value in self.settings.items() if name in own}}

@@ -1,4 +1,4 @@
-"""`compare`: train and measure every cell of the matrix, or read what earlier calls left, and write the page."""
+"""`compare`: train and measure every cell of the matrix, or reuse earlier results, and write the page."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from balancegan.sampling.choice import make_samplers
 from balancegan.training.estimate import count_parameters
 
 DATA_FIELDS = ("image_size", "channels", "fit", "background", "holdout", "holdout_seed", "group_by")
-MARKER = ".balancegan-comparison"  # says that a folder is ours to write into
+MARKER = ".balancegan-comparison"  # marks a folder that we may write into
 OF_ONE_METHOD = (TrainingDivergedError, OutOfMemoryError, CheckpointError)
 
 
 def compare(request: CompareRequest, board: Board | None = None) -> Json:
-    """Do what is left to do, write everything into `request.out`, and return the command's JSON document.
+    """Complete the remaining cells, write everything into `request.out`, and return the command's JSON document.
 
-    Raises `UsageError` and `DatasetError` before anything is trained; afterwards only what concerns all cells
-    (`DiskError`, `StoppedError`), or when no cell at all has a result. A training that fails marks its cell.
+    Raises `UsageError` and `DatasetError` before any training; afterwards only errors that concern all cells
+    (`DiskError`, `StoppedError`), or if no cell has a result. A failed training run only marks its cell.
     """
     board = board or Board()
     request.check()
@@ -64,39 +64,41 @@ def compare(request: CompareRequest, board: Board | None = None) -> Json:
     if all(result["status"] == "failed" for result in results.values()):
         first = next(iter(results.values()))
         kind = next((k for k in OF_ONE_METHOD if k.exit_code == first["exit_code"]), BalanceGANError)
-        raise kind(f"every training failed, the first with: {first['reason']}", f"see {request.out / 'compare.html'}")
+        raise kind(
+            f"every training run failed; the first error is: {first['reason']}", f"see {request.out / 'compare.html'}"
+        )
     return {**document, "out": str(request.out.absolute()), "page": str((request.out / "compare.html").absolute())}
 
 
 def _shared_config(plans: dict[Cell, Plan]) -> MethodConfig:
-    """Any cell's configuration, after a check that all see the same images."""
+    """Return any cell's configuration after checking that all see the same images."""
     first, *others = (plan.cfg for plan in plans.values())
     for name in DATA_FIELDS:
         if differing := {str(getattr(cfg, name)) for cfg in others} - {str(getattr(first, name))}:
             raise UsageError(
                 f"the methods' presets differ in {name} ({getattr(first, name)} and {', '.join(sorted(differing))})",
-                f"give one for all: --set {name}=…",
+                f"set one value for all: --set {name}=…",
             )
     return first
 
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Hold the output folder for this process; refuse a folder that is something else."""
+    """Lock the output folder for this process; refuses a folder that is not a comparison."""
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} exists and is no folder", "choose another --out")
+        raise UsageError(f"{out} exists and is not a folder", "choose another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
-        raise UsageError(f"{out} is not empty and holds no comparison", "choose a new folder with --out")
+        raise UsageError(f"{out} is not empty and is not a comparison", "choose a new folder with --out")
     with disk_errors(f"create {out}"):
         out.mkdir(parents=True, exist_ok=True)
         (out / MARKER).touch()
         (out / "cells").mkdir(exist_ok=True)
     hint = "wait for it, or choose another --out"
-    lock = require_lock(out / "cells" / ".lock", f"another process works on {out}", hint)
+    lock = require_lock(out / "cells" / ".lock", f"another process is using {out}", hint)
     try:
         with disk_errors(f"clear {out}"):
             for folder in (out, out / "cells", out / "figures"):
-                for leftover in folder.glob(".tmp-*"):  # of a call that was killed
+                for leftover in folder.glob(".tmp-*"):  # left by a killed call
                     leftover.unlink()
         yield
     finally:
@@ -104,7 +106,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 class _Watch:
-    """A training's monitor that moves the matrix and says nothing twice."""
+    """A training monitor that updates the matrix and repeats no note."""
 
     def __init__(self, board: Board, matrix: Matrix) -> None:
         self.board, self.matrix = board, matrix
@@ -113,7 +115,7 @@ class _Watch:
         self._said: set[str] = set()
 
     def watch(self, cell: Cell, plan: Plan) -> None:
-        """The next calls are about this cell."""
+        """Apply the next calls to this cell."""
         self.cell, self.plan = cell, plan
         self.matrix.start(cell)
         self.board.matrix(self.matrix)
@@ -136,7 +138,7 @@ class _Watch:
 
 
 class _Worker:
-    """Brings every cell to its result."""
+    """Trains and measures every cell."""
 
     def __init__(
         self,
@@ -153,14 +155,14 @@ class _Worker:
         self.watch = _Watch(board, self.matrix)
 
     def work(self) -> dict[Cell, Json]:
-        """Results of all cells, those of earlier calls included."""
+        """Return the results of all cells, including those of earlier calls."""
         results = {cell: found for cell in self.plans if (found := self._read(cell))}
         for cell, result in results.items():
             self.matrix.finish(cell, failed=result["status"] == "failed", read=True)
         self.board.matrix(self.matrix)
         left = [cell for cell in self.plans if cell not in results]
         if left:
-            _ = self.ruler.extractor  # a file that is no Inception should not cost a training first
+            _ = self.ruler.extractor  # find a wrong weights file before training, not after
             self._require_space(left, [result["run"] for result in results.values()])
         for cell in left:
             self.watch.watch(cell, self.plans[cell])
@@ -168,31 +170,31 @@ class _Worker:
             write_record(self._path(cell), self._key(cell), results[cell])
             self.matrix.finish(cell, failed=results[cell]["status"] == "failed")
             self.board.matrix(self.matrix)
-            if signum := results[cell].pop("signum", None):  # it came in the last step, whose result is kept
-                raise StoppedError(f"after {cell.label}", "the same command goes on from there", signum=signum)
+            if signum := results[cell].pop("signum", None):  # the signal came in the last step, whose result is kept
+                raise StoppedError(f"after {cell.label}", "run the same command again to continue", signum=signum)
         return {cell: results[cell] for cell in self.plans}
 
     def _require_space(self, cells: list[Cell], finished: list[str | None]) -> None:
-        """Raise `DiskError` when the checkpoints of all these trainings will not fit; those that they have count."""
+        """Raise `DiskError` if the checkpoints of all these cells will not fit; counts those already written."""
         begun = [run for run in self.request.out.absolute().glob("runs/*") if str(run) not in finished]
         there = sum(path.stat().st_size for run in begun for path in run.glob("checkpoints/step-*/*"))
         each = {cell.method: run_bytes(self.plans[cell], self.data) for cell in cells}
         need = sum(each[cell.method] for cell in cells)
-        require_space(self.request.out, max(0, need - there), "the checkpoints of all trainings need", NO_SPACE)
+        require_space(self.request.out, max(0, need - there), "the checkpoints of all training runs need", NO_SPACE)
 
     def _path(self, cell: Cell) -> Path:
         return self.folder / f"{cell.name}.json"
 
     def _key(self, cell: Cell) -> Json:
-        """Everything that decides a cell's result."""
+        """Return everything that determines a cell's result."""
         plan = self.plans[cell]
         settings = {**plan.cfg.identity(), "steps": plan.cfg.steps}
         return {"method": plan.name, "settings": settings, "data": self.data.store.fingerprint, **self.ruler.key}
 
     def _read(self, cell: Cell) -> Json | None:
-        """The result of an earlier call, where it still holds.
+        """Return the result of an earlier call if it is still valid, else None.
 
-        A training that diverged would do so again; what failed for another reason is tried again.
+        A run that diverged would diverge again; other failures are retried.
         """
         result = read_record(self._path(cell), self._key(cell))
         if not result or (result["status"] == "failed" and result["exit_code"] != TrainingDivergedError.exit_code):
@@ -202,14 +204,14 @@ class _Worker:
         return result
 
     def _result(self, cell: Cell) -> Json:
-        """Train (or go on, or find it trained) and measure; a failure of this training alone becomes its result."""
+        """Train (or continue, or find it trained) and measure; a failure of this cell alone becomes its result."""
         failed: Json = {"status": "failed", "run": None, "rows": [], "exit_code": BalanceGANError.exit_code}
         try:
             return self._trained(cell)
         except OF_ONE_METHOD as error:
             reason, failed["exit_code"] = error.message, error.exit_code
         except BalanceGANError:
-            raise  # concerns every cell
+            raise  # affects every cell
         except Exception as error:  # a bug in one method must not cost a night's other results
             reason = f"unexpected {type(error).__name__}: {error}"
             with disk_errors("write a traceback"):
@@ -220,11 +222,11 @@ class _Worker:
     def _trained(self, cell: Cell) -> Json:
         training = self.request.training(cell)
         trained = launch(training, self.watch, self.board)
-        if trained["steps"] > self.plans[cell].cfg.steps:  # an earlier call made more: that would not be the budget
+        if trained["steps"] > self.plans[cell].cfg.steps:  # an earlier call trained beyond the budget
             trained = launch(dataclasses.replace(training, resume="never"), self.watch, self.board)
         run = RunDir(trained["run"])
         if run.read_json("dataset.json")["fingerprint"] != self.data.store.fingerprint:
-            raise DatasetError(f"{self.data.folder.root} changed during the comparison", "call it again")
+            raise DatasetError(f"{self.data.folder.root} changed during the comparison", "run it again")
         restored = restore(run, self.plans[cell].device)
         data = self.thinned[cell.ir]
         samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))

@@ -1,4 +1,4 @@
-"""From single measurements to the papers' table: rows methods, columns classes, mean and deviation over seeds."""
+"""The papers' table from single measurements: methods by classes, mean and standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def table(
     majority: str,
     pair: tuple[str, str] | None,
 ) -> Json:
-    """Every measure as rows of methods: minority average, majority, and each minority class, over the seeds.
+    """Return every measure's rows of methods: minority average, majority, and each minority class, over the seeds.
 
     Args:
         cells: measurements of all rates: `ir, method, seed, class, status` and the measures (null where not measured).
-        ir: which of them to take.
+        ir: the rate whose cells to use.
         methods: the rows.
-        classes: all of them.
-        majority: the largest; all others are the minority.
-        pair: `(of, over)`: whose improvement over whom the last row shows.
+        classes: all classes.
+        majority: the largest class; all others are minority classes.
+        pair: `(of, over)`: the last row shows the improvement of `of` over `over`.
     """
     mine = [cell for cell in cells if cell["ir"] == ir]
     minority = [name for name in classes if name != majority]
@@ -62,7 +62,7 @@ def table(
 
 
 def _over_seeds(cells: Sequence[Json], measure: str, names: set[str]) -> Json:
-    """Mean and sample deviation over seeds of a seed's mean over classes; seeds that lack one of them do not count."""
+    """Return mean and deviation over seeds of each seed's class mean; seeds that lack a class are skipped."""
     of_seed: dict[int, list[float]] = {}
     for cell in cells:
         if cell["class"] in names and cell[measure] is not None:
@@ -71,7 +71,7 @@ def _over_seeds(cells: Sequence[Json], measure: str, names: set[str]) -> Json:
 
 
 def mean_std(values: Sequence[float]) -> Json:
-    """Mean, sample deviation and number of values; None where there are too few."""
+    """Return mean, sample standard deviation and number of values; None where there are too few."""
     return {
         "mean": statistics.fmean(values) if values else None,
         "std": statistics.stdev(values) if len(values) > 1 else None,
@@ -88,7 +88,7 @@ def _mark_best(rows: Sequence[Json], measure: str) -> None:
 
 
 def _improvement(rows: Sequence[Json], measure: str, pair: tuple[str, str] | None) -> Json | None:
-    """As in SGBGAN's Table 4: the share of the baseline's value that was gained, positive when better."""
+    """Return the gain as a share of the baseline's value, positive if better, as in SGBGAN's Table 4."""
     if pair is None:
         return None
     by_method = {row["method"]: row["values"] for row in rows}
@@ -101,7 +101,7 @@ def _improvement(rows: Sequence[Json], measure: str, pair: tuple[str, str] | Non
 
 
 def findings(document: Json) -> list[Json]:
-    """What a reader should know before the numbers, in plain sentences."""
+    """Return what a reader should know before the numbers, in plain sentences."""
     found = []
     failed = [run for run in document["runs"] if run["status"] == "failed"]
     for run in failed:
@@ -111,18 +111,22 @@ def findings(document: Json) -> list[Json]:
     found += [("warning", text) for block in document["table"] for text in _copies(block)]
     found += [("note", text) for text in _walked(document)]
     if few := ", ".join(c["name"] for c in document["classes"] if c["reference"] == "train"):
-        text = f"Fewer than ten images are held out of {few}: compared with training images, where copies score best."
+        text = f"Fewer than ten held-out images of {few}: compared with training images, on which copies score best."
         found.append(("warning", text))
     if (seeds := len(document["seeds"])) < FEW_SEEDS:
-        some = "With one seed no deviation is" if seeds == 1 else f"Of {seeds} seeds the deviation is hardly"
-        found.append(("note", f"{some} known: three or more tell more."))
+        some = (
+            "One seed gives no standard deviation"
+            if seeds == 1
+            else f"The standard deviation of {seeds} seeds is rough"
+        )
+        found.append(("note", f"{some}: use three or more."))
     if not document["extractor"]["comparable"]:
         found.append(("note", document["extractor"]["note"]))
     return [{"level": level, "text": text} for level, text in found]
 
 
 def _verdicts(block: Json) -> list[str]:
-    """Which method has the lowest minority FID, and whether that can be told from the next."""
+    """Return which method has the lowest minority FID, and whether the next differs significantly."""
     rows = [
         (r["method"], r["values"][0]) for r in block["measures"]["fid"]["rows"] if r["values"][0]["mean"] is not None
     ]
@@ -132,19 +136,19 @@ def _verdicts(block: Json) -> list[str]:
     where = "" if block["ir"] is None else f" at imbalance rate {block['ir']:g}"
     text = f"Lowest FID on the minority classes{where}: {best} ({a['mean']:.3g}), then {second} ({b['mean']:.3g})"
     if a["std"] is None or b["std"] is None:
-        return [text + "; with one seed nothing tells whether another would turn it round."]
+        return [text + "; with one seed, the order may be due to chance."]
     p = _welch(a, b)
     if p < SIGNIFICANT:
-        return [text + f"; {best} is better by more than chance among seeds explains (Welch's t-test, p = {p:.2g})."]
-    return [text + f"; neither is shown to be better: seeds alone make such differences (Welch's t-test, p = {p:.2g})."]
+        return [text + f"; the difference is significant across seeds (Welch's t-test, p = {p:.2g})."]
+    return [text + f"; the difference is not significant across seeds (Welch's t-test, p = {p:.2g})."]
 
 
 def _copies(block: Json) -> list[str]:
-    """Methods of which many minority images are copies of training images."""
+    """Return warnings about methods whose minority images are often copies of training images."""
     where = "" if block["ir"] is None else f" at imbalance rate {block['ir']:g}"
     rates = [(row["method"], row["values"][0]["mean"]) for row in block["measures"]["copy_rate"]["rows"]]
     return [
-        f"{method}: {rate:.0%} of its minority images{where} are copies of training images: that may be why its other "
+        f"{method}: {rate:.0%} of its minority images{where} are copies of training images, which may be why its other "
         "measures look good."
         for method, rate in rates
         if rate is not None and rate > MANY_COPIES
@@ -152,19 +156,19 @@ def _copies(block: Json) -> list[str]:
 
 
 def _walked(document: Json) -> list[str]:
-    """Classes that a method hardly makes by itself."""
+    """Return notes on classes that a method rarely generates."""
     walked: dict[str, set[str]] = {}
     for cell in document["cells"]:
         if cell.get("n_walked"):
             walked.setdefault(cell["method"], set()).add(cell["class"])
     return [
-        f"{method} hardly makes {', '.join(sorted(names))} by itself: images of it were walked to by Langevin steps."
+        f"{method} rarely generates {', '.join(sorted(names))}: some images were found by Langevin sampling."
         for method, names in walked.items()
     ]
 
 
 def _welch(a: Json, b: Json) -> float:
-    """How probable a difference of means like this one is among seeds of one and the same method."""
+    """Return the p-value of Welch's t-test for a difference of means over seeds."""
     from scipy.stats import ttest_ind_from_stats
 
     if not a["std"] and not b["std"]:

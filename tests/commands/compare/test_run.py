@@ -222,7 +222,7 @@ def test_a_bug_in_one_method_is_marked_with_its_traceback_and_tried_again(discs,
 
 def test_when_everything_failed_the_error_is_raised_after_the_page(discs, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "launch", failing("dcgan", OutOfMemoryError("no memory")))
-    with pytest.raises(OutOfMemoryError, match="every training failed"):
+    with pytest.raises(OutOfMemoryError, match="every training run failed"):
         run.compare(request(discs, tmp_path / "c", methods=("dcgan",), seeds=(0,)))
     assert (tmp_path / "c" / "compare.html").is_file()
 
@@ -270,7 +270,7 @@ def test_rates_thin_the_training_part_and_leave_the_reference_alone(discs, tmp_p
         ({"baseline": "sgbgan"}, "not among"),
         ({"baseline": "bagan-gp"}, "last method"),
         ({"images": 1}, "cannot be measured"),
-        ({"extractor": "resnet"}, "not known"),
+        ({"extractor": "resnet"}, "extractor = .resnet. is invalid"),
         ({"settings": {"widht": "16"}}, "widht"),
         ({"settings": {"width": "12"}}, "width"),
         ({"settings": {"seed": "9"}}, "--seeds"),
@@ -388,7 +388,7 @@ def test_a_data_set_called_cells_is_not_taken_for_a_comparison(tmp_path):
     other = tmp_path / "mine"
     (other / "cells").mkdir(parents=True)
     (other / "compare.html").write_text("precious")
-    with pytest.raises(UsageError, match="holds no comparison"):
+    with pytest.raises(UsageError, match="is not a comparison"):
         run.compare(request(data, other, methods=("dcgan",), seeds=(0,)))
     assert (other / "compare.html").read_text() == "precious" and not list((other / "cells").iterdir())
     assert before == sorted(p for p in (tmp_path / "work").rglob("*"))
@@ -418,7 +418,7 @@ def test_folders_that_must_stay_as_they_are(discs, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_text("precious")
-    with pytest.raises(UsageError, match="holds no comparison"):
+    with pytest.raises(UsageError, match="is not a comparison"):
         run.compare(request(discs, other))
     with pytest.raises(UsageError):
         run.compare(request(discs, discs / "inside"))
@@ -449,7 +449,7 @@ def test_the_command_prints_tables_and_one_document(discs, tmp_path, monkeypatch
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0, shown.stderr
     assert "minority average" in " ".join(shown.stdout.split()) and "gain over dcgan" in shown.stdout
-    assert "0 of 2 cells: dcgan, seed 0" in shown.stderr
+    assert "0 of 2 training runs: dcgan, seed 0" in shown.stderr
     document = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert {"methods", "seeds", "cells", "table"} <= document.keys() and Path(document["page"]).is_file()
     assert document["settings"]["cwgan-gp"]["lambda_gp"] == 5.0 and "lambda_gp" not in document["settings"]["dcgan"]
