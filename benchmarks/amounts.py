@@ -36,7 +36,7 @@ from balancegan.verdict import utility
 from balancegan.verdict.arms import ARMS
 from balancegan.verdict.classifiers import train_all
 from balancegan.verdict.flips import allowed_flips
-from balancegan.verdict.material import Material, Pool, test_plans
+from balancegan.verdict.material import Material, Pool, split_plans
 
 POOL = 500  # synthetic images per class that are drawn from
 
@@ -103,7 +103,7 @@ def main(argv=None):
     arms = {arm.name: arm for arm in ARMS}
 
     without = Material(data.class_names, real, fakes["copies"], test, "test", [0] * len(counts))
-    pool, plans = test_plans(without, args.seeds)
+    pool, plans = split_plans(without, args.seeds)
     flips, note = allowed_flips(pool, plans[0], len(counts), restored.device)
     print(note, flush=True)
 

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -78,22 +78,30 @@ class MethodConfig:
     keep_checkpoints: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "log_every", "sample_every", "save_every", "keep_checkpoints"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "micro_batch"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        self.require_least(1, "batch_size", "log_every", "sample_every", "save_every", "keep_checkpoints")
+        self.require_least(0, "steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "micro_batch")
         require(self.seed < 2**63, "seed", self.seed, "a value below 2**63")
         require(self.train_ir == 0 or self.train_ir >= 1, "train_ir", self.train_ir, "1 or more, or 0 for all images")
         require(0 <= self.holdout < 1, "holdout", self.holdout, "at least 0 and below 1")
         require(self.channels in (0, 1, 3), "channels", self.channels, "0 (auto), 1 or 3")
-        require(self.sampling in SAMPLING, "sampling", self.sampling, " or ".join(SAMPLING))
-        require(self.fit in FITS, "fit", self.fit, " or ".join(FITS))
+        self.require_choice("sampling", SAMPLING)
+        self.require_choice("fit", FITS)
         require(re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb")
         try:
             re.compile(self.group_by)
         except (re.error, RecursionError, OverflowError) as error:
             what = f"group_by: {brief(self.group_by)} is not a regular expression ({error})"
             raise UsageError(what, r"write e.g. --group-by 'patient(\d+)'") from None
+
+    def require_choice(self, name: str, allowed: Iterable[object]) -> None:
+        """Raise `UsageError` unless the field has one of the allowed values."""
+        choices = tuple(allowed)
+        require(getattr(self, name) in choices, name, getattr(self, name), " or ".join(map(str, choices)))
+
+    def require_least(self, least: float, *names: str) -> None:
+        """Raise `UsageError` for a field below `least`."""
+        for name in names:
+            require(getattr(self, name) >= least, name, getattr(self, name), f"{least:g} or more")
 
     @property
     def background_rgb(self) -> tuple[int, int, int]:

@@ -47,7 +47,7 @@ class BAGANGPConfig(AutoencodedConfig, PenaltyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_weight("w_wrong")
+        self.require_least(0, "w_wrong")
 
 
 class BAGANGP(Autoencoded):

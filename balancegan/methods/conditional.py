@@ -34,7 +34,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from balancegan.core.errors import UsageError
+from balancegan.core.config import require
 from balancegan.methods.base import DataSpec
 from balancegan.methods.gan import GAN, GANConfig
 from balancegan.methods.stages import Batches, Stage, Terms, Update
@@ -102,24 +102,11 @@ class ConditionalConfig(GANConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_choice("upsampling", tuple(UPSAMPLING))
+        self.require_choice("upsampling", UPSAMPLING)
         self.require_choice("conditioning", CONDITIONINGS)
-        self.require_choice("head", tuple(HEADS))
-        if self.width < 8 or self.width % 8 or self.latent_dim < 1:
-            raise UsageError(
-                f"width = {self.width}, latent_dim = {self.latent_dim} cannot work", "give width a multiple of 8"
-            )
-
-    def require_choice(self, name: str, allowed: tuple[str, ...]) -> None:
-        """Raise `UsageError` unless the field has one of the allowed values."""
-        if getattr(self, name) not in allowed:
-            raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {' or '.join(allowed)}")
-
-    def require_weight(self, *names: str) -> None:
-        """Raise `UsageError` if a loss weight is negative."""
-        for name in names:
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} = {getattr(self, name)!r} cannot work", f"give {name} 0 or more")
+        self.require_choice("head", HEADS)
+        self.require_least(1, "latent_dim")
+        require(self.width >= 8 and self.width % 8 == 0, "width", self.width, "a multiple of 8")
 
 
 class ConditionalGAN(GAN):

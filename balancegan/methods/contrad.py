@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from balancegan.core.errors import UsageError
+from balancegan.core.config import require
 from balancegan.methods.stages import Terms
 from balancegan.methods.unconditional import UnconditionalConfig, UnconditionalGAN
 from balancegan.nets import losses
@@ -42,11 +42,9 @@ class ContraDConfig(UnconditionalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.temperature <= 0 or self.lambda_con < 0:
-            what = f"temperature = {self.temperature}, lambda_con = {self.lambda_con} cannot work"
-            raise UsageError(what, "give a temperature above 0 and a weight of 0 or more")
-        if self.batch_size < 2:
-            raise UsageError("batch_size = 1 cannot work", "a contrastive loss needs at least two images in a batch")
+        require(self.temperature > 0, "temperature", self.temperature, "a number above 0")
+        self.require_least(0, "lambda_con")
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more: a contrastive loss compares images")
 
 
 class ContraD(UnconditionalGAN):

@@ -35,7 +35,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from balancegan.core.errors import UsageError
+from balancegan.core.config import require
 from balancegan.methods.base import DataSpec
 from balancegan.methods.contrad import ContraD, ContraDConfig
 from balancegan.methods.stages import Batches
@@ -53,8 +53,7 @@ class DamageGANConfig(ContraDConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.prune_frac < 1:
-            raise UsageError(f"prune_frac = {self.prune_frac} cannot work", "give prune_frac at least 0 and below 1")
+        require(0 <= self.prune_frac < 1, "prune_frac", self.prune_frac, "at least 0 and below 1")
 
 
 class DamageGAN(ContraD):

@@ -33,8 +33,8 @@ class GANConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.n_critic >= 1, "n_critic", self.n_critic, "at least 1")
-        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
+        self.require_least(1, "n_critic")
+        self.require_least(0, "warmup_steps")
         for name in ("lr_g", "lr_d", "lr_pretrain"):
             require(0 < getattr(self, name) < 1, name, getattr(self, name), "between 0 and 1")
         for name in ("beta1", "beta2", "pretrain_beta1"):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from balancegan.compute import batch_random
-from balancegan.core.config import require
 from balancegan.methods.conditional import ConditionalConfig
 from balancegan.nets import losses
 
@@ -25,8 +24,8 @@ class PenaltyConfig(ConditionalConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_weight("lambda_gp")
-        require(self.penalty_every >= 1, "penalty_every", self.penalty_every, "1 or more")
+        self.require_least(0, "lambda_gp")
+        self.require_least(1, "penalty_every")
 
 
 def gradient_penalty(D: nn.Module, cfg: PenaltyConfig, x: Tensor, x_fake: Tensor, c: Tensor) -> Tensor:

@@ -38,7 +38,6 @@ import torch
 from torch import Tensor, nn
 
 from balancegan.compute import batch_random
-from balancegan.core.errors import UsageError
 from balancegan.methods.bagan_gp import BAGANGP, BAGANGPConfig
 from balancegan.methods.base import DataSpec
 from balancegan.methods.stages import Terms
@@ -63,10 +62,9 @@ class SGBGANConfig(BAGANGPConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_choice("latent_noise", tuple(NOISES))
-        self.require_weight("w_kl", "w_ce", "w_mse")
-        if self.attention not in ATTENTION:
-            raise UsageError(f"attention = {self.attention} cannot work", f"give {' or '.join(map(str, ATTENTION))}")
+        self.require_choice("latent_noise", NOISES)
+        self.require_choice("attention", ATTENTION)
+        self.require_least(0, "w_kl", "w_ce", "w_mse")
 
 
 class SGBGAN(BAGANGP):

@@ -21,8 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from balancegan.compute.pixels import to_uint8
-from balancegan.core.config import class_weights
-from balancegan.core.errors import UsageError
+from balancegan.core.config import class_weights, require
 from balancegan.methods.base import DataSpec
 from balancegan.methods.gan import GAN, GANConfig
 from balancegan.methods.stages import Batches
@@ -51,15 +50,10 @@ class UnconditionalConfig(GANConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.trunk not in TRUNKS:
-            raise UsageError(f"trunk = {self.trunk!r} cannot work", f"give {' or '.join(TRUNKS)}")
-        if self.upsampling not in UPSAMPLING:
-            raise UsageError(f"upsampling = {self.upsampling!r} cannot work", f"give {' or '.join(UPSAMPLING)}")
-        for name in ("latent_dim", "width", "d_width", "head_width"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} = {getattr(self, name)} cannot work", f"give {name} at least 1")
-        if not 0 <= self.accept_above < 1:
-            raise UsageError(f"accept_above = {self.accept_above} cannot work", "give a probability below 1")
+        self.require_choice("trunk", TRUNKS)
+        self.require_choice("upsampling", UPSAMPLING)
+        self.require_least(1, "latent_dim", "width", "d_width", "head_width")
+        require(0 <= self.accept_above < 1, "accept_above", self.accept_above, "a probability below 1")
 
 
 class LinearEvaluator(nn.Module):

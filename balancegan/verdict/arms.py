@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from balancegan.verdict.material import Material, Pool, TestPlan
+from balancegan.verdict.material import Material, Pool, SplitPlan
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ ARMS = (
 )
 
 
-def train_counts(material: Material, pool: Pool, plan: TestPlan, arm: Arm) -> list[int]:
+def train_counts(material: Material, pool: Pool, plan: SplitPlan, arm: Arm) -> list[int]:
     """Number of training images per class (K,) for an arm."""
     size = len(material.names)
     real = np.bincount(pool.labels[plan.train], minlength=size)

@@ -30,7 +30,7 @@ from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_featu
 from balancegan.nets.augmentation import flipped_and_cropped
 from balancegan.nets.classifier import seeded_classifier, train_classifier
 from balancegan.verdict.arms import Arm
-from balancegan.verdict.material import Labels, Material, Pool, TestPlan
+from balancegan.verdict.material import Labels, Material, Pool, SplitPlan
 
 BATCH = 64
 
@@ -62,7 +62,7 @@ class _Draw:
 def train_all(
     material: Material,
     pool: Pool,
-    plans: Sequence[TestPlan],
+    plans: Sequence[SplitPlan],
     arms: Sequence[Arm],
     allowed: Sequence[NDArray[np.bool_]],
     *,
@@ -129,7 +129,7 @@ def _shelf(material: Material, pool: Pool, device: torch.device) -> _Shelf:
     return _Shelf(images, labels, first)
 
 
-def allowed_updates(material: Material, pool: Pool, plan: TestPlan) -> NDArray[np.bool_]:
+def allowed_updates(material: Material, pool: Pool, plan: SplitPlan) -> NDArray[np.bool_]:
     """Mask (n,) of the synthetic images that may be used for training under this test plan.
 
     Where the generator may have seen the test images, near-copies of them are excluded.
@@ -169,7 +169,9 @@ def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor
     return images, torch.from_numpy(labels).to(device)
 
 
-def _draw(material: Material, pool: Pool, plan: TestPlan, arm: Arm, shelf: _Shelf, allowed: NDArray[np.bool_]) -> _Draw:
+def _draw(
+    material: Material, pool: Pool, plan: SplitPlan, arm: Arm, shelf: _Shelf, allowed: NDArray[np.bool_]
+) -> _Draw:
     """The rows an arm draws from, with their probabilities.
 
     Where real and synthetic images are mixed, a class's proportion of real draws equals the proportion of real images

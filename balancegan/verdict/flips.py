@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from balancegan.metrics.classifier_features import OwnExtractor
-from balancegan.verdict.material import TEST_SHARE, Pool, TestPlan, at_most, stratified_split
+from balancegan.verdict.material import TEST_SHARE, Pool, SplitPlan, at_most, stratified_split
 
 MIRRORED = 0.9  # flips are used if mirroring keeps at least this fraction of the accuracy
 FLIPS_LOOK = 50  # images per class used to decide
 
 
-def allowed_flips(pool: Pool, plan: TestPlan, classes: int, device: torch.device) -> tuple[bool, str]:
+def allowed_flips(pool: Pool, plan: SplitPlan, classes: int, device: torch.device) -> tuple[bool, str]:
     """Whether to use flips, judged by a classifier trained on other images; and a sentence that says why."""
     labels = pool.labels[plan.train]
     kept, aside = stratified_split(labels, TEST_SHARE, seed=0)

@@ -112,21 +112,21 @@ def why_not(material: Material) -> str | None:
 
 
 @dataclass(frozen=True)
-class TestPlan:
+class SplitPlan:
     """Rows of the pool of real images that one seed trains on, and those it tests on."""
 
     train: NDArray[np.intp]
     test: NDArray[np.intp]
 
 
-def test_plans(material: Material, seeds: int) -> tuple[Pool, list[TestPlan]]:
+def split_plans(material: Material, seeds: int) -> tuple[Pool, list[SplitPlan]]:
     """All real images in one pool, and the train and test rows of each seed."""
     real, test = material.real, material.test
     if test is None:
-        return real, [TestPlan(*stratified_split(real.labels, TEST_SHARE, seed)) for seed in range(seeds)]
+        return real, [SplitPlan(*stratified_split(real.labels, TEST_SHARE, seed)) for seed in range(seeds)]
     pool = Pool(np.concatenate([real.images, test.images]), np.concatenate([real.labels, test.labels]))
     rows = np.arange(len(pool))
-    return pool, [TestPlan(rows[: len(real)], rows[len(real) :])] * seeds
+    return pool, [SplitPlan(rows[: len(real)], rows[len(real) :])] * seeds
 
 
 def stratified_split(labels: Labels, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

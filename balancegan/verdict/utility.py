@@ -15,7 +15,7 @@ from balancegan.verdict import scores as verdict
 from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, PLAIN, Arm, train_counts
 from balancegan.verdict.classifiers import BATCH, MOST_SIDE, allowed_updates, train_all
 from balancegan.verdict.flips import allowed_flips
-from balancegan.verdict.material import Labels, Material, Pool, TestPlan, not_measured, test_plans, why_not
+from balancegan.verdict.material import Labels, Material, Pool, SplitPlan, not_measured, split_plans, why_not
 from balancegan.verdict.rule import RULE, WEAK_TEST, augmentation_harms, headline, judge, judge_classes
 
 SEEDS = 3
@@ -50,9 +50,9 @@ def measure_utility(
 
 
 def _measure(material: Material, seeds: int, updates: int | None, device: torch.device, progress: Progress) -> Json:
-    pool, plans = test_plans(material, seeds)
+    pool, plans = split_plans(material, seeds)
     # Decided on images that no seed tests: the verdict's test images must not influence the choice.
-    untested = TestPlan(reduce(np.intersect1d, [plan.train for plan in plans]), plans[0].test)
+    untested = SplitPlan(reduce(np.intersect1d, [plan.train for plan in plans]), plans[0].test)
     flips, flips_note = allowed_flips(pool, untested, len(material.names), device)
     most = UPDATES[1] * (1 if device.type == "cpu" else 4)
     largest = len(plans[0].train) + len(material.fake)
@@ -68,6 +68,7 @@ def _measure(material: Material, seeds: int, updates: int | None, device: torch.
         document["rule"] = _without_flips(document["rule"])
         for row in document["arms"]:
             row["description"] = _without_flips(row["description"])
+        document["warnings"] = [_without_flips(warning) for warning in document["warnings"]]
     if left_out := max(int((~rows).sum()) for rows in allowed):
         document["warnings"].append(
             f"{left_out:,} synthetic images are near-copies of test images: the classifiers were trained without them."
@@ -89,11 +90,11 @@ def _measure(material: Material, seeds: int, updates: int | None, device: torch.
 
 
 def _without_flips(text: str) -> str:
-    return text.replace("flips and crops", "crops")
+    return text.replace("flips and crops", "crops").replace("Flips and crops", "Crops")
 
 
 def _document(
-    material: Material, pool: Pool, plans: Sequence[TestPlan], arms: Sequence[Arm], predicted: dict[str, Labels]
+    material: Material, pool: Pool, plans: Sequence[SplitPlan], arms: Sequence[Arm], predicted: dict[str, Labels]
 ) -> Json:
     """The scores, differences and verdict as the report's `utility`."""
     names = list(material.names)

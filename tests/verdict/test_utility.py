@@ -17,8 +17,8 @@ from balancegan.verdict.arms import ARMS, REAL_ARMS, Arm
 from balancegan.verdict.classifiers import _Draw, _draw, _Shelf, _shelf, _shrunk, _train, allowed_updates
 from balancegan.verdict.flips import allowed_flips
 from balancegan.verdict.material import Material, Pool, stratified_split
-from balancegan.verdict.material import TestPlan as Plan
-from balancegan.verdict.material import test_plans as plans_of
+from balancegan.verdict.material import SplitPlan as Plan
+from balancegan.verdict.material import split_plans as plans_of
 from balancegan.verdict.utility import measure_utility
 
 CPU = torch.device("cpu")
