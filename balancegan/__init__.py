@@ -22,8 +22,12 @@ from balancegan.core.errors import (
 from balancegan.core.version import __version__
 
 if TYPE_CHECKING:
-    from balancegan.commands.api import augment, compare, evaluate, inspect, load_run, train
-    from balancegan.commands.results import Balanced, Comparison, Evaluation, Inspection, Run, TrainingPlan
+    from balancegan.commands.api.augment import augment
+    from balancegan.commands.api.compare import compare
+    from balancegan.commands.api.evaluate import evaluate
+    from balancegan.commands.api.inspect import inspect
+    from balancegan.commands.api.results import Balanced, Comparison, Evaluation, Inspection, Run, TrainingPlan
+    from balancegan.commands.api.train import load_run, train
 
 __all__ = [
     "BalanceGANError",
@@ -52,10 +56,11 @@ __all__ = [
     "train",
 ]
 
-_API, _RESULTS = "balancegan.commands.api", "balancegan.commands.results"
+_API = "balancegan.commands.api"
 _LAZY = {
-    **dict.fromkeys(("augment", "compare", "evaluate", "inspect", "load_run", "train"), _API),
-    **dict.fromkeys(("Balanced", "Comparison", "Evaluation", "Inspection", "Run", "TrainingPlan"), _RESULTS),
+    **{name: f"{_API}.{name}" for name in ("augment", "compare", "evaluate", "inspect", "train")},
+    "load_run": f"{_API}.train",
+    **dict.fromkeys(("Balanced", "Comparison", "Evaluation", "Inspection", "Run", "TrainingPlan"), f"{_API}.results"),
 }
 
 

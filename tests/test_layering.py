@@ -81,3 +81,12 @@ def test_few_files_build_optimisers():
 def test_images_are_scanned_and_stored_without_torch():
     code = "import sys, balancegan.inspection.inspect, balancegan.data.training_set; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_files_and_functions_stay_short():
+    for module, path in FILES.items():
+        text = path.read_text()
+        assert text.count("\n") <= 350, f"{module} is too long: does it hold more than one idea?"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno - node.lineno < 80, f"{module}.{node.name} is too long"

@@ -100,13 +100,7 @@ def augment(
     if options.report:
         choice = choose(options.extractor, options.weights)
         judging = Judging(choice, device, utility=options.utility)
-    restored = restore(run, device, warn=note, checkpoint=options.checkpoint)
-    if restored.method.cfg.train_ir:
-        raise UsageError(
-            f"{run.name} was trained on a thinned training set (train_ir = {restored.method.cfg.train_ir:g})",
-            "use a run that was trained on all images",
-        )
-    data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
+    restored, data = _open(run, options, device, note, progress)
     counts = data.split_counts()
     need = targets(counts, totals=options.counts, target_ir=options.target_ir, classes=options.classes)
     key = plan_key(_plan(restored, data, need, options))
@@ -121,11 +115,7 @@ def augment(
     restored.make_ready(data)
     samplers = make_samplers(restored.method, restored.device, options.sampler, SourceImages.of(data))
     real, notes = plan_real(data, options.real)
-    if (
-        not options.counts
-        and options.target_ir is None
-        and (capped := capped_note(data.split_counts(), need, options.classes))
-    ):
+    if not options.counts and options.target_ir is None and (capped := capped_note(counts, need, options.classes)):
         notes = [*notes, capped]
     note = note or _say_nothing
     note(f"{restored.progress} of {data.folder.root}")
@@ -166,6 +156,20 @@ def augment(
     return result
 
 
+def _open(
+    run: RunDir, options: AugmentOptions, device: torch.device, note: Callable[[str], None] | None, progress: Progress
+) -> tuple[Restored, TrainingSet]:
+    """The run's generator and the data it was trained on."""
+    restored = restore(run, device, warn=note, checkpoint=options.checkpoint)
+    if restored.method.cfg.train_ir:
+        raise UsageError(
+            f"{run.name} was trained on a thinned training set (train_ir = {restored.method.cfg.train_ir:g})",
+            "use a run that was trained on all images",
+        )
+    recorded = run.read_json("dataset.json")
+    return restored, reopen_training_set(recorded, restored.method.cfg, data=options.data, progress=progress)
+
+
 def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any] | None:
     """Return the document of a finished folder, or None if its report lacks something that is asked for."""
     result = {**finished_result(options.out), "out": str(options.out.absolute())}
@@ -191,12 +195,9 @@ def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any
 
 def _whole(result: dict[str, Any]) -> bool:
     """Return whether a folder's record has the form that `_result` writes; the folder may come from anywhere."""
-    kinds: dict[str, Any] = {
-        "complete": bool,
-        "imbalance_rate_before": int | float,
-        "imbalance_rate_after": int | float,
-    }
-    kinds |= {"run": str, "step": int, "classes": list, "short": list, "notes": list, "extractor": str | None}
+    kinds: dict[str, Any] = dict.fromkeys(("imbalance_rate_before", "imbalance_rate_after"), int | float)
+    kinds |= {"complete": bool, "run": str, "step": int, "extractor": str | None}
+    kinds |= dict.fromkeys(("classes", "short", "notes"), list)
     try:
         return all(isinstance(result[key], kind) for key, kind in kinds.items()) and all(
             isinstance(c["name"], str) and all(type(c[key]) is int for key in ("real", "synthetic", "rejected"))

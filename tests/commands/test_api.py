@@ -18,9 +18,9 @@ from helpers import call_json, write_images
 
 import balancegan
 from balancegan.cli.app import app
-from balancegan.commands import api
-from balancegan.commands.progress_line import ProgressLine
-from balancegan.commands.results import Result
+from balancegan.commands.api.progress_line import ProgressLine
+from balancegan.commands.api.results import Result
+from balancegan.commands.api.train import OF_TRAIN
 from balancegan.core.errors import BalanceGANError
 from balancegan.methods import METHODS, load_method
 
@@ -107,7 +107,7 @@ def test_every_option_of_a_command_is_a_keyword(name):
 
 def test_no_field_of_a_configuration_is_taken_for_a_misspelt_keyword():
     fields = {field.name for name in METHODS for field in dataclasses.fields(load_method(name).Config)}
-    assert not [f for f in fields if difflib.get_close_matches(f, api.OF_TRAIN, n=1, cutoff=0.85)]
+    assert not [f for f in fields if difflib.get_close_matches(f, OF_TRAIN, n=1, cutoff=0.85)]
 
 
 # Results ---------------------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_progress_is_one_line_where_it_can_be_written_over(monkeypatch):
             return True
 
     clock = iter(range(1000))
-    monkeypatch.setattr("balancegan.commands.progress_line.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("balancegan.commands.api.progress_line.time.monotonic", lambda: next(clock))
     line = ProgressLine(Terminal())
     line("decode", 0, 40)
     line("decode", 20, 40)

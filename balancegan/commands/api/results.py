@@ -217,7 +217,7 @@ class Run(Result):
             >>> run.sample("ring", n=4).shape  # doctest: +SKIP
             (4, 64, 64, 3)
         """
-        from balancegan.commands.progress_line import QuietBoard
+        from balancegan.commands.api.progress_line import QuietBoard
         from balancegan.commands.sample import draw
         from balancegan.core.options import require_range
         from balancegan.runs.directory import RunDir

@@ -1,0 +1,92 @@
+"""`balancegan.augment`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from balancegan.commands.api.arguments import StrPath, as_names, as_path, as_run, passed, watching
+from balancegan.commands.api.results import Balanced, Run
+from balancegan.core.options import Extractor, Filter, Format, OutSize, Real, Sampler
+
+
+def augment(
+    run: Run | StrPath | None = None,
+    *,
+    target_ir: float | None = None,
+    counts: Mapping[str, int] | None = None,
+    classes: Sequence[str] | None = None,
+    data: StrPath | None = None,
+    out: StrPath = "balanced",
+    real: Real = "copy",
+    filter: Filter = "copies",
+    sampler: Sampler = "auto",
+    out_size: OutSize = "model",
+    format: Format = "png",
+    seed: int = 0,
+    checkpoint: str | int = "auto",
+    report: bool = True,
+    extractor: Extractor = "auto",
+    weights: StrPath | None = None,
+    utility: bool = True,
+    fail_under: str | float | None = None,
+    device: str = "auto",
+    runs: StrPath = "runs",
+    progress: bool = True,
+) -> Balanced:
+    """Write a balanced folder, real and synthetic images together, and its quality report.
+
+    Args:
+        run: a `Run`, or its folder, name or number; by default the newest.
+        target_ir: imbalance rate to reach; by default 1, or 3 synthetic images per real one.
+        counts: class totals to reach instead.
+        classes: only these get synthetic images.
+        data: where the data is now, if it has moved.
+        out: new folder for the result.
+        real: how to include the real images: `copy`, `hardlink`, `symlink`, `convert` or `none`.
+        filter: `none`; `copies` drops near-copies; `quality` also drops images not recognised as their class.
+        sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
+        out_size: `model`, or `native` for the size of the real images.
+        format: `png`, `jpeg`, or `match` for the format of the real images.
+        seed: seed of all random choices.
+        checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
+        report: write a quality report with it.
+        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
+        weights: weights file for the extractor.
+        utility: train classifiers to see whether the synthetic images help; takes minutes.
+        fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        runs: the folder that holds the runs.
+        progress: show progress on stderr.
+
+    Returns:
+        What was written: `path`, `complete`, `imbalance_rate_after`, `classes[…].real`, `.synthetic` and more.
+
+    Raises:
+        UsageError, DatasetError: an option is invalid, or the data has changed since training.
+        QualityGateError: the quality is below `fail_under`; the folder is written, and `error.result` describes it.
+    """
+    from balancegan.commands import augment as command
+
+    options = command.AugmentOptions(
+        out=Path(out),
+        target_ir=target_ir,
+        counts=dict(counts or {}),
+        classes=as_names(classes),
+        data=as_path(data),
+        real=real,
+        filter=filter,
+        sampler=sampler,
+        out_size=out_size,
+        format=format,
+        seed=seed,
+        report=report,
+        weights=as_path(weights),
+        extractor=extractor,
+        utility=utility,
+        fail_under=fail_under,
+        checkpoint=str(checkpoint),
+    )
+    with watching(progress) as board:
+        found = command.augment(as_run(run), options, runs=Path(runs), device=device, progress=board, note=board.note)
+    return passed(Balanced(found))

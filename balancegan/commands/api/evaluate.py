@@ -1,0 +1,85 @@
+"""`balancegan.evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balancegan.commands.api.arguments import StrPath, as_names, as_path, as_run, passed, watching
+from balancegan.commands.api.results import Evaluation, Run
+from balancegan.core.options import Extractor
+
+
+def evaluate(
+    what: Run | StrPath | None = None,
+    fake: StrPath | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    extractor: Extractor = "auto",
+    weights: StrPath | None = None,
+    utility: bool = True,
+    fail_under: str | float | None = None,
+    images: int | None = None,
+    image_size: int | None = None,
+    data: StrPath | None = None,
+    out: StrPath | None = None,
+    seeds: int = 3,
+    checkpoint: str | int = "auto",
+    device: str = "auto",
+    runs: StrPath = "runs",
+    progress: bool = True,
+) -> Evaluation:
+    """Measure a run's generator, or a folder of synthetic images against a real one, and say if the images help.
+
+    Args:
+        what: a `Run`, or its folder, name or number (by default the newest); or, with `fake`, a folder of real
+            images.
+        fake: a folder of synthetic images.
+        metrics: measure only these of `fid`, `kid`, `is`, `ssim`, `prdc` and `copies`.
+        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
+        weights: weights file for the extractor.
+        utility: train classifiers to see whether the synthetic images help; takes minutes.
+        fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
+        images: images to generate per class, for a run; more if the class needs more.
+        image_size: side in pixels at which two folders are compared.
+        data: where a run's data is now, if it has moved.
+        out: folder for the report; by default the run's `report/`, or `evaluation`.
+        seeds: classifiers trained per arm.
+        checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        runs: the folder that holds the runs.
+        progress: show progress on stderr.
+
+    Returns:
+        The measures: `classes[…].kid`, `overall.fid`, `utility.verdict`, `report` and more.
+
+    Raises:
+        UsageError: an option is invalid, or the run or folder does not exist.
+        DatasetError: the data cannot be used, or has changed since training.
+        QualityGateError: the quality is below `fail_under`; the report is written, and `error.result` describes it.
+        CheckpointError, WeightsMissingError, DiskError, OutOfMemoryError: as their names say.
+    """
+    from balancegan.commands.evaluate import EvaluateOptions, Measuring
+    from balancegan.commands.evaluate import evaluate as command
+
+    options = EvaluateOptions(
+        out=as_path(out),
+        data=as_path(data),
+        images=images,
+        image_size=image_size,
+        fail_under=fail_under,
+        checkpoint=str(checkpoint),
+    )
+    measuring = Measuring(as_names(metrics), extractor, as_path(weights), utility, seeds)
+    with watching(progress) as board:
+        found = command(
+            as_run(what),
+            as_path(fake),
+            options,
+            measuring,
+            runs=Path(runs),
+            device=device,
+            progress=board,
+            note=board.note,
+        )
+    return passed(Evaluation(found))

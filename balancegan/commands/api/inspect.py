@@ -1,0 +1,54 @@
+"""`balancegan.inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from balancegan.commands.api.arguments import StrPath, as_path, watching
+from balancegan.commands.api.results import Inspection
+from balancegan.core.options import Duplicates, Split
+
+
+def inspect(
+    data: StrPath,
+    *,
+    split: Split = "train",
+    target_ir: float = 1.0,
+    duplicates: Duplicates = "exact",
+    html: StrPath | None = None,
+    strict: bool = False,
+    progress: bool = True,
+) -> Inspection:
+    """Report how imbalanced a data set is and what is broken in it. Reads every image; writes nothing in `data`.
+
+    Args:
+        data: a folder with one sub-folder per class, optionally within train, val and test folders.
+        split: the split whose images are counted: `train`, `val` or `test`.
+        target_ir: imbalance rate to reach; it determines the classes' `to_add`.
+        duplicates: `exact`; `near`, which also finds similar images; or `off`.
+        html: also write a page with example images here.
+        strict: raise `DatasetError` if a file cannot be read.
+        progress: show progress on stderr.
+
+    Returns:
+        The findings: `imbalance_rate`, `classes[…].name`, `.count`, `.to_add`, `bad_files`, `advice` and more.
+
+    Raises:
+        UsageError: the folder or split does not exist.
+        DatasetError: the folder has no classes, or `strict` is set and a file cannot be read.
+    """
+    from balancegan.commands.inspect import inspect as look
+    from balancegan.commands.inspect import require_readable
+
+    with watching(progress) as board:
+        found = look(
+            Path(data),
+            split=split,
+            target_ir=target_ir,
+            duplicates=duplicates,
+            html=as_path(html),
+            progress=board,
+        )
+    if strict:
+        require_readable(found)
+    return Inspection(found.to_json())
