@@ -77,8 +77,7 @@ class Console:
         if self.verbose and error.__cause__ is not None:
             self._tell("".join(traceback.format_exception(error.__cause__)), markup=False)
         if self.as_json:
-            body = {"message": message, "hint": hint, "exit_code": error.exit_code}
-            sys.stdout.write(json.dumps({"schema_version": 1, "error": body}) + "\n")
+            print_error(error)
 
     def gate(self, passed: dict[str, Any] | None) -> None:
         """Exit with the quality gate's code if `--fail-under` was given and not reached.
@@ -198,3 +197,9 @@ class ProgressView:
         if (over, running) != self._cells:
             self._cells = (over, running)
             self.console.note(head + (f": {running.label}" if running else ""))
+
+
+def print_error(error: BalanceGANError) -> None:
+    """Print an error as the one JSON document on stdout."""
+    body = {"message": printable(error.message), "hint": printable(error.hint), "exit_code": error.exit_code}
+    sys.stdout.write(json.dumps({"schema_version": 1, "error": body}) + "\n")

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from balancegan.cli.options import AsJson, NoColor, Quiet, Verbose
-from balancegan.core.errors import BalanceGANError, OutOfMemoryError, StoppedError
+from balancegan.core.errors import BalanceGANError, OutOfMemoryError, StoppedError, UsageError
 from balancegan.core.signals import STOPPING
 
 NO_MEMORY = ("out of memory", "close other programs, or use smaller images or batches")
 UNFINISHED = "before finishing; incomplete files will not be used"
+_USAGE_ERROR: type[Any] = typer.BadParameter.__bases__[0]  # click's, which newer versions of Typer bring along
 COMMON = {"as_json": AsJson, "quiet": Quiet, "verbose": Verbose, "no_color": NoColor}
 
 
@@ -57,10 +59,27 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in (*own, *common)}
-        app.command(function.__name__.rstrip("_").replace("_", "-"))(run)
+        app.command(function.__name__.rstrip("_").replace("_", "-"), cls=_Command)(run)
         return run
 
     return command
+
+
+class _Command(TyperCommand):
+    """A command whose usage errors are a JSON document too, where the caller asks for JSON."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as usual; before a usage error goes on to Typer, print it as a document with --json."""
+        as_json = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except _USAGE_ERROR as error:
+            error.message = error.message.replace("Value error, ", "")
+            if as_json:
+                from balancegan.cli.console import print_error
+
+                print_error(UsageError(error.format_message(), f"see {ctx.command_path} --help"))
+            raise
 
 
 @contextlib.contextmanager

@@ -275,3 +275,13 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
     )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stdout.strip() == "0"
+
+
+@pytest.mark.parametrize(
+    "words", [("inspect", "x", "--duplicates", "some"), ("augment", "--real", "no"), ("train", "--nope", "1")]
+)
+def test_a_usage_error_is_a_document_too(words):
+    document = call_json(*words, code=2)
+    assert (
+        document["error"]["exit_code"] == 2 and document["error"]["message"] and "--help" in document["error"]["hint"]
+    )
