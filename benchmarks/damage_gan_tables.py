@@ -53,7 +53,7 @@ from balancegan.metrics.weights import find_weights
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import first_images
-from balancegan.sampling.samplers import CHUNK, Patience, Sampler
+from balancegan.sampling.samplers import CHUNK, Patience, RejectionSampler
 
 SOURCE = "arXiv 2312.04862"
 NAME = "damage-gan-cifar-10"
@@ -408,7 +408,7 @@ class Worker:
     def _entry(self, cell, data, cfg, trained):
         """What is kept of a cell. No paths."""
         restored = restore(RunDir(trained["run"]), self.device)
-        sampler = Sampler(restored.method, self.device)
+        sampler = RejectionSampler(restored.method, self.device)
         sampler.patience = PATIENCE
         values = measured(cell, self.ruler, data, sampler, self.args)
         return {

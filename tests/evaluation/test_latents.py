@@ -158,7 +158,10 @@ def test_without_a_label_embedding_there_is_no_picture_of_it(trained):
 
 def test_fewer_updates_for_the_plain_one_are_said(trained):
     found = embeddings(trained["sgbgan"], plain=True, plain_steps=2)
-    assert "had 2 updates, the run's own encoder 4: a rough" in found["plain_latents"]["caption"]
+    assert (
+        "trained for 2 updates and the run's own encoder for 4, so the comparison is rough"
+        in found["plain_latents"]["caption"]
+    )
 
 
 def test_the_same_seed_draws_the_same_picture_and_leaves_torchs_generator_alone(trained):

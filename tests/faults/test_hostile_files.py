@@ -508,13 +508,13 @@ def test_names_that_some_file_systems_take_for_one(tmp_path):
 def test_a_class_cannot_be_called_like_a_file_of_ours(tmp_path, name):
     write(tmp_path / "data" / name / "1.png")
     write(tmp_path / "data" / "b" / "1.png")
-    with pytest.raises(DatasetError, match="called"):
+    with pytest.raises(DatasetError, match="has the name of a file"):
         check_destination(tmp_path / "out", scan(tmp_path / "data"), "key")
     for split in ("train", "test"):
         write(tmp_path / "splits" / split / name / "1.png")
         write(tmp_path / "splits" / split / "b" / "1.png")
     if name == "metadata.csv":
-        with pytest.raises(DatasetError, match="called"):
+        with pytest.raises(DatasetError, match="has the name of a file"):
             check_destination(tmp_path / "out", scan(tmp_path / "splits"), "key")
     else:
         assert not check_destination(tmp_path / "out", scan(tmp_path / "splits"), "key")

@@ -324,4 +324,4 @@ def test_a_named_run_keeps_its_preset(discs, tmp_path):
 def test_groups_that_leave_nothing_to_hold_out_are_said(discs, tmp_path):
     monitor = Quiet()
     train_tiny(discs, tmp_path, monitor, group_by="a|b|c")
-    assert any("ant is held out" in note for note in monitor.notes)
+    assert any("ant are held out" in note for note in monitor.notes)

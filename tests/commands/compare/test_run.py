@@ -265,7 +265,7 @@ def test_rates_thin_the_training_part_and_leave_the_reference_alone(discs, tmp_p
         ({"irs": (2.0,)}, "cannot be reached"),
         ({"irs": (0.5,)}, "1 or more|--ir cannot be"),
         ({"methods": ()}, "no method"),
-        ({"methods": ("dcgan", "dcgn")}, "no method 'dcgn'"),
+        ({"methods": ("dcgan", "dcgn")}, "unknown method 'dcgn'"),
         ({"seeds": ()}, "no seed"),
         ({"baseline": "sgbgan"}, "not among"),
         ({"baseline": "bagan-gp"}, "last method"),
