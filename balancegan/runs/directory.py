@@ -315,7 +315,8 @@ def find_run(run: RunDir | str | Path | None, out: Path) -> RunDir:
                     return RunDir(path)
         known = printable(", ".join(r.name for r in list_runs(out)[:5])) or "none"
         raise UsageError(
-            f"no such run: {printable(run[:300])}", f"runs in {out}/: {known} (use --data to name the data)"
+            f"no such run: {printable(run[:300])}",
+            f"runs in {out}/: {known} (augment and evaluate take the data as --data)",
         )
     for candidate in list_runs(out):
         if candidate.checkpoint_dirs():
