@@ -186,6 +186,11 @@ class Method(nn.Module):
         """Return the conditions that the generator accepts: the classes, or one name for all of them."""
         return tuple(class_names)
 
+    @property
+    def num_conditions(self) -> int:
+        """Number of `condition_names`."""
+        return len(self.condition_names([str(label) for label in range(self.data.num_classes)]))
+
     def references(self, batches: Batches, most: int) -> Iterator[np.ndarray]:
         """Yield real images for each of `condition_names`, to compare diversity with: uint8 (n, C, S, S)."""
         return (batches.of_class(label, most) for label in range(self.data.num_classes))

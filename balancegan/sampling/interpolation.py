@@ -10,7 +10,7 @@ from balancegan.compute.memory import Fitting, memory_errors
 from balancegan.compute.pixels import to_uint8
 from balancegan.data.sources import SourceImages
 from balancegan.methods.base import Method
-from balancegan.sampling.samplers import latents, source_images
+from balancegan.sampling.samplers import latents, sampled
 
 MAX_ROWS = 12
 """Maximum number of classes shown."""
@@ -38,15 +38,11 @@ def interpolation(
     """
     first, last = latents(method, (2 * seed, 2 * seed + 1))
     path = between(first, last, columns, method.support).to(device)
-    rows = min(len(method.condition_names([str(k) for k in range(method.data.num_classes)])), MAX_ROWS)
+    rows = min(method.num_conditions, MAX_ROWS)
     fitting = Fitting(columns, device)
 
     def row(k: int) -> Tensor:
-        c = torch.full((columns,), k, device=device)
-        source = source_images(method, sources, k, [2 * seed] * columns, device)
-        return fitting.rows(
-            lambda some: method.sample(path[some], c[some], None if source is None else source[some]), columns
-        )
+        return sampled(method, path, k, [2 * seed] * columns, sources, fitting)
 
     with memory_errors(device, "use --device cpu"):
         images = [to_uint8(row(k)) for k in range(rows)]

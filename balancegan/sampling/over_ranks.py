@@ -25,7 +25,7 @@ def spread(sampler: Sampler) -> Sampler:
 class _SpreadSampler(RejectionSampler):
     """Requests consecutive chunks from all ranks at once, and keeps those not requested yet.
 
-    The same rank always makes a given chunk, so each rank can reuse what it remembers of its own chunks.
+    Each chunk is always made by the same rank, which caches the classes it found in it.
     """
 
     def __init__(self, sampler: Sampler) -> None:

@@ -10,7 +10,7 @@ from balancegan.compute.memory import Fitting
 from balancegan.compute.pixels import to_uint8
 from balancegan.data.sources import SourceImages
 from balancegan.methods.base import Method
-from balancegan.sampling.samplers import latents, source_images
+from balancegan.sampling.samplers import latents, sampled
 
 GRID_COLUMNS = 8
 
@@ -24,15 +24,11 @@ def grid_images(
     continue its seeds; all conditions begin with the same seeds, so that the images in a column share a latent.
     """
     fitting, classes = Fitting(columns, device), method.data.num_classes
-    rows_each = classes // len(method.condition_names([str(k) for k in range(classes)]))
+    rows_each = classes // method.num_conditions
 
     def row(label: int) -> Tensor:
         first = label % rows_each * columns
         seeds = range(first, first + columns)
-        z, source = latents(method, seeds).to(device), source_images(method, sources, label, seeds, device)
-        c = torch.full((columns,), label, device=device)
-        return fitting.rows(
-            lambda some: method.sample(z[some], c[some], None if source is None else source[some]), columns
-        )
+        return sampled(method, latents(method, seeds).to(device), label, seeds, sources, fitting)
 
     return [to_uint8(row(label)).cpu().numpy() for label in range(classes)]

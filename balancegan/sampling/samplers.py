@@ -37,18 +37,25 @@ def latents(method: Method, seeds: Sequence[int]) -> Tensor:
     return torch.cat([method.latent(1, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
-def source_images(
-    method: Method, sources: SourceImages | None, label: int, seeds: Sequence[int], device: torch.device
-) -> Tensor | None:
-    """Return the real image that each seed starts from (n, C, S, S), in [-1, 1]; None if the method starts from noise.
+def sampled(
+    method: Method,
+    z: Tensor,
+    label: int,
+    seeds: Sequence[int],
+    sources: SourceImages | None,
+    fitting: Fitting,
+) -> Tensor:
+    """Return images (n, C, S, S) of a class, in [-1, 1], from latents z (n, …), as many at once as memory holds.
 
-    Raises `UsageError` if a method needs `sources` and has none.
+    For a method that starts from real images, each of the `seeds` (n) draws one of `sources`; raises `UsageError` if
+    there are none.
     """
-    if not (classes := method.source_classes(label)):
-        return None
-    if sources is None:
-        raise UsageError(f"{method.title} starts from real images", "name its data with --data")
-    return to_float(torch.from_numpy(sources.draw(classes, seeds)).to(device))
+    c, source = torch.full((len(z),), label, device=z.device), None
+    if classes := method.source_classes(label):
+        if sources is None:
+            raise UsageError(f"{method.title} starts from real images", "name its data with --data")
+        source = to_float(torch.from_numpy(sources.draw(classes, seeds)).to(z.device))
+    return fitting.rows(lambda some: method.sample(z[some], c[some], None if source is None else source[some]), len(z))
 
 
 class Sampler:
@@ -95,12 +102,7 @@ class Sampler:
         c = torch.full((CHUNK,), label, device=self.device)
         with self._equal_bytes():
             seeds = range(index * CHUNK, (index + 1) * CHUNK)
-            z, source = self._latents(c, seeds), source_images(self.method, self.sources, label, seeds, self.device)
-
-            def sampled(some: slice) -> Tensor:
-                return self.method.sample(z[some], c[some], None if source is None else source[some])
-
-            return self._fitting.rows(sampled, CHUNK)
+            return sampled(self.method, self._latents(c, seeds), label, seeds, self.sources, self._fitting)
 
     @contextmanager
     def _equal_bytes(self) -> Iterator[None]:
