@@ -10,15 +10,18 @@ from balancegan.cli.options import (
     Device,
     Extractor,
     FailUnder,
+    From,
+    Guidance,
     RunArgument,
     Runs,
     Sampler,
+    Strength,
     Utility,
     Weights,
     option,
 )
 from balancegan.cli.parse import parse_counts, parse_names
-from balancegan.core.options import MOST_AUGMENT_SEED, Filter, Format, OutSize, Real
+from balancegan.core.options import MOST_AUGMENT_SEED, Filter, Format, OutSize, Real, SamplingOptions
 
 
 def augment(
@@ -40,6 +43,9 @@ def augment(
         option("--filter", help="copies: drop near-copies; quality: also drop images not recognised as their class."),
     ] = "copies",
     sampler: Sampler = "auto",
+    from_: From = "noise",
+    strength: Strength = None,
+    guidance: Guidance = None,
     out_size: Annotated[OutSize, option("--out-size", help="native: the size of the real images.")] = "model",
     format: Annotated[Format, option("--format", help="match: the format of the real images.")] = "png",
     seed: Annotated[int, option("--seed", help="Seed of all random choices.", min=0, max=MOST_AUGMENT_SEED)] = 0,
@@ -66,6 +72,7 @@ def augment(
         real=real,
         filter=filter,
         sampler=sampler,
+        sampling=SamplingOptions(from_, strength, guidance),
         out_size=out_size,
         format=format,
         seed=seed,

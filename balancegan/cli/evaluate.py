@@ -10,12 +10,16 @@ from balancegan.cli.options import (
     Device,
     Extractor,
     FailUnder,
+    From,
+    Guidance,
     Runs,
+    Strength,
     Utility,
     Weights,
     option,
 )
 from balancegan.cli.parse import parse_names
+from balancegan.core.options import SamplingOptions
 
 
 def evaluate(
@@ -51,6 +55,9 @@ def evaluate(
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Classifiers trained per arm.", min=1, max=100)] = 3,
     checkpoint: Checkpoint = "auto",
+    from_: From = "noise",
+    strength: Strength = None,
+    guidance: Guidance = None,
     device: Device = "auto",
     runs: Runs = Path("runs"),
 ) -> None:
@@ -66,6 +73,7 @@ def evaluate(
         image_size=image_size,
         fail_under=fail_under,
         checkpoint=checkpoint,
+        sampling=SamplingOptions(from_, strength, guidance),
     )
     measuring = Measuring(parse_names(metrics), extractor, weights, utility, seeds)
     with console.progress() as view:

@@ -50,6 +50,23 @@ Sampler = Annotated[
     choices.Sampler,
     option("--sampler", help="For unconditional methods; auto: rejection, then langevin for rare classes."),
 ]
+From = Annotated[
+    choices.Start,
+    option("--from", help="What images start from: noise, a real image of their own class, or one of another (edm)."),
+]
+Strength = Annotated[
+    float | None,
+    option("--strength", help="Noise added to that image: 0 keeps it, 1 ignores it. [default: 0.6]", min=0, max=1),
+]
+Guidance = Annotated[
+    float | None,
+    option(
+        "--guidance",
+        help="Push images towards their class: above 1, more typical but less diverse (edm). [default: 1]",
+        min=0,
+        max=choices.MOST_GUIDANCE,
+    ),
+]
 Extractor = Annotated[
     choices.Extractor,
     option("--extractor", help="Network behind the metrics; auto: inception if its weights are installed, else own."),

@@ -8,12 +8,16 @@ import typer
 from balancegan.cli.options import (
     Checkpoint,
     Device,
+    From,
+    Guidance,
     RunArgument,
     Runs,
     Sampler,
+    Strength,
     option,
 )
 from balancegan.cli.parse import parse_names, parse_seeds
+from balancegan.core.options import SamplingOptions
 
 
 def sample(
@@ -23,6 +27,12 @@ def sample(
     n: Annotated[int, option("--n", help="Images per class.", min=1)] = 16,
     seeds: Annotated[str | None, option("--seeds", help="Seeds of the images, e.g. 0-15 or 3,7,20-29.")] = None,
     sampler: Sampler = "auto",
+    from_: From = "noise",
+    strength: Strength = None,
+    guidance: Guidance = None,
+    data: Annotated[
+        Path | None, option("--data", help="Where the real images to start from are now, if they have moved.")
+    ] = None,
     checkpoint: Checkpoint = "auto",
     out: Annotated[
         Path | None,
@@ -35,16 +45,20 @@ def sample(
     from balancegan.cli.results import show_sample
     from balancegan.commands.sample import look
 
-    document = look(
-        run,
-        parse_names(classes),
-        parse_seeds(seeds) if seeds else None,
-        n,
-        out,
-        runs=runs,
-        device=device,
-        note=console.note,
-        sampler=sampler,
-        checkpoint=checkpoint,
-    )
+    with console.progress() as view:
+        document = look(
+            run,
+            parse_names(classes),
+            parse_seeds(seeds) if seeds else None,
+            n,
+            out,
+            runs=runs,
+            device=device,
+            note=console.note,
+            sampler=sampler,
+            checkpoint=checkpoint,
+            sampling=SamplingOptions(from_, strength, guidance),
+            data=data,
+            progress=view,
+        )
     console.result(document, show_sample)

@@ -21,6 +21,7 @@ from balancegan.core.options import (
     OutSize,
     Real,
     Sampler,
+    SamplingOptions,
     require_choices,
     require_range,
 )
@@ -63,6 +64,7 @@ class AugmentOptions:
     real: Real = "copy"
     filter: Filter = "copies"
     sampler: Sampler = "auto"
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
     out_size: OutSize = "model"
     format: Format = "png"
     seed: int = 0
@@ -113,7 +115,8 @@ def augment(
     if any(need.values()):
         restored.require_trained()
     restored.make_ready(data)
-    samplers = make_samplers(restored.method, restored.device, options.sampler, SourceImages.of(data))
+    sources = SourceImages.of(data)
+    samplers = make_samplers(restored.method, restored.device, options.sampler, sources, options.sampling)
     real, notes = plan_real(data, options.real)
     if not options.counts and options.target_ir is None and (capped := capped_note(counts, need, options.classes)):
         notes = [*notes, capped]
@@ -261,6 +264,7 @@ def _result(
             for c in classes
         ],
         "short": [c.name for c in classes if c.synthetic < c.requested],
+        "sampling": options.sampling.to_json(),
         "notes": notes,
         "report": None,
         "extractor": None,
@@ -274,6 +278,7 @@ def _plan(restored: Restored, data: TrainingSet, need: dict[str, int], options: 
         "data": data.store.fingerprint,
         "version": __version__,
         "need": need,
+        "sampling": options.sampling.to_json(),
         **{name: getattr(options, name) for name in ("real", "filter", "sampler", "out_size", "format", "seed")},
     }
 

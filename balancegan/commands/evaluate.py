@@ -12,7 +12,7 @@ from balancegan.commands.evaluate_run import EvaluateOptions, Note, evaluate_run
 from balancegan.compute.device import use_device
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
-from balancegan.core.options import Extractor, require_choices, require_range
+from balancegan.core.options import Extractor, SamplingOptions, require_choices, require_range
 from balancegan.core.progress import Progress, silent
 from balancegan.evaluation.assembly import Judging, parse_metrics
 from balancegan.metrics.extractors import choose
@@ -60,6 +60,8 @@ def evaluate(
     options = replace(options, fail_under=parse_least(options.fail_under, utility=measuring.utility))
     judging = measuring.judging(use_device(device))
     if fake is not None:
+        if options.sampling != SamplingOptions():
+            raise UsageError("--from, --strength and --guidance apply to a run, not to two folders", "leave them out")
         return evaluate_folders(Path(what or ""), fake, options, judging, progress=progress)
     if what and Path(what).is_dir() and not (Path(what) / "config.yaml").is_file():
         raise UsageError(f"{what} is not a run", "to evaluate images, give two folders: evaluate REAL FAKE")

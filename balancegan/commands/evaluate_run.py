@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
 from balancegan.core.files import disk_errors, refuse_source
+from balancegan.core.options import SamplingOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.data.scan import ImageFolder
 from balancegan.data.sources import SourceImages
@@ -44,6 +45,7 @@ class EvaluateOptions:
     image_size: int | None = None  # for two folders
     fail_under: str | float | None = None
     checkpoint: str = AUTO  # of a run
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)  # of a run
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------
@@ -65,7 +67,7 @@ def evaluate_run(
     check_out(out, data.folder, given=options.out is not None)
     try_out(out)
     restored.make_ready(data)
-    classes = _generate(restored, data, options.images or min(MEASURED, judging.limit), progress)
+    classes = _generate(restored, data, options.images or min(MEASURED, judging.limit), options.sampling, progress)
     extractor = judge.run_extractor(data, judging, progress)
     inp = judge.run_input(
         restored,
@@ -87,9 +89,11 @@ def evaluate_run(
     return command_document(document, out, options, run=str(run.path), step=restored.checkpoint.step)
 
 
-def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Progress) -> list[ClassImages]:
+def _generate(
+    restored: Restored, data: TrainingSet, measured: int, sampling: SamplingOptions, progress: Progress
+) -> list[ClassImages]:
     """Generate the first images of every class: as many as it needs, and at least enough to measure."""
-    samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))
+    samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data), options=sampling)
     counts = data.split_counts()
     goal = max(counts.values())
     train, unseen = data.by_class(data.train_rows), data.by_class(data.unseen_rows)

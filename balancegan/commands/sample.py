@@ -13,7 +13,8 @@ from balancegan.compute.device import use_device
 from balancegan.core.errors import UsageError
 from balancegan.core.files import disk_errors, refuse_source, write_atomic
 from balancegan.core.grid import png_bytes, save_grid, to_pil
-from balancegan.core.options import Sampler
+from balancegan.core.options import Sampler, SamplingOptions
+from balancegan.core.progress import Progress, silent
 from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import reopen_training_set
 from balancegan.folder.destination import is_free
@@ -38,6 +39,9 @@ def look(
     note: Callable[[str], None],
     sampler: Sampler = "auto",
     checkpoint: str = AUTO,
+    sampling: SamplingOptions | None = None,
+    data: Path | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Sample the given classes (all if empty) and write pictures; returns the command's JSON document.
 
@@ -46,7 +50,8 @@ def look(
     classes that are rarely generated.
 
     `out` ending in .png is a new grid with one row per class, any other `out` a new folder with one PNG per image; by
-    default a grid in the run's samples/. The images are those that `augment` makes from the same seeds.
+    default a grid in the run's samples/. The images are those that `augment` makes from the same seeds and `sampling`
+    options; real images to start from are read from `data`, by default where the run was trained.
     """
     restored = _restored(find_run(run, runs), use_device(device), checkpoint, note)
     restored.require_classes(classes)
@@ -58,7 +63,7 @@ def look(
             raise UsageError(f"a grid is written as .png, not {out.suffix}", "choose a name that ends in .png")
         if out.is_file() if out.suffix.lower() == ".png" else not is_free(out):
             raise UsageError(f"{out} already exists", "choose a new file or folder with --out")
-    found = _draw(restored, classes, seeds, n, sampler, note)
+    found = _draw(restored, classes, seeds, n, sampler, note, sampling, data, progress)
     chosen, rows = list(found), [images for _, images in found.values()]
     with disk_errors(f"write {out}"):
         if out.suffix.lower() == ".png":
@@ -91,11 +96,13 @@ def draw(
     note: Callable[[str], None],
     sampler: Sampler = "auto",
     checkpoint: str = AUTO,
+    sampling: SamplingOptions | None = None,
+    data: Path | None = None,
 ) -> Drawn:
     """Sample like `look`, but write nothing; returns the seeds and images of every class."""
     restored = _restored(run, use_device(device), checkpoint, note)
     restored.require_classes(classes)
-    return _draw(restored, classes, seeds, n, sampler, note)
+    return _draw(restored, classes, seeds, n, sampler, note, sampling, data)
 
 
 def _restored(run: RunDir, device: torch.device, checkpoint: str, note: Callable[[str], None]) -> Restored:
@@ -117,16 +124,24 @@ def _draw(
     n: int,
     sampler: Sampler,
     note: Callable[[str], None],
+    sampling: SamplingOptions | None,
+    data: Path | None,
+    progress: Progress = silent,
 ) -> Drawn:
-    sources = None
-    if restored.method.uses_sources:
-        sources = SourceImages.of(reopen_training_set(restored.run.read_json("dataset.json"), restored.method.cfg))
-    samplers = make_samplers(restored.method, restored.device, sampler, sources)
-    found = {
-        name: first_images(samplers, label, n) if seeds is None else samplers[0].of_seeds(label, seeds)
-        for label, name in enumerate(restored.class_names)
-        if not classes or name in classes
-    }
+    """Return the seeds and images of every class that was asked for."""
+    method, sources = restored.method, None
+    method.sample_with(sampling or SamplingOptions())
+    if method.uses_sources:
+        recorded = restored.run.read_json("dataset.json")
+        sources = SourceImages.of(reopen_training_set(recorded, method.cfg, data=data, progress=progress))
+    elif data is not None:
+        raise UsageError("--data names real images to start from", "add --from own or --from other")
+    samplers = make_samplers(method, restored.device, sampler, sources)
+    found: Drawn = {}
+    for label, name in enumerate(restored.class_names):
+        if not classes or name in classes:
+            found[name] = first_images(samplers, label, n) if seeds is None else samplers[0].of_seeds(label, seeds)
+            progress("generate", len(found), len(classes) or len(restored.class_names))
     for name, (_, images) in found.items():
         if len(images) < (n if seeds is None else len(seeds)):
             note(f"{name}: only {len(images)} images; the method generates few or none of this class")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,11 @@ class SourceImages:
         """Draw from the training part of a data set."""
         return cls(data.store.images, data.train_rows, data.labels[data.train_rows])
 
-    def rows(self, classes: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
-        """Return one training row of the classes per seed, (len(seeds),); the same seed always gives the same row."""
+    def rows(self, classes: Sequence[int], seeds: Iterable[int]) -> np.ndarray:
+        """Return one training row of the classes per seed (n,); the same seed always gives the same row."""
         members = self._rows[np.isin(self._labels, classes)]
-        return members[[np.random.default_rng((seed, len(members))).integers(len(members)) for seed in seeds]]
+        return members[[np.random.default_rng((int(seed), len(members))).integers(len(members)) for seed in seeds]]
 
-    def draw(self, classes: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
-        """Return the images of `rows`: uint8 (len(seeds), C, S, S)."""
+    def draw(self, classes: Sequence[int], seeds: Iterable[int]) -> np.ndarray:
+        """Return the images of `rows`: uint8 (n, C, S, S)."""
         return np.stack([self._images[row] for row in self.rows(classes, seeds)])

@@ -145,8 +145,21 @@ class BalancedFolder:
             unique = f"{stem}-{k}"
         return unique + suffix
 
-    def add_synthetic(self, image: np.ndarray, label: int, seed: int, *, run: str, number: str, checkpoint: str) -> str:
-        """Encode and write one synthetic image (uint8 (C, S, S)) in the background, unless an earlier call did."""
+    def add_synthetic(
+        self,
+        image: np.ndarray,
+        label: int,
+        seed: int,
+        *,
+        run: str,
+        number: str,
+        checkpoint: str,
+        source: Path | None = None,
+    ) -> str:
+        """Encode and write one synthetic image (uint8 (C, S, S)) in the background, unless an earlier call did.
+
+        `source`: the real image that it started from.
+        """
         name = self.synthetic_name(label, number, seed)
         path = self.out / name
         with disk_errors(f"write {printable(name)}"):
@@ -155,7 +168,8 @@ class BalancedFolder:
         if not there:
             self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
             self._wait(IN_FLIGHT)  # only for the oldest; the others are written while the next are generated
-        row = {"label": self.data.class_names[label], "synthetic": "true", "source_path": NONE}
+        row = {"label": self.data.class_names[label], "synthetic": "true"}
+        row["source_path"] = NONE if source is None else str(source)
         self._record(name, {**row, "run": run, "seed": str(seed), "checkpoint_sha256": checkpoint})
         return name
 

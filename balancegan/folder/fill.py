@@ -83,10 +83,18 @@ class Filling:
         if self.filter == "none" or not need:
             return None
         train = self._train[label]
-        copies = partial(CopyFilter, self.data.store.images[train], len(train) + need)
+        copies = partial(CopyFilter, self.data.store.images[train], len(train) + need, self._origins(label))
         if self.quality is None:
             return copies()
         return QualityKeep(copies(), copies(), partial(self.quality, label=label), limit=min(need, shown))
+
+    def _origins(self, label: int) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return a function from seeds to the images of other classes that their images start from; None for none."""
+        sampler = self.samplers[0]
+        classes, sources = sampler.method.source_classes(label), sampler.sources
+        if sources is None or not set(classes) - {label}:  # the filter compares with the class's own images anyway
+            return None
+        return partial(sources.draw, classes)
 
     def _refused(self, keep: CopyFilter | QualityKeep | None, rejected: int) -> dict[str, Any]:
         """Return the fields of the report's class that only the quality filter fills."""
@@ -113,7 +121,11 @@ class Filling:
 
     def _write(self, image: np.ndarray, label: int, seed: int) -> str:
         name, number, checkpoint = self.run
-        return self.folder.add_synthetic(image, label, seed, run=name, number=number, checkpoint=checkpoint)
+        rows = self.samplers[0].origins(label, [seed])
+        source = None if rows is None else self.data.folder.path(self.data.store.files[rows[0]])
+        return self.folder.add_synthetic(
+            image, label, seed, run=name, number=number, checkpoint=checkpoint, source=source
+        )
 
     def _class_images(
         self, label: int, fake: list[np.ndarray], synthetic: int, requested: int, *, keep_real: bool

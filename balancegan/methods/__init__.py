@@ -21,6 +21,7 @@ METHODS: dict[str, str] = {
     "contrad": "balancegan.methods.contrad:ContraD",
     "damage-gan": "balancegan.methods.damage_gan:DamageGAN",
     "damage-gan-c": "balancegan.methods.damage_gan_c:DamageGANC",
+    "edm": "balancegan.methods.edm:EDM",
 }
 
 PAPER_TABLE = ("dcgan", "bagan", "cwgan-gp", "bagan-gp", "sgbgan")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from balancegan.compute import batch_random
 from balancegan.core.config import MethodConfig
 from balancegan.core.errors import UsageError
+from balancegan.core.options import SamplingOptions, Start
 from balancegan.methods.stages import Batches, Schedule, Stage
 
 PRESETS = ("default", "paper", "tiny")
@@ -51,11 +52,14 @@ class Method(nn.Module):
     samplers: ClassVar[tuple[str, ...]] = ("direct",)  # names in `sampling.choice`; each is a fallback for the previous
     encoder_kind: ClassVar[str] = ""  # "plain" or "variational" if the method has `encode`
     least_part: ClassVar[int] = 1  # fewest images that the losses can work on
+    starts: ClassVar[tuple[Start, ...]] = ("noise",)  # what a user may choose that images start from
+    guided: ClassVar[bool] = False  # whether `sampling.guidance` has an effect
 
     G: nn.Module
     G_ema: nn.Module | None
     latent_dim: int
     support: tuple[float, float] = (-float("inf"), float("inf"))  # of the prior, per coordinate
+    sampling = SamplingOptions()  # set by `sample_with`
 
     def __init__(self, cfg: MethodConfig) -> None:
         super().__init__()
@@ -80,7 +84,7 @@ class Method(nn.Module):
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False).eval() if self.cfg.ema_halflife > 0 else None
 
     def build(self, data: DataSpec) -> None:
-        """Create the generator `G` and all other networks, and set `latent_dim`."""
+        """Create the generator `G` and all other networks, and set `latent_dim` unless `latent_shape` is overridden."""
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,9 +126,21 @@ class Method(nn.Module):
         """Draw n latents from the prior (n, *latent_shape)."""
         return torch.randn(n, *self.latent_shape, device=device, generator=generator)
 
+    def sample_with(self, options: SamplingOptions) -> None:
+        """Use these options from now on. Raises `UsageError` if the method does not offer one."""
+        if options.start not in self.starts:
+            raise UsageError(f"{self.title} does not start from real images", "leave out --from, or use edm")
+        if options.guidance is not None and not self.guided:
+            raise UsageError(f"{self.title} has no guidance", "leave out --guidance, or use edm")
+        if options.start == "other" and self.data.num_classes < 2:
+            raise UsageError("there is no other class to start from", "use --from own or --from noise")
+        self.sampling = options
+
     def source_classes(self, label: int) -> tuple[int, ...]:
-        """Classes whose training images serve as `source` when sampling class `label`; none by default."""
-        return ()
+        """Classes whose training images serve as `source` when sampling class `label`; by default as the user chose."""
+        if self.sampling.start == "own":
+            return (label,)
+        return tuple(k for k in range(self.data.num_classes) if k != label and self.sampling.start == "other")
 
     @property
     def uses_sources(self) -> bool:

@@ -11,6 +11,9 @@ import numpy as np
 
 from balancegan.sampling.samplers import CHUNK, Sampler
 
+Keep = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Images uint8 (n, C, S, S) and their seeds (n,) to a boolean mask (n,)."""
+
 
 @dataclass
 class Tally:
@@ -30,16 +33,15 @@ def accepted_images(
     sampler: Sampler,
     label: int,
     need: int,
-    keep: Callable[[np.ndarray], np.ndarray] | None,
+    keep: Keep | None,
     first_seed: int = 0,
     tally: Tally | None = None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield up to `need` pairs of seed and image uint8 (C, S, S), in the order of seeds from `first_seed` on.
 
-    `keep` (e.g. a `CopyFilter`) says which of some images uint8 (n, C, S, S) to accept, as a boolean mask (n,). Images
-    that the method assigns to other classes are skipped. Ends early when the sampler's patience runs out: the class
-    then gets too few images rather than copies or images of other classes. Samples after the last needed image do not
-    count in the `tally`.
+    `keep` (e.g. a `CopyFilter`) says which samples to accept. Images that the method assigns to other classes are
+    skipped. Ends early when the sampler's patience runs out: the class then gets too few images rather than copies or
+    images of other classes. Samples after the last needed image do not count in the `tally`.
     """
     tally = tally or Tally()
     patience, first = sampler.patience, first_seed // CHUNK
@@ -50,7 +52,7 @@ def accepted_images(
         images, belongs = sampler.of_class(label, index)
         mask = belongs.copy()
         if keep and belongs.any():
-            mask[belongs] = keep(images[belongs])
+            mask[belongs] = keep(images[belongs], index * CHUNK + np.flatnonzero(belongs))
         chosen = np.flatnonzero(mask)[: need - tally.accepted]
         done = tally.accepted + len(chosen) == need
         end = int(chosen[-1]) + 1 if done else CHUNK

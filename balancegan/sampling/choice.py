@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from balancegan.core.errors import UsageError
+from balancegan.core.options import SamplingOptions
 from balancegan.data.sources import SourceImages
 from balancegan.methods.base import Method
 from balancegan.sampling.over_ranks import spread
@@ -16,14 +17,21 @@ SAMPLERS = ("auto", "rejection", "langevin")
 
 
 def make_samplers(
-    method: Method, device: torch.device, choice: str = "auto", sources: SourceImages | None = None
+    method: Method,
+    device: torch.device,
+    choice: str = "auto",
+    sources: SourceImages | None = None,
+    options: SamplingOptions | None = None,
 ) -> tuple[Sampler, ...]:
     """Return the samplers for images of a class; each takes over when the one before it gives up.
 
-    Raises `UsageError` for a choice that does not exist or does not apply to the method.
+    `options`: how the method makes its images from now on; None changes nothing. Raises `UsageError` for a choice or an
+    option that does not exist or does not apply to the method.
     """
     if choice not in SAMPLERS:
         raise UsageError(f"unknown --sampler {choice}", f"choose one of {', '.join(SAMPLERS)}")
+    if options is not None:
+        method.sample_with(options)
     names = method.samplers if choice == "auto" else (choice,)
     if not set(names) <= set(method.samplers):
         raise UsageError(f"{method.title} is conditional; --sampler does not apply", "leave it out")

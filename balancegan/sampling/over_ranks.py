@@ -10,6 +10,7 @@ import torch
 
 from balancegan.compute.ranks import given, here
 from balancegan.core.config import MethodConfig
+from balancegan.core.options import SamplingOptions
 from balancegan.data.sources import SourceImages
 from balancegan.methods.base import DataSpec, Method
 from balancegan.sampling.samplers import RejectionSampler, Sampler
@@ -88,7 +89,7 @@ class _Parcel:
     def __reduce__(self) -> tuple[Any, ...]:
         sampler = self.open()
         method = sampler.method
-        made = (type(method), method.cfg, method.data, method.state_dict())
+        made = (type(method), method.cfg, method.data, method.state_dict(), method.sampling)
         return _unpacked, (type(sampler), *made, sampler.device, sampler.sources)
 
 
@@ -98,10 +99,12 @@ def _unpacked(
     cfg: MethodConfig,
     data: DataSpec,
     state: Mapping[str, Any],
+    options: SamplingOptions,
     device: torch.device,
     sources: SourceImages | None,
 ) -> _Parcel:
     method = of(cfg)
     method.setup(data)
     method.load_state_dict(state)
+    method.sample_with(options)
     return _Parcel(kind(method, device, sources))

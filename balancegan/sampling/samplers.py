@@ -85,6 +85,11 @@ class Sampler:
         """Return a chunk, and which of its images are of the class: uint8 (CHUNK, C, S, S) and bool (CHUNK,)."""
         return self.chunk(label, index), np.ones(CHUNK, bool)
 
+    def origins(self, label: int, seeds: Sequence[int]) -> np.ndarray | None:
+        """Return the rows of the training images that the images of the seeds start from (n,); None for noise."""
+        classes = self.method.source_classes(label)
+        return self.sources.rows(classes, seeds) if classes and self.sources else None
+
     def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
         """Return the images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""
         chunks = {index: self.chunk(label, index) for index in sorted({seed // CHUNK for seed in seeds})}

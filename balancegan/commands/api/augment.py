@@ -7,7 +7,7 @@ from pathlib import Path
 
 from balancegan.commands.api.arguments import StrPath, as_names, as_path, as_run, passed, watching
 from balancegan.commands.api.results import Balanced, Run
-from balancegan.core.options import Extractor, Filter, Format, OutSize, Real, Sampler
+from balancegan.core.options import Extractor, Filter, Format, OutSize, Real, Sampler, SamplingOptions, Start
 
 
 def augment(
@@ -21,6 +21,9 @@ def augment(
     real: Real = "copy",
     filter: Filter = "copies",
     sampler: Sampler = "auto",
+    from_: Start = "noise",
+    strength: float | None = None,
+    guidance: float | None = None,
     out_size: OutSize = "model",
     format: Format = "png",
     seed: int = 0,
@@ -46,6 +49,9 @@ def augment(
         real: how to include the real images: `copy`, `hardlink`, `symlink`, `convert` or `none`.
         filter: `none`; `copies` drops near-copies; `quality` also drops images not recognised as their class.
         sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
+        from_: what images start from: `noise`, a real image of their `own` class, or of an `other` class (`edm`).
+        strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6.
+        guidance: pushes images towards their class: above 1, more typical but less diverse (`edm`).
         out_size: `model`, or `native` for the size of the real images.
         format: `png`, `jpeg`, or `match` for the format of the real images.
         seed: seed of all random choices.
@@ -77,6 +83,7 @@ def augment(
         real=real,
         filter=filter,
         sampler=sampler,
+        sampling=SamplingOptions(from_, strength, guidance),
         out_size=out_size,
         format=format,
         seed=seed,

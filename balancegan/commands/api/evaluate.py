@@ -7,7 +7,7 @@ from pathlib import Path
 
 from balancegan.commands.api.arguments import StrPath, as_names, as_path, as_run, passed, watching
 from balancegan.commands.api.results import Evaluation, Run
-from balancegan.core.options import Extractor
+from balancegan.core.options import Extractor, SamplingOptions, Start
 
 
 def evaluate(
@@ -25,6 +25,9 @@ def evaluate(
     out: StrPath | None = None,
     seeds: int = 3,
     checkpoint: str | int = "auto",
+    from_: Start = "noise",
+    strength: float | None = None,
+    guidance: float | None = None,
     device: str = "auto",
     runs: StrPath = "runs",
     progress: bool = True,
@@ -46,6 +49,9 @@ def evaluate(
         out: folder for the report; by default the run's `report/`, or `evaluation`.
         seeds: classifiers trained per arm.
         checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
+        from_: what a run's images start from: `noise`, a real image of their `own` class, or of an `other` (`edm`).
+        strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6.
+        guidance: pushes images towards their class: above 1, more typical but less diverse (`edm`).
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         runs: the folder that holds the runs.
         progress: show progress on stderr.
@@ -69,6 +75,7 @@ def evaluate(
         image_size=image_size,
         fail_under=fail_under,
         checkpoint=str(checkpoint),
+        sampling=SamplingOptions(from_, strength, guidance),
     )
     measuring = Measuring(as_names(metrics), extractor, as_path(weights), utility, seeds)
     with watching(progress) as board:

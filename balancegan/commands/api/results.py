@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from balancegan.core.documents import Json
-from balancegan.core.options import Sampler
+from balancegan.core.options import Sampler, SamplingOptions, Start
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,6 +170,10 @@ class Run(Result):
         seeds: Sequence[int] | None = None,
         *,
         sampler: Sampler = "auto",
+        from_: Start = "noise",
+        strength: float | None = None,
+        guidance: float | None = None,
+        data: str | Path | None = None,
         checkpoint: str | int = "auto",
         device: str = "auto",
     ) -> NDArray[np.uint8]: ...
@@ -181,6 +185,10 @@ class Run(Result):
         seeds: Sequence[int] | None = None,
         *,
         sampler: Sampler = "auto",
+        from_: Start = "noise",
+        strength: float | None = None,
+        guidance: float | None = None,
+        data: str | Path | None = None,
         checkpoint: str | int = "auto",
         device: str = "auto",
     ) -> dict[str, NDArray[np.uint8]]: ...
@@ -191,6 +199,10 @@ class Run(Result):
         seeds: Sequence[int] | None = None,
         *,
         sampler: Sampler = "auto",
+        from_: Start = "noise",
+        strength: float | None = None,
+        guidance: float | None = None,
+        data: str | Path | None = None,
         checkpoint: str | int = "auto",
         device: str = "auto",
     ) -> Any:
@@ -201,6 +213,10 @@ class Run(Result):
             n: number of images per class.
             seeds: seeds of the images, instead of the first `n`.
             sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
+            from_: what images start from: `noise`, a real image of their `own` class, or of an `other` class (`edm`).
+            strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6.
+            guidance: pushes images towards their class: above 1, more typical but less diverse (`edm`).
+            data: where the real images to start from are now, if they have moved.
             checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
             device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
@@ -232,6 +248,8 @@ class Run(Result):
             note=QuietBoard().note,
             sampler=sampler,
             checkpoint=str(checkpoint),
+            sampling=SamplingOptions(from_, strength, guidance),
+            data=None if data is None else Path(data),
         )
         arrays = {name: images.transpose(0, 2, 3, 1).copy() for name, (_, images) in found.items()}  # NCHW -> NHWC
         return arrays[classes] if isinstance(classes, str) else arrays
