@@ -123,12 +123,14 @@ class Quiet:
 
 def train_tiny(data: Path, out: Path, monitor=None, *, method="sgbgan", resume="auto", max_seconds=None, **flags):
     """Run `launch` on the CPU with a narrow network; methods without pre-training skip it."""
-    stage = {} if load_method(method).pretrains() else {"pretrain_steps": 0}
+    kind = load_method(method)
+    stage = {} if kind.pretrains() else {"pretrain_steps": 0}
+    tiny = {k: v for k, v in TINY.items() if k in kind.Config.__dataclass_fields__}
     request = TrainRequest(
         data=data,
         method=method,
         preset="tiny",
-        flags={**TINY, **flags, **stage},
+        flags={**tiny, **flags, **stage},
         device="cpu",
         out=out,
         resume=resume,

@@ -35,7 +35,9 @@ def run_extras(restored: Restored, sources: SourceImages | None = None, *, colum
     """The run's `Extras`. The interpolation is None before the last stage or if the method is not ready to sample."""
     able = restored.trained and restored.method.ready
     strip = interpolation(restored.method, restored.device, columns, seed, sources) if able else None
-    return Extras(strip, frames(restored.run, last=restored.checkpoint.step))
+    data = restored.method.data
+    noise = restored.method.latent_shape == (data.channels, data.image_size, data.image_size)
+    return Extras(strip, frames(restored.run, last=restored.checkpoint.step), noise_latents=noise)
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,6 @@ class Extras:
 
     frames: tuple[tuple[int, Path], ...] = ()
     """(step, PNG grid) of samples from fixed seeds, from the run's samples/ folder, in order of steps."""
+
+    noise_latents: bool = False
+    """Whether latents are images of noise, as in a diffusion model."""

@@ -34,12 +34,14 @@ class ClassImages(Protocol):
 
 
 class RunPictures(Protocol):
-    """A run's interpolations, uint8 (K, M, C, S, S), and the (step, file) of its samples."""
+    """A run's interpolations, uint8 (K, M, C, S, S), and the (step, file) of its samples; see `Extras`."""
 
     @property
     def interpolation(self) -> Images | None: ...  # noqa: D102
     @property
     def frames(self) -> Sequence[tuple[int, Path]]: ...  # noqa: D102
+    @property
+    def noise_latents(self) -> bool: ...  # noqa: D102
 
 
 class ReportImages(Protocol):

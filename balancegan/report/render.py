@@ -23,7 +23,12 @@ from balancegan.report.quality_charts import Map
 
 
 def render_html(
-    document: Json, pictures: Sequence[ClassPictures], *, strips: Sequence[Strip] = (), frames: Sequence[Frame] = ()
+    document: Json,
+    pictures: Sequence[ClassPictures],
+    *,
+    strips: Sequence[Strip] = (),
+    frames: Sequence[Frame] = (),
+    noise_latents: bool = False,
 ) -> str:
     """Render the page. It loads nothing: styles, charts and one script are inline, and pictures are data URIs.
 
@@ -35,6 +40,7 @@ def render_html(
         pictures: from `draw_pictures`, in the order of the document's classes.
         strips: from `draw_strips`.
         frames: from `draw_frames`.
+        noise_latents: whether the latents between which the strips lead are images of noise.
     """
     rows = [Measured(row) for row in document["classes"]]
     general = [f for f in document["findings"] if f["class"] is None or f["level"] == "warning"]
@@ -69,6 +75,7 @@ def render_html(
         class_legend=[(css(class_colour(label)), rows[label]["name"]) for label in labels],
         strips=strips,
         frames=frames,
+        noise_latents=noise_latents,
         settings=flat(document["settings"]),
         script=_script(),
     )

@@ -33,6 +33,7 @@ def write_report(document: Json, inp: ReportImages, out_dir: Path, *, figures: P
         draw_pictures(inp, document, seed=document["limits"]["seed"]),
         strips=draw_strips(extras.interpolation if extras else None, [row["name"] for row in document["classes"]]),
         frames=draw_frames(extras.frames if extras else ()),
+        noise_latents=bool(extras and extras.noise_latents),
     )
     with disk_errors(f"write the report to {out_dir}"):
         out_dir.mkdir(parents=True, exist_ok=True)
