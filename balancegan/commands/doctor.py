@@ -23,6 +23,7 @@ from balancegan.compute.device import describe, resolve_device, threads
 from balancegan.core.errors import BalanceGANError, DiskError, OutOfMemoryError, UsageError, WeightsMissingError
 from balancegan.core.files import cache_root, disk_errors
 from balancegan.core.progress import Progress, silent
+from balancegan.methods import RECOMMENDED_ON_GPU, WHY_RECOMMENDED
 from balancegan.metrics.weights import PUBLISHED
 from balancegan.training import speed
 
@@ -158,7 +159,7 @@ def _note_no_gpu(warned: list[str], findings: Findings) -> None:
     tiny = "train with --preset tiny, which is made for CPUs"
     if warned:
         findings.note(f"PyTorch found no usable GPU: {warned[0]}", f"update the driver, or {tiny}")
-    elif machine.has_nvidia_driver():
+    elif machine.has_nvidia_gpu():
         built = (
             f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "PyTorch is built without CUDA"
         )
@@ -187,6 +188,8 @@ def _tried(device: torch.device, findings: Findings) -> tuple[torch.device | Non
     if device.type == "cuda" and not bf16:
         what = f"{device} does not support bfloat16, which training on GPUs uses"
         findings.problem(what, "train with --set amp=false, or use --device cpu", UsageError.exit_code)
+    what = f"the method {RECOMMENDED_ON_GPU} is recommended on a GPU: {WHY_RECOMMENDED}"
+    findings.note(what, f"train with --method {RECOMMENDED_ON_GPU}")
     return device, bf16
 
 

@@ -24,7 +24,7 @@ from balancegan.core.progress import Progress, silent
 from balancegan.core.text import printable
 from balancegan.data.batches import Batches
 from balancegan.data.training_set import TrainingSet, open_training_set
-from balancegan.methods import load_method
+from balancegan.methods import RECOMMENDED_ON_GPU, WHY_RECOMMENDED, load_method
 from balancegan.methods.base import DataSpec, Method
 from balancegan.report.loss_charts import plot_losses
 from balancegan.runs.checkpoint import step_of
@@ -62,6 +62,7 @@ class Plan:
     """A request with everything resolved except the data."""
 
     name: str
+    by_default: bool  # whether nobody chose the method
     preset: str
     method: Method  # not set up yet
     cfg: MethodConfig
@@ -77,7 +78,8 @@ def configure(request: TrainRequest) -> Plan:
     run = None if request.resume in ("auto", "never") else find_run(request.resume, request.out)
     base = recorded_settings(run) if run else {}
     file = {**base, **(load_yaml(request.config_file) if request.config_file else {})}
-    name = str(request.method or file.get("method") or "sgbgan")
+    chosen = request.method or file.get("method")
+    name = str(chosen or "sgbgan")
     preset = str(request.preset or file.get("preset") or "default")
     if run and preset != base.get("preset", preset):
         raise UsageError(f"{run.name} has the preset {base['preset']}, not {preset}", "omit --preset to continue it")
@@ -93,7 +95,7 @@ def configure(request: TrainRequest) -> Plan:
     device = devices.resolve_device(request.device)
     devices.prepare(device)
     here().require_equal_parts(cfg.batch_size, kind.least_part)
-    return Plan(name, preset, kind(cfg), cfg, device, run)
+    return Plan(name, not chosen, preset, kind(cfg), cfg, device, run)
 
 
 def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent) -> dict[str, Any]:
@@ -104,10 +106,8 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     for note in _data_notes(data):
         monitor.note(note)
     found = _find_run(request, plan, data)
-    if not found and device.type == "cpu" and plan.preset != "tiny":
-        hours = _cost(plan, data)["seconds_estimated"] / 3600
-        if hours > 0.5:
-            monitor.note(f"this may take {hours:.0f} hours on this CPU; consider --preset tiny --image-size 32")
+    if not found and (advice := _device_advice(plan, data)):
+        monitor.note(advice)
     torch.manual_seed(cfg.seed)
     with memory_errors(device, HINT):
         method.setup(data_spec(data))
@@ -247,6 +247,18 @@ def _data_notes(data: TrainingSet) -> list[str]:
             "for the quality report; no network sees them."
         )
     return notes
+
+
+def _device_advice(plan: Plan, data: TrainingSet) -> str | None:
+    """Return what would suit the device better than the plan, or None."""
+    if plan.device.type != "cpu":
+        better = plan.by_default and plan.cfg.image_size in load_method(RECOMMENDED_ON_GPU).image_sizes
+        return f"on a GPU, --method {RECOMMENDED_ON_GPU} is recommended: {WHY_RECOMMENDED}" if better else None
+    if plan.preset == "tiny":
+        return None
+    hours = _cost(plan, data)["seconds_estimated"] / 3600
+    too_long = f"this may take {hours:.0f} hours on this CPU; consider --preset tiny --image-size 32"
+    return too_long if hours > 0.5 else None
 
 
 def _find_run(request: TrainRequest, plan: Plan, data: TrainingSet) -> RunDir | None:

@@ -5,6 +5,7 @@ torch is imported only where accelerators are queried: scanning images counts co
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import shutil
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 GIB = 2**30
 PROBE_BYTES = 1 << 20
 """Bytes written to test whether a folder is writable; a tiny file can fit into a full disk's directory entries."""
+
+NVIDIA_CARDS = ("/proc/driver/nvidia/gpus/*", "/dev/nvidia[0-9]*")
+"""Where Linux lists NVIDIA cards; a container or a sandbox may have only one of the two."""
+WSL_FILES = ("/dev/dxg", "/usr/lib/wsl/lib/libcuda.so.1")
+"""The GPU and NVIDIA's driver library in the Windows Subsystem for Linux."""
 
 
 def usable_cores() -> int:
@@ -93,9 +99,19 @@ def _free_gpu(index: int) -> float | None:
         return None
 
 
-def has_nvidia_driver() -> bool:
-    """Whether a driver for NVIDIA cards is loaded, even if PyTorch cannot use it."""
-    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+def has_gpu() -> bool:
+    """Whether there seems to be a GPU that PyTorch could use; asks the system, since loading torch takes seconds."""
+    return has_nvidia_gpu() or (platform.system() == "Darwin" and platform.machine() == "arm64")
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether an NVIDIA card with a driver is visible to this process, even if PyTorch cannot use it."""
+    first_visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
+    if first_visible in ("", "-1"):  # CUDA ignores what follows an invalid number
+        return False
+    if platform.system() == "Windows":
+        return shutil.which("nvidia-smi") is not None  # comes with the driver
+    return any(map(glob.glob, NVIDIA_CARDS)) or all(map(os.path.exists, WSL_FILES))
 
 
 def try_device(device: torch.device) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from balancegan.compute.machine import has_gpu
 from balancegan.core.text import plural, printable
+from balancegan.methods import RECOMMENDED_ON_GPU, WHY_RECOMMENDED
 
 if TYPE_CHECKING:
     from balancegan.inspection.findings import Group, Inspection
@@ -133,9 +135,13 @@ def _next(i: Inspection) -> Iterator[str]:
     root = printable(f"./{path.relative_to(here)}" if path != here and path.is_relative_to(here) else i.root)
     shown = f'"{root}"' if " " in root else root
     added = sum(c.to_add for c in i.classes if c.count)
+    train, why = f"`balancegan train {shown}` (without a GPU: `--preset tiny`)", ""
+    if has_gpu():
+        train = f"`balancegan train {shown} --method {RECOMMENDED_ON_GPU}`"
+        why = f"; this machine has a GPU, where `{RECOMMENDED_ON_GPU}` is recommended: {WHY_RECOMMENDED}"
     yield (
-        f"next: `balancegan train {shown}` (without a GPU: `--preset tiny`), then "
-        f"`balancegan augment --target-ir {i.target_ir:g}` would add {plural(added, 'synthetic image')}"
+        f"next: {train}, then `balancegan augment --target-ir {i.target_ir:g}` would add "
+        f"{plural(added, 'synthetic image')}{why}"
     )
 
 

@@ -32,7 +32,7 @@ def in_tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(machine, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(machine, "has_nvidia_gpu", lambda: False)
     monkeypatch.setattr(machine, "memory", lambda: {"total_gib": 8.0, "available_gib": 6.0})
     monkeypatch.setattr(machine, "usable_cores", lambda: 64)
     monkeypatch.setattr(machine, "load", lambda: 0.0)
@@ -202,7 +202,9 @@ def test_a_gpu(gpu, stopwatch):
     first = document["device"]["available"][0]
     assert first == {"device": "cuda:0", "kind": "cuda", "name": "Card", "total_gib": 16.0, "free_gib": 10.0}
     assert document["device"]["chosen"] == "cuda:0" and document["device"]["bf16"] and document["ok"]
-    assert not any("GPU" in n["what"] for n in document["notes"])
+    (told,) = [n for n in document["notes"] if "GPU" in n["what"]]
+    assert "the method edm is recommended on a GPU: in our tests" in told["what"] and "--method edm" in told["do"]
+    assert not any("edm" in n["what"] for n in quick(device="cpu")["notes"])
     assert [(preset, runs) for preset, _, runs in stopwatch.asked] == [("tiny", 3), ("default", 3)]
 
 
@@ -246,7 +248,7 @@ def test_a_gpu_of_which_the_free_memory_is_not_told(gpu, stopwatch, monkeypatch)
 
 
 def test_no_gpu_though_there_is_a_driver(monkeypatch):
-    monkeypatch.setattr(machine, "has_nvidia_driver", lambda: True)
+    monkeypatch.setattr(machine, "has_nvidia_gpu", lambda: True)
     assert any("driver is installed" in n["what"] for n in quick()["notes"])
 
     def warned():

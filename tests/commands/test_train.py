@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from helpers import train_tiny, write_images
+import pytest
+import torch
+from helpers import TINY, Quiet, train_tiny, write_images
 from PIL import Image
 
+from balancegan.commands import train as command
+from balancegan.compute import device as devices
 from balancegan.compute.device import resolve_device
 from balancegan.core.grid import grid_image
 from balancegan.data.training_set import reopen_training_set
@@ -103,3 +107,47 @@ def test_a_run_from_before_a_field_was_there_keeps_its_old_meaning(discs, tmp_pa
     again = train_tiny(discs, tmp_path / "runs", steps=4, resume=first["run"])
     assert again["resumed_from"] and again["run"] == first["run"]
     assert "shared_fakes: false" in path.read_text()
+
+
+# Recommendations -------------------------------------------------------------------------------------------------
+
+
+class ReadyError(Exception):
+    """A training could begin now."""
+
+
+@pytest.fixture
+def recommended(discs, tmp_path, monkeypatch):
+    """Return a function that prepares a training and says whether it recommends EDM."""
+
+    def ready(*args):
+        raise ReadyError
+
+    def told(device, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(devices, "resolve_device", torch.device)  # nothing is computed on it
+            patch.setattr(devices, "prepare", lambda device: None)
+            patch.setattr(command, "require_space", ready)
+            asked = {"data": discs, "preset": "tiny", "flags": TINY, "out": tmp_path / "runs", "device": device}
+            monitor = Quiet()
+            with pytest.raises(ReadyError):
+                command.launch(command.TrainRequest(**{**asked, **options}), monitor)
+        return any("--method edm is recommended: in our tests" in note for note in monitor.notes)
+
+    return told
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_edm_is_recommended_on_a_gpu_where_nobody_chose_a_method(recommended, tmp_path, device):
+    assert recommended(device)
+    assert not recommended("cpu")
+    assert not recommended(device, method="sgbgan")
+    (tmp_path / "mine.yaml").write_text("method: sgbgan\n")
+    assert not recommended(device, config_file=tmp_path / "mine.yaml")
+    assert not recommended(device, flags={**TINY, "image_size": 256})  # a side that it does not make
+
+
+def test_a_run_that_continues_gets_no_recommendation(recommended, discs, tmp_path):
+    train_tiny(discs, tmp_path / "runs")
+    assert not recommended("cuda") and not recommended("cuda", resume="0")
+    assert recommended("cuda", resume="never")

@@ -19,6 +19,7 @@ from balancegan.data import pool
 from balancegan.data.duplicates import near_groups, pixel_digest
 from balancegan.data.imbalance import imbalance_rate, normalised_entropy, to_add
 from balancegan.data.scan import scan
+from balancegan.inspection import advice
 from balancegan.inspection.inspect import inspect_folder
 from balancegan.report.inspection import render_html
 
@@ -165,7 +166,8 @@ def test_empty_classes_are_listed(data):
     assert any("none" in line and "left out of the IR" in line for line in out["advice"])
 
 
-def test_advice(tmp_path, picture):
+def test_advice(tmp_path, picture, monkeypatch):
+    monkeypatch.setattr(advice, "has_gpu", lambda: False)
     for i in range(60):
         picture(tmp_path / "many" / f"{i}.png", seed=i)
         if i < 50:
@@ -182,7 +184,15 @@ def test_advice(tmp_path, picture):
     assert "schizont has 6 images: expect near-copies" in text
     assert "two has 2 images: too few" in text
     assert "`balancegan train " in text and "would add 122 synthetic images" in text
+    assert "--preset tiny" in text and "edm" not in text
     assert "smallest width" in text and "--fit crop" in text and "images are grey" in text
+
+
+def test_edm_is_recommended_where_a_gpu_was_found(data, monkeypatch):
+    monkeypatch.setattr(advice, "has_gpu", lambda: True)
+    text = inspect_folder(scan(data)).advice[-1]
+    assert text.startswith("next: `balancegan train ") and " --method edm`, then `balancegan augment" in text
+    assert "in our tests" in text and "without a GPU" not in text
 
 
 def test_usage(data):
