@@ -265,6 +265,7 @@ class Balanced(Result):
     imbalance_rate_after: float
     classes: list[Any]
     short: list[str]
+    sampling: Any
     notes: list[str]
     report: str | None
 
