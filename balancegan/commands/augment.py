@@ -37,7 +37,7 @@ from balancegan.evaluation.document import summary
 from balancegan.evaluation.shortcuts import shortcut_checks
 from balancegan.folder import export
 from balancegan.folder.card import Card, copies_line, dataset_card
-from balancegan.folder.destination import check_destination, finished_result, plan_key
+from balancegan.folder.destination import check_destination, finished_result, is_whole, plan_key
 from balancegan.folder.fill import Filled, Filling
 from balancegan.folder.quality_filter import QualityFilter
 from balancegan.folder.real_files import check_space, plan_real
@@ -178,7 +178,7 @@ def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any
     result = {**finished_result(options.out), "out": str(options.out.absolute())}
     page = options.out / "report.html"
     result["report"] = str(page.absolute()) if page.is_file() else None
-    if not _whole(result):
+    if not is_whole(result):
         return None
     if judging is None:
         return {**result, "gate": None}
@@ -194,20 +194,6 @@ def _finished(options: AugmentOptions, judging: Judging | None) -> dict[str, Any
         return {**result, "gate": gate_json(utility, options.fail_under)}
     except (AttributeError, KeyError, TypeError):
         return None
-
-
-def _whole(result: dict[str, Any]) -> bool:
-    """Return whether a folder's record has the form that `_result` writes; the folder may come from anywhere."""
-    kinds: dict[str, Any] = dict.fromkeys(("imbalance_rate_before", "imbalance_rate_after"), int | float)
-    kinds |= {"complete": bool, "run": str, "step": int, "extractor": str | None}
-    kinds |= dict.fromkeys(("classes", "short", "notes"), list)
-    try:
-        return all(isinstance(result[key], kind) for key, kind in kinds.items()) and all(
-            isinstance(c["name"], str) and all(type(c[key]) is int for key in ("real", "synthetic", "rejected"))
-            for c in result["classes"]
-        )
-    except (KeyError, TypeError):
-        return False
 
 
 def _quality(data: TrainingSet, progress: Progress) -> QualityFilter:

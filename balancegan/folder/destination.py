@@ -112,3 +112,17 @@ def finished_result(out: Path) -> dict[str, Any]:
     """Return what the command that completed the folder reported; empty if it cannot be read."""
     result = (_marker(out) or {}).get("result")
     return result if isinstance(result, dict) else {}
+
+
+def is_whole(result: dict[str, Any]) -> bool:
+    """Return whether a folder's record has the form that `augment` writes; the folder may come from anywhere."""
+    kinds: dict[str, Any] = dict.fromkeys(("imbalance_rate_before", "imbalance_rate_after"), int | float)
+    kinds |= {"complete": bool, "run": str, "step": int, "extractor": str | None}
+    kinds |= dict.fromkeys(("classes", "short", "notes"), list)
+    try:
+        return all(isinstance(result[key], kind) for key, kind in kinds.items()) and all(
+            isinstance(c["name"], str) and all(type(c[key]) is int for key in ("real", "synthetic", "rejected"))
+            for c in result["classes"]
+        )
+    except (KeyError, TypeError):
+        return False

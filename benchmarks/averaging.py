@@ -1,0 +1,129 @@
+"""What replaces a decay of the learning rate at the end of a diffusion model's training: averages of its weights.
+
+    python benchmarks/averaging.py DATA --steps 1500 [--set image_size=16] [--images 256]
+
+One training of `edm` with a constant learning rate makes four fifths of --steps and then goes on in two ways: at the
+same rate, and with a rate that falls linearly to 0. A third training lets the rate fall with the root of the step
+(EDM2's, which does not depend on the number of steps). Each is measured with its last weights and with averages that
+look back different shares of the images seen so far; the loop's own is 0.05. The table shows the KID of each class to
+held-out images, by the features of a classifier of the training images, averaged over classes, and the share of images
+that this classifier recognises.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import common
+import torch
+
+from balancegan.commands.train import TrainRequest, configure
+from balancegan.core.config import parse_set
+from balancegan.data.batches import Batches
+from balancegan.data.training_set import open_training_set
+from balancegan.methods.base import DataSpec
+from balancegan.methods.edm import EDM
+from balancegan.metrics.classifier_features import OwnExtractor
+from balancegan.metrics.kid import kernel_distance
+from balancegan.sampling.accepted import first_images
+from balancegan.sampling.choice import make_samplers
+from balancegan.training.state import State
+from balancegan.training.steps import Steps
+
+SHARES = (0.02, 0.05, 0.1, 0.2)  # of the images seen so far, which an average's half-life spans
+CPU = torch.device("cpu")
+
+
+class Training:
+    """A training with averages of its weights; `fork` copies it as it is."""
+
+    def __init__(self, data, cfg):
+        self.data, self.cfg = data, cfg
+        self.method = EDM(cfg)
+        State(cfg.seed).seed("init")
+        channels = data.store.images.shape[1]
+        counts = tuple(len(rows) for rows in data.by_class(data.train_rows))
+        self.method.setup(DataSpec(len(data.class_names), channels, cfg.image_size, counts))
+        self.method.to(memory_format=torch.channels_last)
+        self.batches = Batches.of(data, cfg, CPU)
+        (self.stage,) = self.method.stages()
+        if self.stage.begin:
+            self.stage.begin(self.batches)
+        self.averages = {share: copy.deepcopy(self.method.G) for share in SHARES}
+        self._enter()
+
+    def _enter(self):
+        self.steps = Steps(self.method, self.batches, CPU)
+        self.steps.enter(self.method.stages()[0])
+
+    def fork(self):
+        other = copy.copy(self)
+        other.method, other.averages = copy.deepcopy(self.method), copy.deepcopy(self.averages)
+        other._enter()
+        other.steps.load({name: copy.deepcopy(o.state_dict()) for name, o in self.steps.optimisers.items()})
+        return other
+
+    def run(self, start, stop, rate=lambda step: 1.0):
+        """Make the steps from `start` to `stop`, with the learning rate times `rate` of each."""
+        for step in range(start, stop):
+            (update,) = self.steps.stage.updates
+            if step >= update.warmup_steps:
+                self.steps._set_rate(update, rate(step) * update.lr)
+            State(self.cfg.seed).seed("step", step)
+            self.steps.step(step)
+            for share, network in self.averages.items():
+                beta = 0.5 ** (1 / max(share * (step + 1), 1e-9))
+                for average, now in zip(network.parameters(), self.method.G.parameters(), strict=True):
+                    average.data.lerp_(now.data, 1 - beta)
+        return self
+
+    def measures(self, extractor, images):
+        """Yield the name of every set of weights with its KID x 1000 and the share of images that are recognised."""
+        unseen = self.data.by_class(self.data.unseen_rows)
+        for name, network in {"last": self.method.G, **self.averages}.items():
+            self.method.G_ema.load_state_dict(network.state_dict())
+            samplers = make_samplers(self.method, CPU)
+            kids, known = [], []
+            for label, rows in enumerate(unseen):
+                fake = first_images(samplers, label, images)[1]
+                real = extractor(self.data.store.images[rows])
+                kids.append(kernel_distance(feats_real=real, feats_fake=extractor(fake))[0])
+                known.append(float((extractor.logits(fake).argmax(1) == label).mean()))
+            yield str(name), {"kid": round(1000 * statistics.fmean(kids), 1), "known": round(statistics.fmean(known), 3)}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--set", action="append", default=[])
+    args = parser.parse_args(argv)
+    flags = {"steps": args.steps, **parse_set(args.set)}
+    cfg = configure(TrainRequest(args.data, "edm", "tiny", flags, device="cpu", use_environment=False)).cfg
+    data, most = open_training_set(args.data, cfg), args.steps * 4 // 5
+    extractor, rows = OwnExtractor.of(data), {}
+
+    def measured(name, training):
+        rows[name] = dict(training.measures(extractor, args.images))
+        print(json.dumps({name: rows[name]}), flush=True)
+
+    trunk = Training(data, cfg).run(0, most)
+    measured("constant, four fifths", trunk)
+    left = args.steps - most
+    measured("linear to 0", trunk.fork().run(most, args.steps, lambda step: (args.steps - step) / left))
+    measured("constant", trunk.run(most, args.steps))
+    reference = args.steps / 10
+    root = Training(data, cfg).run(0, args.steps, lambda step: (reference / max(step, reference)) ** 0.5)
+    measured("inverse root", root)
+    print("\n".join(common.grid_head("learning rate", "last weights", *(f"average {share:g}" for share in SHARES))))
+    for name, found in rows.items():
+        print(common.line(name, *(f"{row['kid']:.0f} ({row['known']:.0%})" for row in found.values())))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
