@@ -92,7 +92,10 @@ class Training:
                 real = extractor(self.data.store.images[rows])
                 kids.append(kernel_distance(feats_real=real, feats_fake=extractor(fake))[0])
                 known.append(float((extractor.logits(fake).argmax(1) == label).mean()))
-            yield str(name), {"kid": round(1000 * statistics.fmean(kids), 1), "known": round(statistics.fmean(known), 3)}
+            yield (
+                str(name),
+                {"kid": round(1000 * statistics.fmean(kids), 1), "known": round(statistics.fmean(known), 3)},
+            )
 
 
 def main(argv=None):

@@ -755,10 +755,53 @@ def test_amounts_of_synthetic_images_are_compared(scripts, folder, tmp_path, cap
         == 0
     )
     lines = capsys.readouterr().out.splitlines()
-    table = [line for line in lines if line.startswith("| copies") or line.startswith("| quality")]
-    assert [line.split(" | ")[:2] for line in table] == [
-        ["| copies", "to IR 1"],
-        ["| copies", "1 per real"],
-        ["| quality", "to IR 1"],
-        ["| quality", "1 per real"],
+    table = [line.split(" | ") for line in lines if line.startswith("| noise")]
+    assert [[cells[1], cells[3]] for cells in table] == [
+        ["copies", "to IR 1"],
+        ["copies", "1 per real"],
+        ["quality", "to IR 1"],
+        ["quality", "1 per real"],
     ]
+
+
+# EDM ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def edm_run(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=5))
+    flags = {"image_size": 16, "width": 8, "batch_size": 4, "steps": 2, "solver_steps": 2, "flips": "never"}
+    request = launch_module.TrainRequest(folder, "edm", "tiny", flags, device="cpu", out=tmp_path)
+    return launch_module.launch(request, SilentMonitor())["run"]
+
+
+def test_solvers_are_compared_by_evaluations(scripts, edm_run, capsys):
+    assert load("solvers").main([edm_run, "--images", "8", "--evaluations", "3,150"]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [(row[0], row[1]) for row in rows] == [
+        ("| DPM-Solver++(2M)", "3"),
+        ("| Heun", "3"),
+        ("| DPM-Solver++(2M)", "150"),
+        ("| Heun", "150"),
+    ]
+    off = [float(row[2]) for row in rows]
+    assert max(off[2:]) < 1 < min(off[:2])  # both come close to one solution
+
+
+def test_averages_are_compared_with_decays(scripts, folder, monkeypatch, capsys):
+    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=5))
+    small = ["image_size=16", "width=8", "batch_size=4", "warmup_steps=1", "solver_steps=2", "flips=never"]
+    words = [word for field in small for word in ("--set", field)]
+    assert load("averaging").main([str(folder), "--steps", "10", "--images", "8", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {name: values for line in lines[:4] for name, values in json.loads(line).items()}
+    assert list(rows) == ["constant, four fifths", "linear to 0", "constant", "inverse root"]
+    assert rows["linear to 0"] != rows["constant"] != rows["inverse root"]
+    assert len(lines[-1].split("|")) == 8
+
+
+def test_starts_from_real_images_are_compared(scripts, edm_run, capsys):
+    words = ("--images", "8", "--seeds", "2", "--updates", "2", "--amounts", "1 per real", "--filters", "copies")
+    assert load("amounts").main([edm_run, "--from", "noise,own:0.4", "--no-verdict", *words]) == 0
+    table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
+    assert [row[0] for row in table] == ["| noise", "| own:0.4"]

@@ -123,11 +123,11 @@ class EDM(Method):
             "sample_every": 5000,
         },
         "default": {
-            "image_size": 32,
+            "image_size": 64,
             "batch_size": 256,
             "sampling": "sqrt",
             "ema_halflife": 500.0,
-            "steps": 20_000,
+            "steps": 10_000,
             "save_every": 1000,
             "sample_every": 1000,
         },
@@ -146,6 +146,7 @@ class EDM(Method):
             "sample_every": 500,
         },
     }
+    solve = staticmethod(ode.dpm_solver)
     cfg: EDMConfig
     mirrored: Tensor
 
@@ -258,7 +259,7 @@ class EDM(Method):
                 anything = self.denoise(network, x, sigma, torch.full_like(c, self.data.num_classes))
                 return torch.lerp(anything, conditional, guidance)
 
-            return ode.dpm_solver(denoised, x, sigmas).clamp(-1, 1)
+            return self.solve(denoised, x, sigmas).clamp(-1, 1)
 
     @property
     def strength(self) -> float:

@@ -29,17 +29,6 @@ def noise_levels(steps: int, strength: float = 1.0) -> list[float]:
     return [(start + i / last * (low - start)) ** RHO for i in range(steps)] + [0.0]
 
 
-def heun(denoise: Denoiser, x: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Solve with Heun's second-order method (Algorithm 1): 2·steps - 1 evaluations. x (N, C, S, S) has level σ₀."""
-    for now, after in pairwise(sigmas):
-        slope = (x - denoise(x, now)) / now
-        ahead = x + (after - now) * slope
-        if after:
-            slope = (slope + (ahead - denoise(ahead, after)) / after) / 2
-        x = x + (after - now) * slope
-    return x
-
-
 def dpm_solver(denoise: Denoiser, x: Tensor, sigmas: Sequence[float]) -> Tensor:
     """Solve with DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, Algorithm 2): one evaluation per step.
 

@@ -100,7 +100,7 @@ def test_guidance_extrapolates_from_images_of_any_class():
         return x
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ode, "dpm_solver", first)
+        patch.setattr(method, "solve", first)
         method.sample_with(SamplingOptions(guidance=2.5))
         method.sample(x / ode.SIGMA_MAX, CLASSES)
     sigma = torch.full((4, 1, 1, 1), 2.0)
