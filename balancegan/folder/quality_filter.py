@@ -169,12 +169,12 @@ class QualityKeep:
     passed: list[Images] = field(default_factory=list)
     refused: int = 0
 
-    def __call__(self, images: Images, seeds: np.ndarray) -> NDArray[np.bool_]:
+    def __call__(self, images: Images, seeds: np.ndarray | None = None) -> NDArray[np.bool_]:
         """Which of the images (n, C, S, S) of these seeds (n,) to keep."""
         if len(self.passed) < self.limit:
             self.passed += list(images[self.alone(images, seeds)][: self.limit - len(self.passed)])
         keep = self.judge(images)
         self.refused += int((~keep).sum())
         if keep.any():
-            keep[keep] = self.copies(images[keep], seeds[keep])
+            keep[keep] = self.copies(images[keep], None if seeds is None else seeds[keep])
         return keep

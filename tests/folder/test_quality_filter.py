@@ -180,7 +180,7 @@ def go(run, out, **options):
 def test_augment_with_the_filter_reports_both_ways(run, tmp_path, monkeypatch):
     """Of three samples one is a copy and one is taken for another class."""
     monkeypatch.setattr(QualityFilter, "__call__", lambda self, images, label: np.arange(len(images)) % 2 == 0)
-    monkeypatch.setattr(CopyFilter, "__call__", lambda self, images: np.arange(len(images)) % 3 > 0)
+    monkeypatch.setattr(CopyFilter, "__call__", lambda self, images, seeds: np.arange(len(images)) % 3 > 0)
     document = go(run, tmp_path / "out")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     json.dumps(document, allow_nan=False)

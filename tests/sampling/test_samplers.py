@@ -30,9 +30,10 @@ def test_tries_are_bounded_and_seeds_ordered():
     seen = []
 
     class EveryTenth:
-        def __call__(self, images):
+        def __call__(self, images, seeds):
             seen.append(len(images))
-            return np.arange(len(images)) % 10 == 0
+            assert np.array_equal(seeds, np.arange(seeds[0], seeds[0] + len(images)))
+            return seeds % CHUNK % 10 == 0
 
     tally = Tally()
     pairs = list(accepted_images(s, 0, 9, EveryTenth(), 10 * CHUNK, tally))
@@ -42,7 +43,7 @@ def test_tries_are_bounded_and_seeds_ordered():
     assert np.array_equal(pairs[-1][1], s.images(0, [714])[0])
 
     class Never:
-        def __call__(self, images):
+        def __call__(self, images, seeds):
             return np.zeros(len(images), bool)
 
     assert not list(accepted_images(s, 0, 4, Never()))
@@ -57,7 +58,7 @@ def test_a_rare_pass_is_waited_for_and_a_hopeless_filter_is_not():
         def __init__(self, chunks):
             self.chunks = chunks
 
-        def __call__(self, images):
+        def __call__(self, images, seeds):
             looked.append(1)
             mask = np.zeros(len(images), bool)
             mask[0] = len(looked) % self.chunks == 0
