@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,18 @@ from balancegan.compute.memory import Fitting, mean_gradients
 
 FEATURES = 128
 
+Optimise = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+def adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Build the optimiser of the small classifier; its rate is the highest of the schedule."""
+    return torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-2)
+
+
+def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Build the optimiser of wide residual networks: Zagoruyko & Komodakis 2016, arXiv 1605.07146, section 3."""
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+
 
 def train_classifier(
     network: nn.Module,
@@ -19,8 +31,9 @@ def train_classifier(
     updates: int,
     fitting: Fitting,
     log_prior: Tensor | float = 0.0,
+    optimise: Optimise = adamw,
 ) -> None:
-    """Train with AdamW on the mean cross-entropy of each batch; the one-cycle schedule ends near zero.
+    """Train on the mean cross-entropy of each batch; the one-cycle schedule of the learning rate ends near zero.
 
     Args:
         network: images -> logits (B, K).
@@ -29,9 +42,11 @@ def train_classifier(
         updates: length of the schedule.
         fitting: the number of images processed at once.
         log_prior: (K,) added to the logits (balanced softmax).
+        optimise: builds the optimiser.
     """
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=max(2, updates + 1))
+    optimiser = optimise(network.parameters())
+    rate = optimiser.defaults["lr"]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=max(2, updates + 1))
     network.train()
     for x, target in batches:
 
@@ -45,9 +60,14 @@ def train_classifier(
 
 def seeded_classifier(channels: int, num_classes: int, side: int, seed: int, device: torch.device | str) -> nn.Module:
     """Call `build_classifier` with initial weights that depend on `seed` only."""
+    return seeded(lambda: build_classifier(channels, num_classes, side), seed).to(device)
+
+
+def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build a network whose initial weights depend on `seed` only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_classifier(channels, num_classes, side).to(device)
+        return build()
 
 
 def build_classifier(channels: int, num_classes: int, side: int) -> nn.Sequential:

@@ -28,7 +28,7 @@ from balancegan.core.progress import Progress
 from balancegan.core.rows import blocks, rows_by_class
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 from balancegan.nets.augmentation import flipped_and_cropped
-from balancegan.nets.classifier import seeded_classifier, train_classifier
+from balancegan.nets.classifier import Optimise, adamw, seeded_classifier, train_classifier
 from balancegan.verdict.arms import Arm
 from balancegan.verdict.material import Labels, Material, Pool, SplitPlan
 
@@ -42,7 +42,7 @@ _BLOCK = 1024  # images moved to the device at a time
 
 
 @dataclass(frozen=True)
-class _Shelf:
+class Shelf:
     """All images that any arm draws from, stored once on the device. Each arm refers to rows of it."""
 
     images: Tensor  # uint8 (n, C, S, S): real, then synthetic, then unfiltered synthetic images
@@ -51,7 +51,7 @@ class _Shelf:
 
 
 @dataclass(frozen=True)
-class _Draw:
+class Draw:
     """Rows of the shelf to draw from, and the probability of each (they sum to 1)."""
 
     rows: NDArray[np.int64]
@@ -84,7 +84,7 @@ def train_all(
         if device.type == "cpu":
             torch.set_num_threads(1)  # in this worker; there are as many workers as cores
         draw = _draw(material, pool, plans[seed], arm, shelf, allowed[seed])
-        _train(
+        train(
             network,
             shelf,
             draw,
@@ -94,7 +94,7 @@ def train_all(
             flips=flips,
             keep_on=lambda: not stop.is_set(),
         )
-        return arm.name, seed, _predict(network, shelf.images, plans[seed].test)
+        return arm.name, seed, predict(network, shelf.images, plans[seed].test)
 
     channels, side = shelf.images.shape[1:3]
     classes = len(material.names)
@@ -118,15 +118,15 @@ def train_all(
     return predicted
 
 
-def _shelf(material: Material, pool: Pool, device: torch.device) -> _Shelf:
+def _shelf(material: Material, pool: Pool, device: torch.device) -> Shelf:
     sources = {"real": pool, "fake": material.fake}
     if material.unfiltered is not None:
         sources["unfiltered"] = material.unfiltered
     starts = np.cumsum([0, *(len(source) for source in sources.values())]).tolist()
     first = dict(zip(sources, starts, strict=False))
     first["both"] = first["fake"]
-    images, labels = _shrunk(list(sources.values()), device)
-    return _Shelf(images, labels, first)
+    images, labels = shrunk(list(sources.values()), device)
+    return Shelf(images, labels, first)
 
 
 def allowed_updates(material: Material, pool: Pool, plan: SplitPlan) -> NDArray[np.bool_]:
@@ -149,7 +149,7 @@ def allowed_updates(material: Material, pool: Pool, plan: SplitPlan) -> NDArray[
     return allowed
 
 
-def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor]:
+def shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor]:
     """Concatenate the pools on the device, shrunk to at most `MOST_SIDE` pixels: uint8 images and their classes."""
     channels, *sides = pools[0].images.shape[1:]
     side = min(MOST_SIDE, max(sides))
@@ -170,8 +170,8 @@ def _shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor
 
 
 def _draw(
-    material: Material, pool: Pool, plan: SplitPlan, arm: Arm, shelf: _Shelf, allowed: NDArray[np.bool_]
-) -> _Draw:
+    material: Material, pool: Pool, plan: SplitPlan, arm: Arm, shelf: Shelf, allowed: NDArray[np.bool_]
+) -> Draw:
     """The rows an arm draws from, with their probabilities.
 
     Where real and synthetic images are mixed, a class's proportion of real draws equals the proportion of real images
@@ -179,41 +179,68 @@ def _draw(
     """
     classes = len(material.names)
     mine = pool.labels[plan.train]
-    n_real = np.bincount(mine, minlength=classes).astype(np.float64)
-    mass = n_real.copy() if not arm.balanced else (n_real > 0).astype(np.float64)  # per class
-    rows, often = plan.train.astype(np.int64), (mass / np.maximum(n_real, 1))[mine]
+    share, chosen = np.zeros(classes), np.empty(0, np.intp)
+    fakes = material.unfiltered if arm.source == "unfiltered" and material.unfiltered else material.fake
     if arm.source != "real":
-        fakes = material.unfiltered if arm.source == "unfiltered" and material.unfiltered else material.fake
         chosen = np.arange(len(fakes)) if arm.source == "unfiltered" else np.flatnonzero(allowed)
-        theirs = fakes.labels[chosen]
-        n_fake = np.bincount(theirs, minlength=classes).astype(np.float64)
         promised = (material.delivered_unfiltered if arm.source == "unfiltered" else ()) or material.delivered
+        n_real, n_fake = (np.bincount(labels, minlength=classes) for labels in (mine, fakes.labels[chosen]))
         delivered = np.where(n_fake > 0, np.array(promised, np.float64), 0.0)
-        share = delivered / np.maximum(n_real + delivered, 1) if arm.source != "fake" else (n_fake > 0).astype(float)
-        mass = np.maximum(mass, (n_fake > 0) * (share > 0))
-        rows = np.concatenate([rows, shelf.first_fake[arm.source] + chosen])
-        often = np.concatenate(
-            [(mass * (1 - share) / np.maximum(n_real, 1))[mine], (mass * share / np.maximum(n_fake, 1))[theirs]]
-        )
-    prior = torch.from_numpy(np.log(np.maximum(n_real, 1e-6))).float().to(shelf.labels.device) if arm.adjusted else None
-    return _Draw(rows, often / often.sum(), prior)
+        share = delivered / np.maximum(n_real + delivered, 1) if arm.source != "fake" else np.ones(classes)
+    fake = shelf.first_fake.get(arm.source, 0) + chosen, fakes.labels[chosen]
+    device = shelf.labels.device if arm.adjusted else None
+    return mixed_draw((plan.train, mine), fake, share, balanced=arm.balanced, prior_on=device)
 
 
-def _train(
+def mixed_draw(
+    real: tuple[NDArray[np.intp], Labels],
+    fake: tuple[NDArray[np.intp], Labels],
+    share: NDArray[np.float64],
+    *,
+    balanced: bool,
+    prior_on: torch.device | None = None,
+) -> Draw:
+    """Rows with probabilities such that a share of every class's draws is synthetic.
+
+    Args:
+        real, fake: rows of the shelf and their classes, (n,) each.
+        share: (K,); of a class without synthetic images it counts as 0.
+        balanced: whether classes are drawn equally often; otherwise in proportion to their real images.
+        prior_on: device of the prior of balanced softmax, the number of real images; None for no such loss.
+    """
+    n_real, n_fake = (np.bincount(labels, minlength=len(share)).astype(np.float64) for _, labels in (real, fake))
+    share = np.where(n_fake > 0, share, 0.0)
+    mass = np.maximum((n_real > 0) if balanced else n_real, share > 0)  # per class
+    often = [
+        (mass * (1 - share) / np.maximum(n_real, 1))[real[1]],
+        (mass * share / np.maximum(n_fake, 1))[fake[1]],
+    ]
+    together = np.concatenate(often)
+    prior = None if prior_on is None else torch.from_numpy(np.log(np.maximum(n_real, 1e-6))).float().to(prior_on)
+    return Draw(np.concatenate([real[0], fake[0]]), together / together.sum(), prior)
+
+
+def train(
     network: nn.Module,
-    shelf: _Shelf,
-    draw: _Draw,
+    shelf: Shelf,
+    draw: Draw,
     *,
     updates: int,
     seed: int,
     augment: bool,
     flips: bool,
-    keep_on: Callable[[], bool],
+    keep_on: Callable[[], bool] = lambda: True,
+    batch: int | None = None,
+    optimise: Optimise = adamw,
 ) -> None:
-    """Train like the classifier behind the `own` features; stop early when `keep_on()` returns false."""
+    """Train like the classifier behind the `own` features; stop early when `keep_on()` returns false.
+
+    A `batch` has `BATCH` images by default; `optimise` builds the optimiser.
+    """
+    batch = batch or BATCH
     rng = np.random.default_rng([seed, 1])
-    chosen = draw.rows[rng.choice(len(draw.often), size=(updates, BATCH), p=draw.often)]
-    fitting = Fitting(BATCH, shelf.images.device, hint="use --device cpu, or skip the verdict with --no-utility")
+    chosen = draw.rows[rng.choice(len(draw.often), size=(updates, batch), p=draw.often)]
+    fitting = Fitting(batch, shelf.images.device, hint="use --device cpu, or skip the verdict with --no-utility")
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for rows in torch.from_numpy(chosen):
@@ -223,10 +250,11 @@ def _train(
             x = shelf.images[rows].float() / 127.5 - 1.0  # (B, C, S, S)
             yield flipped_and_cropped(x, rng, flips=flips) if augment else x, shelf.labels[rows]
 
-    train_classifier(network, batches(), updates, fitting, 0.0 if draw.log_prior is None else draw.log_prior)
+    log_prior = 0.0 if draw.log_prior is None else draw.log_prior
+    train_classifier(network, batches(), updates, fitting, log_prior, optimise)
 
 
-def _predict(network: nn.Module, images: Tensor, rows: NDArray[np.intp]) -> Labels:
+def predict(network: nn.Module, images: Tensor, rows: NDArray[np.intp]) -> Labels:
     """The most likely class of each of these rows of the images, uint8 (n, C, S, S)."""
     network.eval()
     wanted = torch.from_numpy(rows).to(images.device)

@@ -14,7 +14,7 @@ from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.nets.augmentation import flipped_and_cropped
 from balancegan.verdict import classifiers, rule, utility
 from balancegan.verdict.arms import ARMS, REAL_ARMS, Arm
-from balancegan.verdict.classifiers import _Draw, _draw, _Shelf, _shelf, _shrunk, _train, allowed_updates
+from balancegan.verdict.classifiers import Draw, Shelf, _draw, _shelf, allowed_updates, shrunk, train
 from balancegan.verdict.flips import allowed_flips
 from balancegan.verdict.material import Material, Pool, stratified_split
 from balancegan.verdict.material import SplitPlan as Plan
@@ -206,11 +206,11 @@ def test_what_cannot_be_measured_is_said(changes, words):
 
 
 class Spy:
-    """Stands for `_train` and remembers what it was given."""
+    """Stands for `train` and remembers what it was given."""
 
     def __init__(self, monkeypatch):
         self.calls, self._lock = [], threading.Lock()
-        monkeypatch.setattr(classifiers, "_train", self)
+        monkeypatch.setattr(classifiers, "train", self)
 
     def __call__(self, network, shelf, draw, *, updates, seed, keep_on, augment, flips):
         start = torch.cat([p.detach().flatten() for p in network.parameters()]).clone()
@@ -276,7 +276,7 @@ def test_a_mistake_in_one_training_ends_all(monkeypatch):
             steps.append(seed)
             threading.Event().wait(0.001)
 
-    monkeypatch.setattr(classifiers, "_train", fails)
+    monkeypatch.setattr(classifiers, "train", fails)
     monkeypatch.setattr(classifiers, "usable_cores", lambda: 4)
     with pytest.raises(RuntimeError, match="no luck"):
         measure(starved(pool((patterns(1, 9), 1))))
@@ -309,7 +309,7 @@ def test_balanced_softmax_adds_the_logarithm_of_the_counts(monkeypatch):
     for name, expected in (("balanced softmax", np.log([60, 2])), ("real only", [0, 0])):
         shelf = _shelf(material, whole, CPU)
         draw = _draw(material, whole, plan, by_name(name), shelf, np.ones(9, bool))
-        _train(network, shelf, draw, updates=1, seed=0, augment=False, flips=False, keep_on=lambda: True)
+        train(network, shelf, draw, updates=1, seed=0, augment=False, flips=False, keep_on=lambda: True)
         np.testing.assert_allclose(seen[-1].detach(), np.tile(expected, (16, 1)), atol=1e-5)
         nn.init.zeros_(network[1].weight)
         nn.init.zeros_(network[1].bias)
@@ -318,11 +318,11 @@ def test_balanced_softmax_adds_the_logarithm_of_the_counts(monkeypatch):
 def test_a_training_stops_when_it_is_told():
     network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
     before = network[1].weight.detach().clone()
-    shelf = _Shelf(torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.zeros(4).long(), {})
-    _train(
+    shelf = Shelf(torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.zeros(4).long(), {})
+    train(
         network,
         shelf,
-        _Draw(np.arange(4), np.full(4, 0.25), None),
+        Draw(np.arange(4), np.full(4, 0.25), None),
         updates=5,
         seed=0,
         augment=True,
@@ -386,9 +386,9 @@ def test_what_is_drawn_is_drawn_so_often():
             return torch.zeros(len(x), 2) + self.weight
 
     values = torch.tensor([0, 255]).byte()[:, None, None, None].expand(2, 1, 16, 16)
-    shelf = _Shelf(values, torch.tensor([0, 1]), {})
-    draw = _Draw(np.array([0, 1]), np.array([0.9, 0.1]), None)
-    _train(Counting(), shelf, draw, updates=200, seed=0, augment=False, flips=False, keep_on=lambda: True)
+    shelf = Shelf(values, torch.tensor([0, 1]), {})
+    draw = Draw(np.array([0, 1]), np.array([0.9, 0.1]), None)
+    train(Counting(), shelf, draw, updates=200, seed=0, augment=False, flips=False, keep_on=lambda: True)
     assert len(seen) == 3200 and set(seen) == {-1.0, 1.0}
     assert np.mean(np.array(seen) > 0) == pytest.approx(0.1, abs=0.03)
 
@@ -477,7 +477,7 @@ def test_a_stratified_split():
 def test_large_images_are_shrunk_and_small_ones_are_not():
     for side, expected in ((16, 16), (64, 64), (100, 64)):
         images = np.random.default_rng(0).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
-        x, labels = _shrunk([Pool(images, np.array([0, 1, 1]))], CPU)
+        x, labels = shrunk([Pool(images, np.array([0, 1, 1]))], CPU)
         assert x.shape == (3, 3, expected, expected) and x.dtype == torch.uint8 and labels.tolist() == [0, 1, 1]
         if side == expected:
             assert (x.numpy() == images).all()
