@@ -71,6 +71,23 @@ class Watch(Board):
             self.note(text)
 
 
+class Printer:
+    """Prints a line every ten seconds."""
+
+    last = 0.0
+
+    def step(self, stage, step, total):
+        pass
+
+    def tick(self, row):
+        if time.monotonic() - self.last > 10:
+            self.last = time.monotonic()
+            print(row["step"], row["stage"], f"{row['images_per_second']:.0f} img/s", flush=True)
+
+    def note(self, text):
+        print(text, flush=True)
+
+
 def commit_here(script):
     """Return this checkout's commit and whether the code (not the results) has changed since."""
 
@@ -271,3 +288,21 @@ def seconds_of(step, times, device):
         step()
     wait(device)
     return (time.monotonic() - start) / times
+
+
+class Captured:
+    """A step's updates recorded once as a CUDA graph and replayed."""
+
+    def __init__(self, updates, warm_up=3):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # allocations of the first steps must not be recorded
+            for _ in range(warm_up):
+                updates.step()
+        torch.cuda.current_stream().wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            updates.step()
+
+    def __call__(self):
+        self.graph.replay()

@@ -1,10 +1,14 @@
 """Every check that needs a GPU, most valuable first, in slices of under ten minutes.
 
     python benchmarks/on_gpu.py --out DIR [--data FOLDER] [--data-tables FOLDER] [--data-cifar FOLDER]
-                                [--only NAME[,NAME]] [--minutes 8]
+                                [--only NAME[,NAME]] [--minutes 8] [--device cpu --miniature]
 
 Slices:
   correct       one step on CUDA against the CPU (float32 and bf16), resume on CUDA, equal bytes from equal seeds
+  edm           a diffusion model trained for --minutes, by default 2.5, on CIFAR-10 (--data-cifar) at 32 px, made
+                imbalanced (exponential, 100) if its classes are equally large: images/s of a step eager and as a CUDA
+                graph, KID and FID, and wide residual networks trained with and without its images; five minutes in all
+  edm-cells     the same on FOLDER, cells with train and test images, at 64 px
   methods       every method: a few steps of each stage in bf16 with finite losses, images/s with the `paper` preset
   memory        a device that really runs out: gradients in parts against the whole, training and sampling under a limit
   throughput    images/s of `default` and `paper` at 64 px: float32 eager, bf16, bf16 without channels_last
@@ -26,7 +30,9 @@ For one call of ten minutes: --only correct,step,paper --minutes 4 --data FASHIO
 Each slice writes DIR/<slice>.json with the commit, the settings and the hardware; `train` and `paper` also copy their
 last sample grid; `tables` and `damage` leave their cells in DIR/results, for the `--merge` of `sgbgan_tables.py` and
 `damage_gan_tables.py`, and unfinished trainings in --work, where the next call goes on. Without --data the embedded
-digits are used at 16 px. A slice that fails is recorded as failed and the next one runs.
+digits are used at 16 px. A slice that fails is recorded as failed and the next one runs. `edm` and `edm-cells` record
+every number as soon as it is there and leave a grid and an array of generated images; --miniature makes them small
+enough to be tried on a CPU.
 """
 
 import argparse
@@ -42,19 +48,32 @@ import traceback
 from functools import partial
 from pathlib import Path
 
+import edm_on_gpu
 import floors
 import torch
-from common import COUNTS, Updates, batch, build, commit_here, random_images, read, seconds_of
+from common import (
+    COUNTS,
+    Captured,
+    Printer,
+    Updates,
+    batch,
+    build,
+    commit_here,
+    random_images,
+    read,
+    seconds_of,
+)
 
 from balancegan.commands.augment import AugmentOptions, augment
 from balancegan.commands.train import TrainRequest, launch
 from balancegan.compute import device as devices
 from balancegan.core.errors import OutOfMemoryError
+from balancegan.core.files import write_json
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.digits import write_digits
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
-from balancegan.methods import METHODS
+from balancegan.methods import METHODS, load_method
 from balancegan.runs.directory import RunDir
 from balancegan.sampling.samplers import Sampler
 from balancegan.training.accumulation import Accumulator
@@ -62,23 +81,6 @@ from balancegan.verdict.material import Material, Pool
 from balancegan.verdict.utility import measure_utility
 
 CUDA = torch.device("cuda", 0)  # with a CPU in its place, methods, running-time, tables and damage can be tried
-
-
-class Printer:
-    """Prints a line every ten seconds."""
-
-    last = 0.0
-
-    def step(self, stage, step, total):
-        pass
-
-    def tick(self, row):
-        if time.monotonic() - self.last > 10:
-            self.last = time.monotonic()
-            print(row["step"], row["stage"], f"{row['images_per_second']:.0f} img/s", flush=True)
-
-    def note(self, text):
-        print(text, flush=True)
 
 
 def gradients(method, x, c, amp):
@@ -155,7 +157,8 @@ def methods(args, steps=20, **flags):
     """All of them in one run, so that the speeds compare."""
     result = {}
     for name in METHODS:
-        result[name] = try_method(name, steps, flags)
+        fields = load_method(name).Config.__dataclass_fields__
+        result[name] = try_method(name, steps, {key: value for key, value in flags.items() if key in fields})
         print(name, json.dumps(result[name]), flush=True)
     return result
 
@@ -271,24 +274,6 @@ def running_time(args, preset="paper", **settings):
     result = times.measure([*times.PAIR, *times.OTHERS], preset, CUDA, **settings)
     print(times.show(result), flush=True)
     return result
-
-
-class Captured:
-    """A step's updates recorded once as a CUDA graph and replayed."""
-
-    def __init__(self, updates, warm_up=3):
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # allocations of the first steps must not be recorded
-            for _ in range(warm_up):
-                updates.step()
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            updates.step()
-
-    def __call__(self):
-        self.graph.replay()
 
 
 def compiled(updates):
@@ -447,6 +432,8 @@ def ablation(args):
 
 SLICES = {
     "correct": correct,
+    "edm": edm_on_gpu.edm,
+    "edm-cells": edm_on_gpu.edm_cells,
     "methods": methods,
     "memory": memory,
     "throughput": throughput,
@@ -462,38 +449,46 @@ SLICES = {
 }
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--data-tables", type=Path, help="Fashion-MNIST with train and test folders, for `tables`")
-    parser.add_argument("--data-cifar", type=Path, help="CIFAR-10 with train and test folders, for `damage`")
+    parser.add_argument("--data-cifar", type=Path, help="CIFAR-10 with train and test folders, for `edm` and `damage`")
     parser.add_argument("--weights", type=Path, help="Inception weights for the reports, `tables` and `damage`")
-    parser.add_argument("--work", type=Path, help="keeps unfinished trainings of both; default OUT/<slice>-work")
+    parser.add_argument("--work", type=Path, help="keeps runs of `edm`, `tables`, `damage`; default OUT/<slice>-work")
     parser.add_argument("--steps", type=int, help="of the trainings of `damage`")
     parser.add_argument("--commit", help="what to record where this is no git checkout")
     parser.add_argument("--only", default="correct,memory,step,throughput,paper")
-    parser.add_argument("--minutes", type=float, default=5)
-    args = parser.parse_args()
-    if CUDA.type == "cuda" and not torch.cuda.is_available():
+    parser.add_argument("--minutes", type=float, help="default 2.5 for `edm` and `edm-cells`, otherwise 5")
+    parser.add_argument("--device", type=torch.device, default=CUDA, help="cpu is for --miniature")
+    parser.add_argument("--miniature", action="store_true", help="of `edm` and `edm-cells`")
+    args = parser.parse_args(argv)
+    if args.device.type == "cuda" and not torch.cuda.is_available():
         sys.exit("no CUDA device here; nothing was measured")
     args.out.mkdir(parents=True, exist_ok=True)
-    devices.prepare(CUDA)
-    failed = False
+    devices.prepare(args.device)
+    failed, minutes = False, args.minutes
     for name in args.only.split(","):
         start = time.monotonic()
-        record = {"slice": name, "commit": args.commit or commit_here(Path(__file__).name), **devices.describe(CUDA)}
+        record = {"slice": name, "commit": args.commit or commit_here(Path(__file__).name)}
+        record |= devices.describe(args.device)
+
+        def keep(result, name=name, record=record, start=start):
+            record |= {"result": result, "seconds": round(time.monotonic() - start, 1)}
+            write_json(args.out / f"{name}.json", record)
+
+        args.keep, args.minutes = keep, minutes or (2.5 if name.startswith("edm") else 5)
         try:
-            record["result"] = SLICES[name](args)
+            keep(SLICES[name](args))
         except Exception:
             failed = True
             record["failed"] = traceback.format_exc()
             print(record["failed"], flush=True)
-        record["seconds"] = round(time.monotonic() - start, 1)
-        (args.out / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+            keep(record.get("result"))
         print(json.dumps(record.get("result")), flush=True)
-    sys.exit(failed)
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

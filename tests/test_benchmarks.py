@@ -40,7 +40,7 @@ def load(name):
 def scripts(monkeypatch):
     """The scripts find what they share."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    for name in ("common", "paper_tables"):
+    for name in ("common", "edm_on_gpu", "paper_tables"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     import common
 
@@ -624,6 +624,42 @@ def test_the_memory_slice_of_the_gpu_script(scripts, tmp_path, monkeypatch):
     result = script.memory(types.SimpleNamespace(out=tmp_path, data=None))
     assert (result["half"]["images_at_once"], result["eighth"]["images_at_once"]) == (8, 2)
     assert result["trained_steps"] == 5 and result["sample_difference_levels"] <= 1
+
+
+def test_the_diffusion_slices_of_the_gpu_script_in_miniature(scripts, cifar, tmp_path, monkeypatch, capsys):
+    script = load("on_gpu")
+    monkeypatch.setattr(script.floors, "matrix_rate", lambda device, dtype: 1e9)
+    words = ["--out", str(tmp_path), "--device", "cpu", "--miniature", "--commit", "abc", "--data-cifar", str(cifar)]
+    assert script.main([*words, "--only", "edm"]) == 0
+    assert len(list((tmp_path / "edm-work" / "imbalanced" / "train" / "truck").iterdir())) == 1
+    monkeypatch.setattr(script.edm_on_gpu, "REST", -1000)  # no time for a second classifier
+    assert script.main([*words, "--only", "edm-cells"]) == 0
+    assert "time is over after 1 classifiers" in capsys.readouterr().out
+    for name, classes, arms in (("edm", TEN, 4), ("edm-cells", ("four", "six", "three", "zero"), 1)):
+        result = json.loads((tmp_path / f"{name}.json").read_text())["result"]
+        assert result["step, eager"]["share_of_matrix_rate"] > 0 and "skipped" in result["step, graph"]
+        assert result["train"]["finished"] and result["generated"]["of_class"] == dict.fromkeys(classes, 12)
+        found = [row for row in result.values() if "balanced_accuracy" in row]
+        assert len(found) == arms and all(len(row["recall"]) == len(classes) for row in found)
+        for kind in ("generated", "training"):
+            assert set(result[f"{kind} against test images"]["kid"]) == set(classes)
+        assert result["generated against test images"]["mean_kid"] is not None
+        with np.load(tmp_path / f"{name}.npz") as made:
+            assert made["class-0"].shape[2:] == (16, 16) and made["class-0"].dtype == np.uint8
+        assert (tmp_path / f"{name}.png").is_file()
+
+
+def test_a_slice_of_the_gpu_script_that_fails_keeps_what_it_had(scripts, tmp_path, monkeypatch):
+    script = load("on_gpu")
+
+    def fails(args):
+        args.keep({"first": args.minutes})
+        raise RuntimeError("no luck")
+
+    monkeypatch.setitem(script.SLICES, "edm", fails)
+    assert script.main(["--out", str(tmp_path), "--device", "cpu", "--commit", "abc", "--only", "edm"]) == 1
+    record = json.loads((tmp_path / "edm.json").read_text())
+    assert record["result"] == {"first": 2.5} and "no luck" in record["failed"]
 
 
 # Start-up and sampling ------------------------------------------------------------------------------------------------

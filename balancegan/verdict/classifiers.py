@@ -169,9 +169,7 @@ def shrunk(pools: Sequence[Pool], device: torch.device) -> tuple[Tensor, Tensor]
     return images, torch.from_numpy(labels).to(device)
 
 
-def _draw(
-    material: Material, pool: Pool, plan: SplitPlan, arm: Arm, shelf: Shelf, allowed: NDArray[np.bool_]
-) -> Draw:
+def _draw(material: Material, pool: Pool, plan: SplitPlan, arm: Arm, shelf: Shelf, allowed: NDArray[np.bool_]) -> Draw:
     """The rows an arm draws from, with their probabilities.
 
     Where real and synthetic images are mixed, a class's proportion of real draws equals the proportion of real images

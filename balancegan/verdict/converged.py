@@ -1,11 +1,10 @@
 """Trains wide residual networks until they have learned the images, on real and generated ones in fixed shares.
 
-The small classifiers of `verdict/classifiers.py` get little further than their first epochs on many data sets, and what
-helps a classifier that has not learned need not help one that has. This is a WRN-16-1 (`nets/wide_resnet.py`) after a
-whole schedule of the learning rate; its accuracy on the real training images says whether it has learned them. Every arm
-starts a seed from the same weights and makes the same number of updates, so that arms differ in their draws alone: the
-share of a class's draws that is generated is fixed, however many generated images there are, so that they never crowd
-out the real ones.
+On many data sets the small classifiers of `verdict/classifiers.py` stop long before they know their training images,
+and what helps such a classifier need not help a better one. This is a WRN-16-1 (`nets/wide_resnet.py`) after a whole
+schedule of the learning rate; its accuracy on the real training images says whether it has learned them. In a seed,
+every arm starts from the same weights and makes as many updates, so arms differ in their draws alone. The share of a
+class's draws that is generated is fixed: however many generated images there are, they do not crowd out the real ones.
 """
 
 from __future__ import annotations

@@ -1,0 +1,176 @@
+"""The slices `edm` and `edm-cells` of `on_gpu.py`: a diffusion model in minutes, and what its images are worth.
+
+Each trains for `MINUTES` and takes at most `REST` for everything else. In turn: images/s of a training step,
+eager and as a CUDA graph; a real training with the `default` preset; KID and FID of its images by a classifier of the
+training images, against test images, beside those of the training images themselves; and wide residual networks trained
+with and without them (`verdict/converged.py`), seed by seed as far as the time goes. Every result is printed and
+recorded as soon as it is there.
+
+With --miniature, networks are narrow and everything takes a few steps: it shows that the slices work, nothing else.
+"""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+
+import floors
+import numpy as np
+import torch
+from common import Captured, Printer, Updates, build, rounded, seconds_of
+
+from balancegan.commands.imbalance import make_imbalanced
+from balancegan.commands.train import TrainRequest, launch
+from balancegan.core.grid import save_grid
+from balancegan.core.rows import rows_by_class
+from balancegan.data.digits import write_digits
+from balancegan.data.scan import scan
+from balancegan.data.training_set import open_training_set
+from balancegan.metrics.classifier_features import OwnExtractor
+from balancegan.metrics.fid import frechet_distance
+from balancegan.metrics.kid import kernel_distance
+from balancegan.runs.directory import RunDir
+from balancegan.runs.restore import restore
+from balancegan.sampling.accepted import first_images
+from balancegan.sampling.choice import make_samplers
+from balancegan.verdict.converged import train_arms
+from balancegan.verdict.flips import allowed_flips
+from balancegan.verdict.material import Pool, SplitPlan
+
+REST = 150  # seconds at most for everything else
+COLUMNS = 12
+MOST_BYTES = 11.9e6  # of the generated images that are kept
+NARROW = {
+    "width": 16,
+    "blocks": 1,
+    "batch_size": 8,
+    "solver_steps": 2,
+    "flips": "always",
+    "steps": 3,
+    "warmup_steps": 2,
+}
+
+
+def edm(args):
+    """CIFAR-10 with exponential imbalance 100 (12,406 images) at 32 px."""
+    data = args.data_cifar
+    if data and len(set(scan(data).counts().values())) == 1:
+        data = work_folder(args, "edm") / "imbalanced"
+        if not data.is_dir():
+            print(make_imbalanced(args.data_cifar, data, scheme="exp", ir=100).counts_after, flush=True)
+    return measure(args, "edm", data, 32)
+
+
+def edm_cells(args):
+    """A folder of cells with train and test images at 64 px."""
+    return measure(args, "edm-cells", args.data, 64)
+
+
+def work_folder(args, name):
+    return args.work / name if args.work else args.out / f"{name}-work"
+
+
+def measure(args, name, data, size):
+    """Measure everything about one data set, by default the embedded digits; `args.keep` records what there is.
+
+    Files of a run and of data made for it lie in the work folder, since `args.out` may have to be sent home.
+    """
+    began, work, result = time.monotonic(), work_folder(args, name), {}
+    flags = {"image_size": size if data and not args.miniature else 16, **(NARROW if args.miniature else {})}
+    data = data or write_digits(work / "digits")
+
+    def note(key, row):
+        result[key] = row | {"elapsed": round(time.monotonic() - began, 1)}
+        print(key, json.dumps(result[key]), flush=True)
+        args.keep(result)
+
+    for key, row in step_rates(args, flags):
+        note(key, row)
+    where = {"device": str(args.device), "out": work / "runs", "resume": "never", "use_environment": False}
+    trained = launch(TrainRequest(data, "edm", "default", flags, max_seconds=60 * args.minutes, **where), Printer())
+    note("train", trained)
+    real, test, made, names = images_of(args, Path(trained["run"]), data)
+    save_grid([images[:COLUMNS] for images in made], args.out / f"{name}.png", names)
+    most = int(MOST_BYTES / len(made) / made[0][0].size)
+    np.savez(args.out / f"{name}.npz", **{f"class-{label}": images[:most] for label, images in enumerate(made)})
+    note("generated", {"of_class": dict(zip(names, map(len, made), strict=True)), "kept_of_class": most})
+    for key, row in distances(args, real, test, made, names):
+        note(key, row)
+    until = began + 60 * args.minutes + REST
+    for outcome in arms(args, real, test, made, until):
+        note(f"{outcome.arm}, seed {outcome.seed}", asdict(outcome) | {"learned": outcome.learned})
+    return result
+
+
+def step_rates(args, flags):
+    """Yield the measured rate of bf16 products and the speed of a step on one batch, eager and as a CUDA graph."""
+    cuda, times = args.device.type == "cuda", 1 if args.miniature else 20
+    peak = floors.matrix_rate(args.device, torch.bfloat16)
+    yield "matrix", {"flops_per_second": peak}
+    updates = Updates(build("default", args.device, "edm", **flags), args.device, amp=cuda, capturable=cuda)
+    images, flops = updates.method.cfg.batch_size, floors.flops(updates.step)
+    for way in ("eager", "graph"):
+        if way == "graph" and not cuda:
+            yield "step, graph", {"skipped": "no CUDA here"}
+            return
+        step = Captured(updates) if way == "graph" else updates.step
+        for _ in range(times):
+            step()
+        seconds = seconds_of(step, times, args.device)
+        row = {"images_per_second": round(images / seconds, 1), "gflop": round(flops / 1e9, 1)}
+        yield f"step, {way}", row | {"share_of_matrix_rate": round(flops / seconds / peak, 4)}
+
+
+def images_of(args, run, data):
+    """Return a run's training and test images as pools, its generated images class by class, and the class names."""
+    restored = restore(RunDir(run), args.device)
+    found = open_training_set(data, restored.method.cfg)
+    restored.make_ready(found)
+    samplers, most = make_samplers(restored.method, args.device), 12 if args.miniature else 400
+    made = [first_images(samplers, label, most)[1] for label in range(len(found.class_names))]
+    real, test = (Pool(found.store.images[r], found.labels[r]) for r in (found.train_rows, found.unseen_rows))
+    return real, test, made, found.class_names
+
+
+def distances(args, real, test, made, names):
+    """Yield KID and FID of each class and their means, of generated and of training images, against test images.
+
+    The features are the package's own; None for fewer than 2 (KID) or 10 (FID) images.
+    """
+    steps = 5 if args.miniature else 400
+    own = OwnExtractor.fit(real.images, real.labels, len(made), device=str(args.device), steps=steps)
+    of_test = [own(images) for images in by_class(test, len(made))]
+    for kind, of_class in (("generated", made), ("training", by_class(real, len(made)))):
+        rows = {"kid": {}, "fid": {}}
+        for name, reference, images in zip(names, of_test, of_class, strict=True):
+            pair, least = {"feats_real": reference, "feats_fake": own(images)}, min(len(reference), len(images))
+            rows["kid"][name] = rounded(kernel_distance(**pair)[0]) if least >= 2 else None
+            rows["fid"][name] = rounded(frechet_distance(**pair)) if least >= 10 else None
+        for key, row in list(rows.items()):
+            there = [value for value in row.values() if value is not None]
+            rows[f"mean_{key}"] = rounded(fmean(there)) if there else None
+        yield f"{kind} against test images", rows
+
+
+def by_class(pool, classes):
+    return [pool.images[rows] for rows in rows_by_class(pool.labels, classes)]
+
+
+def arms(args, real, test, made, until):
+    """Yield the classifiers' outcomes as long as another one is likely to end in time."""
+    generated = Pool(np.concatenate(made), np.repeat(np.arange(len(made)), [len(images) for images in made]))
+    flips = True
+    if not args.miniature:
+        rows = np.arange(len(real))
+        flips, why = allowed_flips(real, SplitPlan(rows, rows[:0]), len(made), args.device)
+        print(why, flush=True)
+    short = {"seeds": (0,), "updates": 2} if args.miniature else {}
+    start = time.monotonic()
+    outcomes = train_arms(real, generated, test, len(made), flips=flips, device=args.device, **short)
+    for done, outcome in enumerate(outcomes, 1):
+        yield outcome
+        now = time.monotonic()
+        if now + (now - start) / done > until:
+            print(f"time is over after {done} classifiers", flush=True)
+            return
