@@ -1,10 +1,10 @@
 """The slices `edm` and `edm-cells` of `on_gpu.py`: a diffusion model in minutes, and what its images are worth.
 
-Each trains for `MINUTES` and takes at most `REST` for everything else. In turn: images/s of a training step,
-eager and as a CUDA graph; a real training with the `default` preset; KID and FID of its images by a classifier of the
-training images, against test images, beside those of the training images themselves; and wide residual networks trained
-with and without them (`verdict/converged.py`), seed by seed as far as the time goes. Every result is printed and
-recorded as soon as it is there.
+Each trains for --minutes and takes about `REST` seconds at most for everything else. In turn: images/s of a training
+step, eager and as a CUDA graph; a real training with the `default` preset; KID and FID of its images by a classifier of
+the training images, against test images, beside those of the training images themselves; and wide residual networks
+trained with and without them (`verdict/converged.py`), seed by seed as far as the time goes. Every result is printed
+and recorded as soon as it is there.
 
 With --miniature, networks are narrow and everything takes a few steps: it shows that the slices work, nothing else.
 """
@@ -38,7 +38,7 @@ from balancegan.verdict.converged import train_arms
 from balancegan.verdict.flips import allowed_flips
 from balancegan.verdict.material import Pool, SplitPlan
 
-REST = 150  # seconds at most for everything else
+REST = 140  # seconds at most for everything else
 COLUMNS = 12
 MOST_BYTES = 11.9e6  # of the generated images that are kept
 NARROW = {

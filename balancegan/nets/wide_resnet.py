@@ -3,6 +3,9 @@
 Pre-activation blocks of two 3x3 convolutions in three groups of 16k, 32k and 64k channels; the second and third group
 halve the side. As in the paper, but for images larger than 32 px the first convolution strides, so that the groups see
 the sides of the paper's (at most 32, 16 and 8) and larger images take hardly longer.
+
+With batch normalisation an image's output depends on its batch: gradients summed over parts of a batch, where memory
+does not hold all of it, are not quite those of the whole.
 """
 
 from __future__ import annotations
