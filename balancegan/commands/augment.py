@@ -115,8 +115,7 @@ def augment(
     if any(need.values()):
         restored.require_trained()
     restored.make_ready(data)
-    sources = SourceImages.of(data)
-    samplers = make_samplers(restored.method, restored.device, options.sampler, sources, options.sampling)
+    samplers = make_samplers(restored.method, restored.device, options.sampler, SourceImages.of(data), options.sampling)
     real, notes = plan_real(data, options.real)
     if not options.counts and options.target_ir is None and (capped := capped_note(counts, need, options.classes)):
         notes = [*notes, capped]

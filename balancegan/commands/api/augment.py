@@ -42,28 +42,21 @@ def augment(
     Args:
         run: a `Run`, or its folder, name or number; by default the newest.
         target_ir: imbalance rate to reach; by default 1, or 3 synthetic images per real one.
-        counts: class totals to reach instead.
-        classes: only these get synthetic images.
-        data: where the data is now, if it has moved.
-        out: new folder for the result.
+        counts: class totals to reach instead; or `classes`: only these get synthetic images.
+        out: new folder for the result; `data`: where the data is now, if it has moved.
         real: how to include the real images: `copy`, `hardlink`, `symlink`, `convert` or `none`.
         filter: `none`; `copies` drops near-copies; `quality` also drops images not recognised as their class.
         sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
         from_: what images start from: `noise`, a real image of their `own` class, or of an `other` class (`edm`).
         strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6.
         guidance: pushes images towards their class: above 1, more typical but less diverse (`edm`).
-        out_size: `model`, or `native` for the size of the real images.
-        format: `png`, `jpeg`, or `match` for the format of the real images.
+        out_size: `model`, or `native` for the size of real images; `format`: `png`, `jpeg`, or `match` for theirs.
         seed: seed of all random choices.
         checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
-        report: write a quality report with it.
-        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
-        weights: weights file for the extractor.
-        utility: train classifiers to see whether the synthetic images help; takes minutes.
+        report: write a quality report with it; `utility`: train classifiers to see whether the images help (minutes).
+        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`; `weights`: its weights file.
         fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
-        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
-        runs: the folder that holds the runs.
-        progress: show progress on stderr.
+        device: `auto`, `cpu`, `cuda` or `mps`; `runs`: the folder of the runs; `progress`: show progress on stderr.
 
     Returns:
         What was written: `path`, `complete`, `imbalance_rate_after`, `classes[…].real`, `.synthetic` and more.
