@@ -239,3 +239,15 @@ def test_fields_are_checked():
     ):
         with pytest.raises(UsageError):
             EDMConfig(image_size=32, **bad)
+
+
+def test_a_step_reads_no_value_and_touches_no_cpu_tensor():
+    """So that it can be recorded as a CUDA graph: on the meta device, both raise an error."""
+    with torch.device("meta"):
+        method = EDM(resolve(EDMConfig, EDM.presets["default"], flags={"image_size": 16, "augment": 0.1}, env={}))
+        method.setup(DATA)
+    method.train()
+    x, c = torch.zeros(4, 1, 16, 16, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
+    loss = method.loss(x, c)["mse"]
+    loss.backward()
+    assert loss.is_meta and all(p.grad is not None for p in method.g_parameters())
