@@ -4,7 +4,7 @@
 
 One training of `edm` with a constant learning rate makes four fifths of --steps and then goes on in two ways: at the
 same rate, and with a rate that falls linearly to 0. A third training lets the rate fall with the root of the step
-(EDM2's, which does not depend on the number of steps). Each is measured with its last weights and with averages that
+(EDM2's; here from a tenth of the steps on). Each is measured with its last weights and with averages that
 look back different shares of the images seen so far; the loop's own is 0.05. The table shows the training loss on
 unseen images (the same noise for all weights, so that small differences count), the mean over classes, and the share of
 generated images that a classifier of the training images recognises.

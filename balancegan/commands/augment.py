@@ -228,6 +228,7 @@ def _result(
     restored: Restored, options: AugmentOptions, classes: list[ClassImages], notes: list[str]
 ) -> dict[str, Any]:
     """Return the command's document, without the report's part."""
+    notes = [*notes, *options.sampling.notes()]
     if options.real == "none":
         notes = [*notes, "The real images were left out (--real none); counts and imbalance rates include them."]
     return {
@@ -263,7 +264,7 @@ def _plan(restored: Restored, data: TrainingSet, need: dict[str, int], options: 
         "data": data.store.fingerprint,
         "version": __version__,
         "need": need,
-        "sampling": options.sampling.to_json(),
+        **({} if options.sampling == SamplingOptions() else {"sampling": options.sampling.to_json()}),
         **{name: getattr(options, name) for name in ("real", "filter", "sampler", "out_size", "format", "seed")},
     }
 

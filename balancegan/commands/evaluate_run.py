@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,10 @@ def evaluate_run(
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)
     out = options.out or run.path / "report"
     check_out(out, data.folder, given=options.out is not None)
+    restored.method.sample_with(options.sampling)
     try_out(out)
     restored.make_ready(data)
-    classes = _generate(restored, data, options.images or min(MEASURED, judging.limit), options.sampling, progress)
+    classes = _generate(restored, data, options.images or min(MEASURED, judging.limit), progress)
     extractor = judge.run_extractor(data, judging, progress)
     inp = judge.run_input(
         restored,
@@ -79,28 +81,34 @@ def evaluate_run(
         delivered=False,
         notes=[
             "Only this report was written. Counts are those of a folder filled to imbalance rate 1; the images are the "
-            "first that the generator makes, unfiltered."
+            "first that the generator makes, unfiltered.",
+            *options.sampling.notes(),
         ],
         plain=True,
         progress=progress,
     )
     document = judge.report_document(inp, extractor, judging, progress)
     write_report(document, inp, out, figures=out / "figures")
-    return command_document(document, out, options, run=str(run.path), step=restored.checkpoint.step)
+    sampling = options.sampling.to_json()
+    return command_document(document, out, options, run=str(run.path), step=restored.checkpoint.step, sampling=sampling)
 
 
-def _generate(
-    restored: Restored, data: TrainingSet, measured: int, sampling: SamplingOptions, progress: Progress
-) -> list[ClassImages]:
+def _tick(progress: Progress, before: int, total: int, made: int) -> None:
+    progress("generate", before + made, total)
+
+
+def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Progress) -> list[ClassImages]:
     """Generate the first images of every class: as many as it needs, and at least enough to measure."""
-    samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data), options=sampling)
+    samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))
     counts = data.split_counts()
     goal = max(counts.values())
     train, unseen = data.by_class(data.train_rows), data.by_class(data.unseen_rows)
-    classes = []
+    wanted = [max(measured, min(goal - counts[name], judge.REPORT_IMAGES)) for name in data.class_names]
+    classes: list[ClassImages] = []
     for label, name in enumerate(data.class_names):
         need = goal - counts[name]
-        _, fake = first_images(samplers, label, max(measured, min(need, judge.REPORT_IMAGES)))
+        made = partial(_tick, progress, sum(wanted[:label]), sum(wanted))
+        _, fake = first_images(samplers, label, wanted[label], made)
         short = len(fake) < min(need, judge.REPORT_IMAGES)
         classes.append(
             ClassImages(
@@ -113,7 +121,6 @@ def _generate(
                 requested=need,
             )
         )
-        progress("generate", label + 1, len(data.class_names))
     return classes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from balancegan.core.files import disk_errors, refuse_source, write_atomic
 from balancegan.core.grid import png_bytes, save_grid, to_pil
 from balancegan.core.options import Sampler, SamplingOptions
 from balancegan.core.progress import Progress, silent
+from balancegan.core.text import printable
 from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import reopen_training_set
 from balancegan.folder.destination import is_free
@@ -105,6 +107,10 @@ def draw(
     return _draw(restored, classes, seeds, n, sampler, note, sampling, data)
 
 
+def _tick(progress: Progress, name: str, n: int, made: int) -> None:
+    progress(f"generate {printable(name)}", made, n)
+
+
 def _restored(run: RunDir, device: torch.device, checkpoint: str, note: Callable[[str], None]) -> Restored:
     """Restore the run's generator at a checkpoint that can be sampled."""
     restored = restore(run, device, warn=note, checkpoint=checkpoint)
@@ -140,8 +146,10 @@ def _draw(
     found: Drawn = {}
     for label, name in enumerate(restored.class_names):
         if not classes or name in classes:
-            found[name] = first_images(samplers, label, n) if seeds is None else samplers[0].of_seeds(label, seeds)
-            progress("generate", len(found), len(classes) or len(restored.class_names))
+            if seeds is None:
+                found[name] = first_images(samplers, label, n, partial(_tick, progress, name, n))
+            else:
+                found[name] = samplers[0].of_seeds(label, seeds)
     for name, (_, images) in found.items():
         if len(images) < (n if seeds is None else len(seeds)):
             note(f"{name}: only {len(images)} images; the method generates few or none of this class")

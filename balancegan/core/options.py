@@ -22,29 +22,46 @@ Network = Literal["inception", "resnet50"]
 Start = Literal["noise", "own", "other"]
 
 MOST_AUGMENT_SEED = 900_000_000_000
+MOST_GUIDANCE = 20
+STRENGTH = 0.6
+"""Default strength of the noise added to real images that generated ones start from."""
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a method makes its images; None means its own default. Not every method offers every option."""
+    """How a method makes its images. Not every method offers every option."""
 
-    start: Start = "noise"  # or a real image: of the class itself, or of another class
-    strength: float | None = None  # of the noise added to that image: 0 returns it, 1 ignores it
-    guidance: float | None = None  # extrapolation from images of any class towards the requested class; 1: none
+    from_: Start = "noise"  # or a real image: of the class itself, or of another class
+    strength: float | None = None  # of the noise added to that image: 0 returns it, 1 ignores it; None: `STRENGTH`
+    guidance: float | None = None  # extrapolation from images of any class towards the requested class; None: 1, none
 
     def __post_init__(self) -> None:
         require_choices(self)
         require_range("strength", self.strength, 0, 1)
         require_range("guidance", self.guidance, 0, MOST_GUIDANCE)
-        if self.strength is not None and self.start == "noise":
-            raise UsageError("a strength applies to images that start from real ones", "add --from own or --from other")
+        if self.strength is not None and self.from_ == "noise":
+            raise UsageError(
+                "a strength applies to images that start from real ones", "add --from own or --from other (edm only)"
+            )
+
+    @property
+    def used_strength(self) -> float | None:
+        """The strength chosen, or the default one; None for images that start from noise."""
+        return STRENGTH if self.strength is None and self.from_ != "noise" else self.strength
 
     def to_json(self) -> dict[str, str | float | None]:
-        """Return the options by the names that users know."""
-        return {"from": self.start, "strength": self.strength, "guidance": self.guidance}
+        """Return the options by the names that users know, with the strength in use."""
+        return {"from": self.from_, "strength": self.used_strength, "guidance": self.guidance}
 
-
-MOST_GUIDANCE = 20
+    def notes(self) -> list[str]:
+        """Return what readers of a report must know: that images started from real ones, or nothing."""
+        if self.from_ == "noise":
+            return []
+        where = "its own class" if self.from_ == "own" else "another class"
+        return [
+            f"Every synthetic image started from a real training image of {where} (strength {self.used_strength:g}) "
+            "and may show parts of it."
+        ]
 
 
 def require_choices(options: object) -> None:

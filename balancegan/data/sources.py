@@ -18,6 +18,7 @@ class SourceImages:
 
     def __init__(self, images: Any, rows: np.ndarray, labels: np.ndarray) -> None:
         self._images, self._rows, self._labels = images, np.asarray(rows), np.asarray(labels)
+        self._members: dict[tuple[int, ...], np.ndarray] = {}  # classes -> their rows
 
     @classmethod
     def of(cls, data: TrainingSet) -> SourceImages:
@@ -26,7 +27,10 @@ class SourceImages:
 
     def rows(self, classes: Sequence[int], seeds: Iterable[int]) -> np.ndarray:
         """Return one training row of the classes per seed (n,); the same seed always gives the same row."""
-        members = self._rows[np.isin(self._labels, classes)]
+        key = tuple(classes)
+        if key not in self._members:
+            self._members[key] = self._rows[np.isin(self._labels, key)]
+        members = self._members[key]
         return members[[np.random.default_rng((int(seed), len(members))).integers(len(members)) for seed in seeds]]
 
     def draw(self, classes: Sequence[int], seeds: Iterable[int]) -> np.ndarray:

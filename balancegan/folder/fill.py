@@ -121,7 +121,7 @@ class Filling:
 
     def _write(self, image: np.ndarray, label: int, seed: int) -> str:
         name, number, checkpoint = self.run
-        rows = self.samplers[0].origins(label, [seed])
+        rows = self.samplers[0].source_rows(label, [seed])
         source = None if rows is None else self.data.folder.path(self.data.store.files[rows[0]])
         return self.folder.add_synthetic(
             image, label, seed, run=name, number=number, checkpoint=checkpoint, source=source

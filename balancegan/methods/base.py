@@ -128,19 +128,17 @@ class Method(nn.Module):
 
     def sample_with(self, options: SamplingOptions) -> None:
         """Use these options from now on. Raises `UsageError` if the method does not offer one."""
-        if options.start not in self.starts:
+        if options.from_ not in self.starts:
             raise UsageError(f"{self.title} does not start from real images", "leave out --from, or use edm")
         if options.guidance is not None and not self.guided:
             raise UsageError(f"{self.title} has no guidance", "leave out --guidance, or use edm")
-        if options.start == "other" and self.data.num_classes < 2:
-            raise UsageError("there is no other class to start from", "use --from own or --from noise")
         self.sampling = options
 
     def source_classes(self, label: int) -> tuple[int, ...]:
         """Classes whose training images serve as `source` when sampling class `label`; by default as the user chose."""
-        if self.sampling.start == "own":
+        if self.sampling.from_ == "own":
             return (label,)
-        return tuple(k for k in range(self.data.num_classes) if k != label and self.sampling.start == "other")
+        return tuple(k for k in range(self.data.num_classes) if k != label and self.sampling.from_ == "other")
 
     @property
     def uses_sources(self) -> bool:

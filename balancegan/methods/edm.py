@@ -80,6 +80,8 @@ class EDMConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(re.fullmatch(r"[1-9](-[1-9])*", self.multipliers)), "multipliers", self.multipliers, "e.g. 1-2-2")
+        sides = self.multipliers.count("-")
+        require(self.image_size >> sides >= 2, "multipliers", self.multipliers, f"fewer for {self.image_size} px")
         require(self.width >= 8 and self.width % 8 == 0, "width", self.width, "a multiple of 8")
         self.require_choice("flips", FLIPS)
         self.require_least(1, "blocks", "solver_steps")
@@ -182,17 +184,21 @@ class EDM(Method):
         """Parameters that `loss` trains."""
         return self.G.parameters()
 
-    def decide_flips(self, batches: Batches) -> None:
-        """Mirror images from now on if a classifier of some training images recognises others mirrored too."""
+    def decide_flips(self, batches: Batches) -> str:
+        """Mirror images from now on if a classifier of some training images recognises others mirrored too.
+
+        Returns what was found, for the log.
+        """
         classes = range(self.data.num_classes)
         images = [batches.of_class(label, 5 * LOOK) for label in classes]  # uint8 (n, C, S, S) each
         labels = np.repeat(classes, [len(of_class) for of_class in images])
         aside = np.concatenate([np.arange(len(of_class)) % 5 == 4 for of_class in images])
         if not aside.any():
-            return
+            return "images are not mirrored: there are too few to tell whether mirrored ones keep their class"
         every = np.concatenate(images)
-        kept, _ = mirror_check((every[~aside], every[aside]), (labels[~aside], labels[aside]), len(classes), "cpu")
+        kept, found = mirror_check((every[~aside], every[aside]), (labels[~aside], labels[aside]), len(classes), "cpu")
         self.mirrored.fill_(0.5 if kept else 0.0)
+        return f"{'half of the images are' if kept else 'images are not'} mirrored: {found}"
 
     # Training --------------------------------------------------------------------------------------------------------
 
@@ -243,7 +249,7 @@ class EDM(Method):
     @torch.no_grad()
     def sample(self, z: Tensor, c: Tensor, source: Tensor | None = None) -> Tensor:
         """Generate images from noise z or, if there is a `source`, from it with noise z added; see the base class."""
-        strength = 1.0 if source is None else self.strength
+        strength = 1.0 if source is None else self.sampling.used_strength or 0.0
         if source is not None and strength == 0:
             return source
         sigmas = ode.noise_levels(math.ceil(strength * self.cfg.solver_steps), strength)
@@ -260,11 +266,3 @@ class EDM(Method):
                 return torch.lerp(anything, conditional, guidance)
 
             return self.solve(denoised, x, sigmas).clamp(-1, 1)
-
-    @property
-    def strength(self) -> float:
-        """The strength chosen, or the default one for images that start from real ones."""
-        return DEFAULT_STRENGTH if self.sampling.strength is None else self.sampling.strength
-
-
-DEFAULT_STRENGTH = 0.6

@@ -60,8 +60,8 @@ class Stage:
     name: str  # unique within the method; used in the log and in checkpoints
     steps: int
     updates: tuple[Update, ...]
-    begin: Callable[[Batches], None] | None = None
-    """Called before the first step, e.g. to transfer weights or fit priors.
+    begin: Callable[[Batches], str | None] | None = None
+    """Called before the first step, e.g. to transfer weights or fit priors; may return a message for the log.
 
     It runs once, on rank 0, and not again when training resumes: what it finds must go into parameters or persistent
     buffers. The cost estimate calls the losses without it.

@@ -3,8 +3,11 @@
 The encoder-decoder of Ho et al. (2020, arXiv 2006.11239) as arranged by Song et al. (2021, arXiv 2011.13456) and Karras
 et al. (2022, arXiv 2206.00364, appendix F.2, "DDPM++"): residual blocks that also change the resolution, as many per
 side in the encoder and one more in the decoder, a skip connection from every layer of the encoder, and self-attention
-at one resolution (in the decoder after its last block) and at the bottom. Deviation: attention has heads of 64
-channels, as in ADM (arXiv 2105.05233), not one head.
+at one resolution (in the decoder after its last block) and at the bottom.
+
+Deviations: attention has heads of 64 channels, as in ADM (arXiv 2105.05233), where 64 divides the channels; classes are
+an embedding (N(0, 1)) where EDM multiplies a one-hot vector by a matrix; weights start as PyTorch starts them, and each
+block's last convolution at zero, where EDM's start uniform (Xavier) and at 1e-5 of that.
 """
 
 from __future__ import annotations
@@ -151,7 +154,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.heads = max(1, channels // 64)
+        self.heads = channels // 64 if channels % 64 == 0 else 1
         self.norm = _norm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = _zero(nn.Conv2d(channels, channels, 1))
@@ -196,7 +199,9 @@ def sinusoids(t: Tensor, size: int) -> Tensor:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(max(1, min(32, channels // 4)), channels, eps=1e-6)
+    """Return EDM's group norm: up to 32 groups of at least 4 channels, as many as divide them evenly."""
+    groups = next(n for n in range(max(1, min(32, channels // 4)), 0, -1) if channels % n == 0)
+    return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:

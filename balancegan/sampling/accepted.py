@@ -66,10 +66,12 @@ def accepted_images(
         recent.append(len(chosen))
 
 
-def first_images(samplers: Sequence[Sampler], label: int, n: int) -> tuple[list[int], np.ndarray]:
+def first_images(
+    samplers: Sequence[Sampler], label: int, n: int, made: Callable[[int], None] = lambda count: None
+) -> tuple[list[int], np.ndarray]:
     """Return seeds and images uint8 (m, C, S, S) of a class's first n images, using the samplers in turn.
 
-    m < n if even the last sampler gives up.
+    m < n if even the last sampler gives up. `made` is called with the number of images so far.
     """
     seeds: list[int] = []
     images = [np.empty((0, *samplers[0].shape), np.uint8)]
@@ -77,4 +79,5 @@ def first_images(samplers: Sequence[Sampler], label: int, n: int) -> tuple[list[
         for seed, image in accepted_images(sampler, label, n - len(seeds), None, sampler.first_seed):
             seeds.append(seed)
             images.append(image[None])
+            made(len(seeds))
     return seeds, np.concatenate(images)

@@ -85,7 +85,7 @@ class Sampler:
         """Return a chunk, and which of its images are of the class: uint8 (CHUNK, C, S, S) and bool (CHUNK,)."""
         return self.chunk(label, index), np.ones(CHUNK, bool)
 
-    def origins(self, label: int, seeds: Sequence[int]) -> np.ndarray | None:
+    def source_rows(self, label: int, seeds: Sequence[int]) -> np.ndarray | None:
         """Return the rows of the training images that the images of the seeds start from (n,); None for noise."""
         classes = self.method.source_classes(label)
         return self.sources.rows(classes, seeds) if classes and self.sources else None

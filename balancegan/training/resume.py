@@ -55,16 +55,21 @@ class Checkpointer:
             self.method.update_ema(0.0)
         self.steps.enter(stage, 0.5**self.state.rollbacks)
 
-    def over_all_images(self, name: str, work: Callable[[Batches], None]) -> None:
-        """Run a stage's hook on rank 0, with as many images at once as fit, and broadcast the method's state."""
+    def over_all_images(self, name: str, work: Callable[[Batches], str | None]) -> None:
+        """Run a stage's hook on rank 0, with as many images at once as fit, and broadcast the method's state.
+
+        The hook's message, if it returns one, goes to the log.
+        """
         batches = self.steps.batches
 
-        def attempt(size: int) -> None:
+        def attempt(size: int) -> str | None:
             self.state.seed(name)
             batches.once_size = size
-            work(batches)
+            return work(batches)
 
-        self.ranks.from_main(lambda: self.steps.gradients.fitting(name).run(attempt))
+        message = self.ranks.from_main(lambda: self.steps.gradients.fitting(name).run(attempt))
+        if message:
+            self.records.say(message)
         self.ranks.equal(self.method.state_dict().values())
 
     def all_finite(self, saving: bool) -> bool:

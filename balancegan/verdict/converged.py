@@ -1,4 +1,4 @@
-"""Trains wide residual networks until they have learned the images, on real and generated ones in fixed shares.
+"""Trains wide residual networks long enough to learn the images, on real and generated ones in fixed shares.
 
 On many data sets the small classifiers of `verdict/classifiers.py` stop long before they know their training images,
 and what helps such a classifier need not help a better one. This is a WRN-16-1 (`nets/wide_resnet.py`) after a whole

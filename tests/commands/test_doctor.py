@@ -16,6 +16,7 @@ from balancegan.cli.app import app
 from balancegan.commands import doctor
 from balancegan.compute import machine
 from balancegan.compute.device import threads
+from balancegan.methods import WHY_RECOMMENDED
 from balancegan.metrics.weights import PUBLISHED
 from balancegan.training import speed
 
@@ -203,7 +204,7 @@ def test_a_gpu(gpu, stopwatch):
     assert first == {"device": "cuda:0", "kind": "cuda", "name": "Card", "total_gib": 16.0, "free_gib": 10.0}
     assert document["device"]["chosen"] == "cuda:0" and document["device"]["bf16"] and document["ok"]
     (told,) = [n for n in document["notes"] if "GPU" in n["what"]]
-    assert "the method edm is recommended on a GPU: in our tests" in told["what"] and "--method edm" in told["do"]
+    assert f"the method edm is recommended on a GPU: {WHY_RECOMMENDED}" in told["what"] and "--method edm" in told["do"]
     assert not any("edm" in n["what"] for n in quick(device="cpu")["notes"])
     assert [(preset, runs) for preset, _, runs in stopwatch.asked] == [("tiny", 3), ("default", 3)]
 

@@ -13,6 +13,7 @@ from balancegan.compute import device as devices
 from balancegan.compute.device import resolve_device
 from balancegan.core.grid import grid_image
 from balancegan.data.training_set import reopen_training_set
+from balancegan.methods import WHY_RECOMMENDED
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import read_config, restore
 from balancegan.training.estimate import count_parameters
@@ -132,7 +133,7 @@ def recommended(discs, tmp_path, monkeypatch):
             monitor = Quiet()
             with pytest.raises(ReadyError):
                 command.launch(command.TrainRequest(**{**asked, **options}), monitor)
-        return any("--method edm is recommended: in our tests" in note for note in monitor.notes)
+        return any(f"--method edm is recommended: {WHY_RECOMMENDED}" in note for note in monitor.notes)
 
     return told
 

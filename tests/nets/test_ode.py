@@ -46,3 +46,4 @@ def test_noise_levels_are_those_of_equation_5():
     weaker = [noise_levels(9, strength)[0] for strength in (0.01, 0.3, 0.6, 0.9)]
     assert weaker == sorted(weaker) and weaker[-1] < SIGMA_MAX
     assert noise_levels(9, 0.6)[-2] == pytest.approx(SIGMA_MIN)
+    assert error(dpm_solver, 64, strength=0.6) < error(dpm_solver, 16, strength=0.6) / 10  # the same equation

@@ -16,10 +16,13 @@ from helpers import Quiet, train_tiny
 from balancegan.compute import ranks
 from balancegan.compute.microbatch import rows
 from balancegan.core.errors import DiskError
+from balancegan.core.options import SamplingOptions
 from balancegan.data import build
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import scan
+from balancegan.data.sources import SourceImages
 from balancegan.data.store import open_store
+from balancegan.data.training_set import reopen_training_set
 from balancegan.methods import METHODS, load_method
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.extractors import spread as spread_extractor
@@ -165,10 +168,12 @@ def spoil(on):
 def sampled():
     """First images of a class by all ranks, and by this one, for both kinds of method."""
     found = {}
-    for name in ("sgbgan", "damage-gan"):
+    options = {"edm": SamplingOptions("other", 0.5, 2.0)}
+    for name in ("sgbgan", "damage-gan", "edm"):
         run = RunDir(next((FOLDER / "two").glob(f"*-{name}-discs")))
         method = restore(run, "cpu").method
-        both = make_samplers(method, torch.device("cpu"))
+        sources = SourceImages.of(reopen_training_set(run.read_json("dataset.json"), method.cfg))
+        both = make_samplers(method, torch.device("cpu"), sources=sources, options=options.get(name))
         alone = [sampler.own for sampler in both]
         found[name] = [first_images(samplers[:1], 0, 70) for samplers in (both, alone)]
     return found

@@ -56,7 +56,7 @@ def augment(
         report: write a quality report with it; `utility`: train classifiers to see whether the images help (minutes).
         extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`; `weights`: its weights file.
         fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
-        device: `auto`, `cpu`, `cuda` or `mps`; `runs`: the folder of the runs; `progress`: show progress on stderr.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; `runs`: folder of the runs; `progress`: show it on stderr.
 
     Returns:
         What was written: `path`, `complete`, `imbalance_rate_after`, `classes[…].real`, `.synthetic` and more.
