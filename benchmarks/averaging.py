@@ -2,12 +2,11 @@
 
     python benchmarks/averaging.py DATA --steps 1500 [--set image_size=16] [--images 256]
 
-One training of `edm` with a constant learning rate makes four fifths of --steps and then goes on in two ways: at the
-same rate, and with a rate that falls linearly to 0. A third training lets the rate fall with the root of the step
-(EDM2's; here from a tenth of the steps on). Each is measured with its last weights and with averages that
-look back different shares of the images seen so far; the loop's own is 0.05. The table shows the training loss on
-unseen images (the same noise for all weights, so that small differences count), the mean over classes, and the share of
-generated images that a classifier of the training images recognises.
+A training of `edm` with a constant learning rate makes four fifths of --steps and then goes on in two ways: at the same
+rate, and with a rate that falls linearly to 0. Each is measured with its last weights and with averages that look back
+different shares of the images seen so far; the loop's own is 0.05. The table shows the training loss on unseen images
+(the same noise for all weights, so that small differences count), the mean over classes, and the share of generated
+images that a classifier of the training images recognises.
 """
 
 import argparse
@@ -132,9 +131,6 @@ def main(argv=None):
     left = args.steps - most
     measured("linear to 0", trunk.fork().run(most, args.steps, lambda step: (args.steps - step) / left))
     measured("constant", trunk.run(most, args.steps))
-    reference = args.steps / 10
-    root = Training(data, cfg).run(0, args.steps, lambda step: (reference / max(step, reference)) ** 0.5)
-    measured("inverse root", root)
     print("\n".join(common.grid_head("learning rate", "last weights", *(f"average {share:g}" for share in SHARES))))
     for name, found in rows.items():
         print(common.line(name, *(f"{row['loss']:.4f} ({row['known']:.1%})" for row in found.values())))

@@ -22,10 +22,11 @@ Guidance w replaces D(x; σ, c) by D(x; σ) + w (D(x; σ, c) - D(x; σ)) (Ho & S
 - Training images are mirrored where mirrored images keep their class, as a small classifier of training images finds
   before the first step. `paper` uses EDM's augmentation instead, which tells the network what was done
   (`nets/geometric.py`); `augment` sets its share.
-All presets: dropout in bytes (`nets/unet.Dropout`). EDM trains with a constant learning rate after a warm-up, and so
-does this: since a run may be continued, nothing depends on the number of steps. Averaging takes the place of a decay at
-the end. The loop's average looks back a twentieth of the images seen so far (EDM's ramp), and as long as `ema_halflife`
-does not bound that, its profile is the power function of Karras et al. 2024 (arXiv 2312.02696) with σ_rel = 0.063.
+All presets: dropout in bytes (`nets/unet.Dropout`), DPM-Solver++(2M) in place of Heun's method (benchmarks/edm.md). EDM
+trains with a constant learning rate after a warm-up, and so does this: since a run may be continued, nothing depends on
+the number of steps. Averages of the weights do more than a decay at the end would (benchmarks/edm.md). The loop's
+average looks back a twentieth of the images seen so far (EDM's ramp), and as long as `ema_halflife` does not bound that,
+its profile is the power function of Karras et al. 2024 (arXiv 2312.02696) with σ_rel = 0.063.
 """
 
 from __future__ import annotations
