@@ -25,8 +25,8 @@ Guidance w replaces D(x; σ, c) by D(x; σ) + w (D(x; σ, c) - D(x; σ)) (Ho & S
 All presets: dropout in bytes (`nets/unet.Dropout`), DPM-Solver++(2M) in place of Heun's method (benchmarks/edm.md). EDM
 trains with a constant learning rate after a warm-up, and so does this: since a run may be continued, nothing depends on
 the number of steps. Averages of the weights do more than a decay at the end would (benchmarks/edm.md). The loop's
-average looks back a twentieth of the images seen so far (EDM's ramp), and as long as `ema_halflife` does not bound that,
-its profile is the power function of Karras et al. 2024 (arXiv 2312.02696) with σ_rel = 0.063.
+average looks back a twentieth of the images seen so far (EDM's ramp); where `ema_halflife` does not bound that, its
+profile is the power function of Karras et al. 2024 (arXiv 2312.02696) with σ_rel = 0.063.
 """
 
 from __future__ import annotations
