@@ -28,7 +28,7 @@ PAPER_TABLE = ("dcgan", "bagan", "cwgan-gp", "bagan-gp", "sgbgan")
 """The rows of SGBGAN's Tables 3 and 4, in order."""
 
 RECOMMENDED_ON_GPU = "edm"
-"""The method that commands recommend where there is a GPU. On a CPU the GANs learn faster."""
+"""The method that commands recommend where there is a GPU."""
 WHY_RECOMMENDED = (
     "a prototype's images raised a classifier's accuracy after minutes on a GPU; those of our GANs have only lowered it"
 )
