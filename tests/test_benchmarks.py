@@ -818,7 +818,7 @@ def test_solvers_are_compared_by_evaluations(scripts, edm_run, capsys):
         ("| DPM-Solver++(2M)", "3"),
         ("| Heun", "3"),
         ("| DPM-Solver++(2M)", "150"),
-        ("| Heun", "150"),
+        ("| Heun", "149"),
     ]
     off = [float(row[2]) for row in rows]
     assert max(off[2:]) < 1 < min(off[:2])  # both come close to one solution
