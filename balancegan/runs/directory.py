@@ -174,11 +174,13 @@ class RunDir:
     # checkpoints -----------------------------------------------------------------------------------------------------
 
     def checkpoint_dirs(self) -> list[Path]:
-        """Return complete checkpoint directories, newest first."""
+        """Return complete checkpoint directories, newest first; a training may drop them at any time."""
         folder = self.path / "checkpoints"
-        inside = list(folder.iterdir()) if folder.is_dir() else []
-        found = [p for p in inside if CHECKPOINT_NAME.fullmatch(p.name) and p.is_dir()]
-        return sorted(found, key=step_of, reverse=True)
+        if not folder.is_dir():
+            return []
+        with os.scandir(folder) as inside:  # knows what is a folder: asking later could find none left
+            found = [entry.name for entry in inside if CHECKPOINT_NAME.fullmatch(entry.name) and entry.is_dir()]
+        return sorted((folder / name for name in found), key=step_of, reverse=True)
 
     def save_checkpoint(
         self,
