@@ -20,7 +20,6 @@ import json
 import statistics
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import common
@@ -67,8 +66,7 @@ def pools(restored, data, images, starts, filters):
         samplers = make_samplers(restored.method, restored.device, sources=sources, options=parse_start(start))
         of_class = []
         for c in range(len(data.class_names)):
-            real, classes = train[labels == c], restored.method.source_classes(c)
-            origins = partial(sources.draw, classes) if set(classes) - {c} else None
+            real, origins = train[labels == c], samplers[0].origins(c)
             copies = CopyFilter(real, len(real) + images, origins)
             alone = CopyFilter(real, origins=origins)
             keep = copies if name == "copies" else QualityKeep(copies, alone, lambda x, c=c: judge(x, c), 0)

@@ -83,18 +83,10 @@ class Filling:
         if self.filter == "none" or not need:
             return None
         train = self._train[label]
-        copies = partial(CopyFilter, self.data.store.images[train], len(train) + need, self._origins(label))
+        copies = partial(CopyFilter, self.data.store.images[train], len(train) + need, self.samplers[0].origins(label))
         if self.quality is None:
             return copies()
         return QualityKeep(copies(), copies(), partial(self.quality, label=label), limit=min(need, shown))
-
-    def _origins(self, label: int) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return a function from seeds to the images of other classes that their images start from; None for none."""
-        sampler = self.samplers[0]
-        classes, sources = sampler.method.source_classes(label), sampler.sources
-        if sources is None or not set(classes) - {label}:  # the filter compares with the class's own images anyway
-            return None
-        return partial(sources.draw, classes)
 
     def _refused(self, keep: CopyFilter | QualityKeep | None, rejected: int) -> dict[str, Any]:
         """Return the fields of the report's class that only the quality filter fills."""

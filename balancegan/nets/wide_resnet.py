@@ -1,8 +1,8 @@
 """Wide residual networks: Zagoruyko & Komodakis, "Wide Residual Networks" (2016), https://arxiv.org/abs/1605.07146.
 
-Pre-activation blocks of two 3x3 convolutions in three groups of 16k, 32k and 64k channels; the second and third group
-halve the side. As in the paper, but for images larger than 32 px the first convolution strides, so that the groups see
-the sides of the paper's (at most 32, 16 and 8) and larger images take hardly longer.
+Pre-activation blocks of two 3x3 convolutions in three groups of 16k, 32k and 64k channels; the second and third groups
+halve the image's side. This follows the paper except for images larger than 32 px: there the first convolution has a
+stride, so that the groups work at the paper's sizes (at most 32, 16 and 8) and larger images cost hardly more.
 
 With batch normalisation an image's output depends on its batch: gradients summed over parts of a batch, where memory
 does not hold all of it, are not quite those of the whole.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +89,16 @@ class Sampler:
         """Return the rows of the training images that the images of the seeds start from (n,); None for noise."""
         classes = self.method.source_classes(label)
         return self.sources.rows(classes, seeds) if classes and self.sources else None
+
+    def origins(self, label: int) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return the images of other classes that images start from, as a function of seeds (n,); None for none.
+
+        A copy filter needs them; it compares with images of the class itself anyway.
+        """
+        classes = self.method.source_classes(label)
+        if self.sources is None or not set(classes) - {label}:
+            return None
+        return partial(self.sources.draw, classes)
 
     def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
         """Return the images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""

@@ -1,4 +1,4 @@
-"""Converged classifiers: what each arm draws, and what it makes of images whose worth is known."""
+"""The arms of wide residual networks: what they draw, that they learn, and their scores."""
 
 import numpy as np
 import pytest
