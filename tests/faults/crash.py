@@ -81,9 +81,9 @@ class Command:
         """Numbers of all operations."""
         return range(1, len(self.points) + 1)
 
-    def kill_at(self, number: int) -> bool:
-        """Die just before the operation of that number; whether it came to that."""
-        child = self.start(below=[self.out], kill_at=number)
+    def kill_at(self, point: int | tuple[str, int]) -> bool:
+        """Die just before the operation of that number, or just before that one of its kind; whether it came to that."""
+        child = self.start(below=[self.out], kill_at=point)
         status = child.wait()
         assert status in (0, KILLED), child.output
         return status == KILLED
@@ -110,16 +110,17 @@ class Command:
     def crash_everywhere(self, numbers: Sequence[int]) -> list[str]:
         """Kill at each of these operations, every time from nothing; what went wrong.
 
-        Threads that write files take turns as they like, so a run may have an operation less than the one counted.
+        Threads that write files take turns as they like, so a run may have a few operations less than those counted.
         """
         problems: list[str] = []
         missed = 0
         for number in numbers:
-            if not self.kill_at(number):
+            kind = self.points[number - 1]
+            if not self.kill_at((kind, self.points[:number].count(kind))):
                 missed += 1
                 self.clear()
                 continue
-            where = f"killed before operation {number} ({self.points[number - 1]})"
+            where = f"killed before operation {number} ({kind})"
             problems += [f"{where}: {text}" for text in self.recover()]
             self.clear()
         assert missed <= MISSED

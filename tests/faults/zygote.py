@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,17 @@ VARYING = (
 
 
 class Operations:
-    """Counts what changes files below `folders`; this process is killed just before operation `kill_at` (from 1).
+    """Counts what changes files below `folders`; this process is killed just before operation `kill_at`.
+
+    `kill_at` is a number through all of them (from 1), or a kind and which one of that kind, which stays true when
+    threads take turns in another order.
 
     Every operation is appended to `record` as one line: its kind, and its path with numbers and random parts blanked.
     """
 
-    def __init__(self, folders: Sequence[str], kill_at: int | None, record: str | None) -> None:
+    def __init__(self, folders: Sequence[str], kill_at: int | tuple[str, int] | None, record: str | None) -> None:
         self.folders = [os.path.realpath(folder) for folder in folders]
-        self.kill_at, self.count, self.busy = kill_at, 0, False
+        self.kill_at, self.counts, self.busy = kill_at, Counter[str](), False
         self.record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666) if record else None
         sys.addaudithook(self.hook)
 
@@ -73,10 +77,11 @@ class Operations:
 
     def due(self, event: str, path: str) -> bool:
         """Count an operation; whether it is the one to die at."""
-        self.count += 1
+        kind = f"{event} {self._blanked(path)}"
+        self.counts[kind] += 1
         if self.record is not None:
-            os.write(self.record, f"{event} {self._blanked(path)}\n".encode(errors="replace"))
-        return self.count == self.kill_at
+            os.write(self.record, f"{kind}\n".encode(errors="replace"))
+        return self.kill_at in (self.counts.total(), (kind, self.counts[kind]))
 
     def _path(self, path: Any, folder: Any) -> str:
         if isinstance(path, int):
@@ -348,7 +353,9 @@ def child(request: Json) -> None:
     if request["slow"]:
         slow_down(*request["slow"])
     if request["below"]:
-        tear(Operations(request["below"], request["kill_at"], request["record"]))
+        kill_at = request["kill_at"]
+        kill_at = tuple(kill_at) if isinstance(kill_at, list) else kill_at
+        tear(Operations(request["below"], kill_at, request["record"]))
     result: Json = {"document": None, "error": None}
     try:
         result["document"] = ACTIONS[request["action"]](**request["args"])
@@ -462,7 +469,7 @@ class Zygote:
         action: str,
         *,
         below: Sequence[Path] = (),
-        kill_at: int | None = None,
+        kill_at: int | tuple[str, int] | None = None,
         record: Path | None = None,
         quick: bool = True,
         slow: tuple[str, Path, float] | None = None,
