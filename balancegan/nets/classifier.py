@@ -35,17 +35,20 @@ def train_classifier(
     fitting: Fitting,
     log_prior: Tensor | float = 0.0,
     optimise: Optimise = adamw,
+    *,
+    bfloat16: bool = False,
 ) -> None:
     """Train on the mean cross-entropy of each batch; the one-cycle schedule of the learning rate ends near zero.
 
     Args:
         network: images -> logits (B, K).
-        batches: images (B, C, S, S) in [-1, 1] and their classes (B,), on the network's device; with fewer than
-            `updates` batches, training ends early.
+        batches: images (B, C, S, S) in [-1, 1] and their classes (B,) or weights of classes (B, K), on the network's
+            device; with fewer than `updates` batches, training ends early.
         updates: length of the schedule.
         fitting: the number of images processed at once.
         log_prior: (K,) added to the logits (balanced softmax).
         optimise: builds the optimiser.
+        bfloat16: whether to compute in bfloat16 where that is safe.
     """
     optimiser = optimise(network.parameters())
     rate = optimiser.defaults["lr"]
@@ -54,7 +57,9 @@ def train_classifier(
     for x, target in batches:
 
         def loss(some: slice, x: Tensor = x, target: Tensor = target) -> Tensor:
-            return functional.cross_entropy(network(x[some]) + log_prior, target[some])
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
+                logits = network(x[some])
+            return functional.cross_entropy(logits.float() + log_prior, target[some])
 
         mean_gradients(loss, len(x), fitting, optimiser.zero_grad)
         optimiser.step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from balancegan.core.documents import Json
 from balancegan.core.rows import rows_by_class
 from balancegan.data.training_set import TrainingSet
 from balancegan.metrics.features import Images
+from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 
 REPORT_IMAGES = 2000  # per class and set; more would cost memory and hardly change the measures
 
@@ -87,6 +88,9 @@ class Material:
     delivered_unfiltered: Sequence[int] = ()
     may_have_seen: bool = False
     leaks: int = 0  # test images left out because they are identical to training images
+    groups: NDArray[np.int64] | None = None  # (n,) of the real images; a group stays on one side of a split
+    resample: Callable[[int], Pool] | None = None  # number of a seed -> new synthetic images like `fake`
+    sampling_seconds: float = 0.0  # that `resample` takes
 
 
 def not_measured(note: str) -> Json:
@@ -129,7 +133,9 @@ def split_plans(material: Material, seeds: int) -> tuple[Pool, list[SplitPlan]]:
     return pool, [SplitPlan(rows[: len(real)], rows[len(real) :])] * seeds
 
 
-def stratified_split(labels: Labels, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def stratified_split(
+    labels: Labels, share: float, seed: int, groups: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows kept, and rows set aside: `share` of every class, and at least one unless the class has one image."""
     rng = np.random.default_rng(seed)
     aside = np.zeros(len(labels), bool)
@@ -139,9 +145,23 @@ def stratified_split(labels: Labels, share: float, seed: int) -> tuple[NDArray[n
     return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
-def at_most(rows: NDArray[np.intp], labels: Labels, limit: int) -> NDArray[np.intp]:
-    """The first `limit` rows of each class."""
-    return np.concatenate([rows[:0], *(rows[mine[:limit]] for mine in _groups(labels[rows]))])
+def allowed_images(material: Material, pool: Pool, plan: SplitPlan, fake: Pool) -> NDArray[np.intp]:
+    """Rows of the synthetic images that may be used for training under this test plan.
+
+    Where the generator may have seen the test images, near-copies of them are excluded.
+    """
+    allowed = np.ones(len(fake), bool)
+    if not material.may_have_seen:
+        return np.flatnonzero(allowed)
+    classes = len(material.names)
+    real_rows, test_rows = rows_by_class(pool.labels, classes), rows_by_class(pool.labels[plan.test], classes)
+    for label, mine in enumerate(rows_by_class(fake.labels, classes)):
+        if not len(mine):
+            continue
+        threshold = copy_threshold(pixel_features(pool.images[real_rows[label]]))
+        tested = pixel_features(pool.images[plan.test[test_rows[label]]])
+        allowed[mine] = nearest(pixel_features(fake.images[mine]), tested)[0] >= threshold
+    return np.flatnonzero(allowed)
 
 
 def _groups(labels: Labels) -> list[NDArray[np.intp]]:

@@ -42,6 +42,7 @@ class Answers:
 
     arm: str
     predicted: NDArray[np.int64]
+    probabilities: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

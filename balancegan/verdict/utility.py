@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from balancegan.compute.memory import memory_errors
 from balancegan.core.documents import Json
 from balancegan.core.progress import Progress, silent
 from balancegan.verdict import scores as verdict
-from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, PLAIN, Arm, train_counts
-from balancegan.verdict.classifiers import BATCH, MOST_SIDE, allowed_updates, train_all
-from balancegan.verdict.flips import allowed_flips
-from balancegan.verdict.material import Labels, Material, Pool, SplitPlan, not_measured, split_plans, why_not
-from balancegan.verdict.rule import RULE, WEAK_TEST, augmentation_harms, headline, judge, judge_classes
+from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, DECIDING, Arm, train_counts
+from balancegan.verdict.classifiers import Draw, Job, Result, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.first_pass import LEARNED, FirstPass, first_pass
+from balancegan.verdict.material import Material, Pool, SplitPlan, allowed_images, not_measured, split_plans, why_not
+from balancegan.verdict.networks import SMALL, Network
+from balancegan.verdict.rule import RULE, WEAK_TEST, headline, judge, judge_classes
 
 SEEDS = 3
-UPDATES = (300, 1000)  # minimum and maximum on a CPU; elsewhere the maximum is four times as large
-EPOCHS = 20  # over the largest arm's images, within those limits
+QUICK = 0.5  # part of the budget that each run of the first pass gets
 
 
 def measure_utility(
@@ -29,6 +30,8 @@ def measure_utility(
     device: torch.device,
     seeds: int = SEEDS,
     updates: int | None = None,
+    arms: str = "auto",
+    network: Network = SMALL,
     progress: Progress = silent,
 ) -> Json:
     """Train every arm once per seed, test it, and form the verdict.
@@ -37,129 +40,225 @@ def measure_utility(
         material: the images to train and test on.
         device: where the classifiers are trained; on a CPU each uses one core, and several are trained at once.
         seeds: training runs per arm.
-        updates: per training run; by default `EPOCHS` over the images of the largest arm, within `UPDATES`.
-        progress: called as `("classifiers", runs done, runs)`.
+        updates: per training run; by default the network's budget for the real training images.
+        arms: "all"; "deciding" for the baseline, balanced softmax, the judged arm and the strongest real-only one of
+            a quick first pass; "auto" for these on a CPU and all elsewhere.
+        network: the classifier.
+        progress: called as `("first pass", runs done, runs)`, then as `("classifiers", runs done, runs)`.
 
     Returns:
         The `utility` part of the report's document.
     """
     if reason := why_not(material):
         return not_measured(reason)
-    with memory_errors(device, "use --device cpu, or skip the verdict with --no-utility"):
-        return _measure(material, seeds, updates, device, progress)
-
-
-def _measure(material: Material, seeds: int, updates: int | None, device: torch.device, progress: Progress) -> Json:
     pool, plans = split_plans(material, seeds)
-    # Decided on images that no seed tests: the verdict's test images must not influence the choice.
-    untested = SplitPlan(reduce(np.intersect1d, [plan.train for plan in plans]), plans[0].test)
-    flips, flips_note = allowed_flips(pool, untested, len(material.names), device)
-    most = UPDATES[1] * (1 if device.type == "cpu" else 4)
-    largest = len(plans[0].train) + len(material.fake)
-    if updates is None:
-        updates = int(np.clip(EPOCHS * largest // BATCH, UPDATES[0], most))
-    arms = [arm for arm in ARMS if arm.source != "unfiltered" or material.unfiltered is not None]
-    allowed = [allowed_updates(material, pool, plan) for plan in plans]
-    answers = train_all(
-        material, pool, plans, arms, allowed, updates=updates, flips=flips, device=device, progress=progress
-    )
-    document = _document(material, pool, plans, arms, answers)
-    if not flips:
-        document["rule"] = _without_flips(document["rule"])
-        for row in document["arms"]:
-            row["description"] = _without_flips(row["description"])
-        document["warnings"] = [_without_flips(warning) for warning in document["warnings"]]
-    if left_out := max(int((~rows).sum()) for rows in allowed):
-        document["warnings"].append(
-            f"{left_out:,} synthetic images are near-copies of test images: the classifiers were trained without them."
-        )
-    passes = updates * BATCH / largest
-    if passes < EPOCHS / 4:
-        document["warnings"].append(
-            f"The classifiers saw each of the {largest:,} images {passes:.1f} times on average; longer training "
-            "might change the result."
-        )
-    return document | {
-        "seeds": seeds,
-        "updates": updates,
-        "batch_size": BATCH,
-        "image_size": min(MOST_SIDE, max(pool.images.shape[2:])),
-        "flips": flips,
-        "flips_note": flips_note,
-    }
+    n_test = np.bincount(pool.labels[_tested(plans)], minlength=len(material.names)).tolist()
+    if reason := _untellable(material, n_test):
+        return not_measured(reason)
+    with memory_errors(device, "use --device cpu, or skip the verdict with --no-utility"):
+        return _Measurement(material, pool, plans, network, device, progress).run(arms, updates)
 
 
-def _without_flips(text: str) -> str:
-    return text.replace("flips and crops", "crops").replace("Flips and crops", "Crops")
+def _tested(plans: Sequence[SplitPlan]) -> NDArray[np.intp]:
+    return np.unique(np.concatenate([plan.test for plan in plans]))
 
 
-def _document(
-    material: Material, pool: Pool, plans: Sequence[SplitPlan], arms: Sequence[Arm], predicted: dict[str, Labels]
-) -> Json:
-    """The scores, differences and verdict as the report's `utility`."""
-    names = list(material.names)
-    tested = np.unique(np.concatenate([plan.test for plan in plans]))
-    labels = pool.labels[tested]
-    answers = [verdict.Answers(arm.name, predicted[arm.name][:, tested]) for arm in arms]
-    scores = dict(zip((arm.name for arm in arms), verdict.score(answers, labels, len(names)), strict=True))
-    n_test = np.bincount(labels, minlength=len(names)).tolist()
-    rows = verdict.arms_json([arm.name for arm in arms], list(scores.values()), names)
-    for row, arm in zip(rows, arms, strict=True):
-        row |= {"title": arm.name.capitalize(), "description": arm.description}
-        row["train_images"] = dict(zip(names, train_counts(material, pool, plans[0], arm), strict=True))
-    candidates = [arm.name for arm in arms if arm.source in ("both", "unfiltered", "fake")]
-    differences = [
-        verdict.difference_json(name, against, scores, names) for name in candidates for against in verdict.REAL_ARMS
-    ]
-    differences.append(verdict.difference_json(BASELINE, PLAIN, scores, names))
-    tellable = _tellable(material, n_test)
-    decided = judge(differences) if tellable else None
-    unfiltered = next((arm.name for arm in arms if arm.source == "unfiltered"), None)
-    return {
-        "measured": True,
-        "verdict": decided,
-        "headline": headline(decided, differences) if decided else _TOO_FEW,
-        "rule": RULE,
-        "note": _NOTE,
-        "warnings": _warnings(material, n_test, len(plans), augmentation_harms(differences)),
-        "baseline": BASELINE,
-        "candidate": CANDIDATE,
-        "test": {"kind": material.kind, "n": dict(zip(names, n_test, strict=True)), "total": len(tested)},
-        "arms": rows,
-        "differences": differences,
-        "classes": judge_classes(scores, names, n_test),
-        "unfiltered_verdict": judge(differences, unfiltered) if unfiltered and tellable else None,
-    }
-
-
-def _tellable(material: Material, n_test: Sequence[int]) -> bool:
-    """Whether at least two classes can be judged, one of which received synthetic images."""
+def _untellable(material: Material, n_test: Sequence[int]) -> str | None:
+    """Why the test images cannot carry a verdict, or None."""
     enough = [n >= verdict.MIN_TEST for n in n_test]
-    return sum(enough) >= 2 and any(n and ok for n, ok in zip(material.delivered, enough, strict=True))
+    few = ", ".join(f"{name} has {n}" for name, n, ok in zip(material.names, n_test, enough, strict=True) if not ok)
+    hint = "Set more real images aside with --holdout, or add a test split to the data."
+    if sum(enough) < 2:
+        return f"No verdict: at least two classes need {verdict.MIN_TEST} or more real test images; {few}. {hint}"
+    if not any(n and ok for n, ok in zip(material.delivered, enough, strict=True)):
+        return (
+            f"No verdict: no class that received synthetic images has {verdict.MIN_TEST} or more real test images; "
+            f"{few}. {hint}"
+        )
+    return None
 
 
-_TOO_FEW = (
-    f"No verdict: it needs at least two classes with {verdict.MIN_TEST} or more real test images, one of which "
-    "received synthetic images. Set more real images aside."
-)
+class _Measurement:
+    """One measurement's material and settings."""
 
-_NOTE = (
-    "These results are for a small classifier. A larger or pre-trained one may need the images less, or make better "
-    "use of them. At most 2,000 synthetic images per class are used."
-)
+    def __init__(
+        self,
+        material: Material,
+        pool: Pool,
+        plans: Sequence[SplitPlan],
+        network: Network,
+        device: torch.device,
+        progress: Progress,
+    ) -> None:
+        self.material, self.pool, self.plans = material, pool, plans
+        self.network, self.device, self.progress = network, device, progress
+        self.names = list(material.names)
+        self.left_out = 0  # synthetic images that copy test images
+
+    def run(self, wanted: str, updates: int | None) -> Json:
+        """Choose, train, test and judge."""
+        updates = updates or self.network.budget(len(self.plans[0].train), self.device)
+        every = self.device.type != "cpu" if wanted == "auto" else wanted == "all"
+        choice = first_pass(
+            self.pool,
+            self.plans,
+            self.material.groups,
+            len(self.names),
+            network=self.network,
+            updates=max(1, int(QUICK * updates)),
+            look_for_strongest=not every,
+            device=self.device,
+            progress=partial(self.progress, "first pass"),
+        )
+        arms = self._arms(every, choice)
+        fakes = self._pools(arms, updates, choice)
+        results = self._train(arms, fakes, updates, choice)
+        return self._document(arms, results, choice) | {
+            "seeds": len(self.plans),
+            "updates": updates,
+            "batch_size": self.network.batch,
+            "network": self.network.name,
+            "image_size": min(self.network.side, max(self.pool.images.shape[2:])),
+            "pools": len({id(fake) for fake in fakes}),
+        }
+
+    def _arms(self, every: bool, choice: FirstPass) -> list[Arm]:
+        names = {arm.name for arm in ARMS} if every else {*DECIDING}
+        if choice.strongest is not None:
+            names.add(choice.strongest.name)
+        filtered = self.material.unfiltered is not None
+        return [arm for arm in ARMS if arm.name in names and (filtered or arm.source != "unfiltered")]
+
+    def _pools(self, arms: Sequence[Arm], updates: int, choice: FirstPass) -> list[Pool]:
+        """Each seed's synthetic images: new ones where drawing them takes less time than the classifiers do."""
+        first, further = self.material.fake, len(self.plans) - 1
+        training = choice.seconds * updates * len(arms) * len(self.plans)
+        if self.material.resample is None or self.material.sampling_seconds * further > training:
+            return [first] * len(self.plans)
+        return [first, *(self.material.resample(seed) for seed in range(1, len(self.plans)))]
+
+    def _train(
+        self, arms: Sequence[Arm], fakes: Sequence[Pool], updates: int, choice: FirstPass
+    ) -> dict[str, list[Result]]:
+        """Train every arm once per seed; each arm's results, seed by seed."""
+        unfiltered = self.material.unfiltered or self.material.fake
+        shelf = Shelf.of([self.pool, unfiltered, *fakes], len(self.names), self.network.side, self.device)
+        jobs = []
+        for seed, plan in enumerate(self.plans):
+            sources = {"real": (0, np.empty(0, np.intp), fakes[seed])}
+            usable = allowed_images(self.material, self.pool, plan, fakes[seed])
+            self.left_out = max(self.left_out, len(fakes[seed]) - len(usable))
+            for name, number, pool, rows in (
+                ("both", 2 + seed, fakes[seed], usable),
+                ("unfiltered", 1, unfiltered, np.arange(len(unfiltered))),
+            ):
+                sources[name] = (shelf.starts[number], _bootstrapped(rows, pool.labels, seed), pool)
+            sources["fake"] = sources["both"]
+            for arm in arms:
+                start, rows, pool = sources[arm.source]
+                draw = self._draw(arm, plan, (start + rows, pool.labels[rows]))
+                jobs.append(Job(arm, seed, plan, draw, arm.augmented(choice.augmentation), updates))
+        results = train_jobs(jobs, shelf, self.network, self.device, partial(self.progress, "classifiers"))
+        found: dict[str, list[Result]] = {arm.name: [] for arm in arms}
+        for job, result in zip(jobs, results, strict=True):
+            found[job.arm.name].append(result)
+        return found
+
+    def _draw(self, arm: Arm, plan: SplitPlan, fake: tuple[NDArray[np.intp], NDArray[np.int64]]) -> Draw:
+        """The rows an arm draws from, with their probabilities.
+
+        Where real and synthetic images are mixed, a class's proportion of real draws equals the proportion of real
+        images in the delivered folder, no matter how many synthetic images are available here.
+        """
+        mine = self.pool.labels[plan.train]
+        n_real = np.bincount(mine, minlength=len(self.names))
+        told = (self.material.delivered_unfiltered if arm.source == "unfiltered" else ()) or self.material.delivered
+        delivered = np.array(told, np.float64)
+        share = delivered / np.maximum(n_real + delivered, 1) if arm.source != "fake" else np.ones(len(self.names))
+        if arm.share is not None:
+            share = np.full(len(self.names), arm.share)
+        return mixed_draw((plan.train, mine), fake, share, balanced=arm.balanced)
+
+    def _document(self, arms: Sequence[Arm], results: dict[str, list[Result]], choice: FirstPass) -> Json:
+        """The scores, differences and verdict as the report's `utility`."""
+        tested = _tested(self.plans)
+        labels = self.pool.labels[tested]
+        answers = [
+            verdict.Answers(arm.name, *_answers(results[arm.name], self.plans, tested, len(self.names))) for arm in arms
+        ]
+        scores = dict(zip((arm.name for arm in arms), verdict.score(answers, labels, len(self.names)), strict=True))
+        n_test = np.bincount(labels, minlength=len(self.names)).tolist()
+        rows = verdict.arms_json([arm.name for arm in arms], list(scores.values()), self.names)
+        for row, arm in zip(rows, arms, strict=True):
+            row |= {"title": arm.name[0].upper() + arm.name[1:], "description": arm.description}
+            counts = train_counts(self.material, self.pool, self.plans[0], arm)
+            row["train_images"] = dict(zip(self.names, counts, strict=True))
+            row["training_accuracy"] = float(np.mean([result.training_accuracy for result in results[arm.name]]))
+        judged = [arm.name for arm in arms if arm.source != "real"]
+        real = [arm.name for arm in arms if arm.source == "real"]
+        differences = [verdict.difference_json(name, other, scores, self.names) for name in judged for other in real]
+        differences += [verdict.difference_json(BASELINE, arm, scores, self.names) for arm in real if arm != BASELINE]
+        decided = judge(differences)
+        unfiltered = next((arm.name for arm in arms if arm.source == "unfiltered"), None)
+        learned = min(row["training_accuracy"] for row in rows if row["name"] in (BASELINE, CANDIDATE)) >= LEARNED
+        return {
+            "measured": True,
+            "verdict": decided,
+            "headline": headline(decided, differences),
+            "rule": RULE,
+            "note": self.network.note,
+            "warnings": _warnings(self.material, n_test, len(self.plans), self.left_out),
+            "baseline": BASELINE,
+            "candidate": CANDIDATE,
+            "test": {"kind": self.material.kind, "n": dict(zip(self.names, n_test, strict=True)), "total": len(tested)},
+            "augmentation": str(choice.augmentation),
+            "augmentation_note": choice.note,
+            "first_pass": list(choice.trials),
+            "learned": learned,
+            "learned_note": _learned_note(rows, learned),
+            "arms": rows,
+            "differences": differences,
+            "classes": judge_classes(scores, self.names, n_test, self.material.delivered),
+            "unfiltered_verdict": judge(differences, unfiltered) if unfiltered else None,
+        }
 
 
-def _warnings(material: Material, n_test: Sequence[int], seeds: int, harmed: bool) -> list[str]:
+def _answers(
+    results: Sequence[Result], plans: Sequence[SplitPlan], tested: NDArray[np.intp], num_classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Predicted classes (S, n) and probabilities (S, n, K) of the tested images; -1 and NaN where a seed tests none."""
+    predicted = np.full((len(plans), len(tested)), -1, np.int64)
+    probabilities = np.full((len(plans), len(tested), num_classes), np.nan, np.float32)
+    for seed, (plan, result) in enumerate(zip(plans, results, strict=True)):
+        at = np.searchsorted(tested, plan.test)
+        predicted[seed, at], probabilities[seed, at] = result.predicted, result.probabilities
+    return predicted, probabilities
+
+
+def _bootstrapped(rows: NDArray[np.intp], labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
+    """A bootstrap sample of each class's rows, so that the seeds also differ in which images they are given."""
+    rng = np.random.default_rng([seed, 2])
+    of_class = [rows[labels[rows] == label] for label in np.unique(labels[rows])]
+    return np.concatenate([rows[:0], *(rng.choice(mine, len(mine)) for mine in of_class)])
+
+
+def _learned_note(arms: Sequence[Json], learned: bool) -> str:
+    known = {row["name"]: row["training_accuracy"] for row in arms}
+    shown = f"{known[BASELINE]:.0%} of them with oversampling and {known[CANDIDATE]:.0%} with the synthetic images"
+    if learned:
+        return f"The classifiers know the real training images ({shown}), so longer training would hardly change this."
+    return (
+        f"The classifiers had not fully learned the real training images when training ended ({shown}); longer "
+        "training, as on a GPU, might change the order of the arms."
+    )
+
+
+def _warnings(material: Material, n_test: Sequence[int], seeds: int, left_out: int) -> list[str]:
     found = []
     if seeds < SEEDS:
         found.append(
             f"Only {seeds} training run{'s' if seeds > 1 else ''} per arm: the intervals "
             f"{'barely' if seeds > 1 else 'do not'} reflect run-to-run variation. Use --seeds {SEEDS} or more."
-        )
-    if harmed:
-        found.append(
-            "Flips and crops lower accuracy here: plain training on the real images is better than oversampling with "
-            "them. The verdict compares only the arms that use them."
         )
     if material.leaks:
         found.append(f"{material.leaks:,} test images are identical to training images and were left out of the test.")
@@ -167,6 +266,10 @@ def _warnings(material: Material, n_test: Sequence[int], seeds: int, harmed: boo
         found.append(
             "It is not known what the generator was trained on. If it saw the real test images, the synthetic images "
             "look more useful than they are."
+        )
+    if left_out:
+        found.append(
+            f"{left_out:,} synthetic images are near-copies of test images: the classifiers were trained without them."
         )
     weak = [f"{name} ({n})" for name, n in zip(material.names, n_test, strict=True) if n < WEAK_TEST]
     if weak:

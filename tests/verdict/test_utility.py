@@ -2,7 +2,7 @@
 
 import json
 import threading
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,35 +10,29 @@ import torch
 from helpers import patterns, pool
 from torch import nn
 
-from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.nets.augmentation import flipped_and_cropped
+from balancegan.nets.classifier import adamw
 from balancegan.verdict import classifiers, rule, utility
-from balancegan.verdict.arms import ARMS, REAL_ARMS, Arm
-from balancegan.verdict.classifiers import Draw, Shelf, _draw, _shelf, allowed_updates, shrunk, train
-from balancegan.verdict.flips import allowed_flips
-from balancegan.verdict.material import Material, Pool, stratified_split
+from balancegan.verdict.arms import DECIDING, REAL_ARMS, Arm, arm_named
+from balancegan.verdict.augmentation import CROPS, FLIPS, NONE, Augmentation
+from balancegan.verdict.classifiers import Draw, Job, Shelf, shrunk, train
+from balancegan.verdict.first_pass import FirstPass, first_pass
+from balancegan.verdict.material import Material, Pool, allowed_images, stratified_split
 from balancegan.verdict.material import SplitPlan as Plan
 from balancegan.verdict.material import split_plans as plans_of
+from balancegan.verdict.networks import SMALL, Network
 from balancegan.verdict.utility import measure_utility
 
 CPU = torch.device("cpu")
 NAMES = ("many", "few")
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(utility, "UPDATES", (80, 80))
-    for module in (classifiers, utility):
-        monkeypatch.setattr(module, "BATCH", 16)
-    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=20, batch_size=16))
-    monkeypatch.setattr(classifiers, "seeded_classifier", small_network)
+def small_network(channels, classes, side):
+    trunk = (nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+    return nn.Sequential(*trunk, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, classes))
 
 
-def small_network(channels, classes, side, seed, device):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trunk = (nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
-        return nn.Sequential(*trunk, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, classes)).to(device)
+TINY = Network("tiny", small_network, adamw, side=64, batch=16, epochs=20, updates=(80, 80), note="-")
 
 
 def starved(fake, delivered=(0, 58), **changes):
@@ -57,15 +51,13 @@ def starved(fake, delivered=(0, 58), **changes):
 
 
 def measure(material, **options):
-    return measure_utility(material, device=CPU, **{"seeds": 2, **options})
+    return measure_utility(material, device=CPU, **{"seeds": 2, "network": TINY, "arms": "deciding", **options})
 
 
 @pytest.fixture(scope="module")
 def helpful():
     """Perfect images of the starved class."""
-    with pytest.MonkeyPatch.context() as patch:
-        quick.__wrapped__(patch)
-        return measure(starved(pool((patterns(1, 58, seed=2), 1))))
+    return measure(starved(pool((patterns(1, 58, seed=2), 1))), arms="all")
 
 
 def arm(document, name):
@@ -85,11 +77,9 @@ def test_the_document(helpful):
     assert (helpful["baseline"], helpful["candidate"]) == ("oversampling", "real + synthetic")
     assert helpful["test"] == {"kind": "test", "n": {"many": 24, "few": 24}, "total": 48}
     assert (helpful["seeds"], helpful["updates"], helpful["batch_size"], helpful["image_size"]) == (2, 80, 16, 16)
-    assert [row["name"] for row in helpful["arms"]] == [
-        *("real only", "oversampling", "balanced softmax", "real + synthetic", "synthetic only")
-    ]
+    assert [row["name"] for row in helpful["arms"]] == [*REAL_ARMS, "real + synthetic", "synthetic only"]
     for row in helpful["arms"]:
-        assert row["title"] and row["description"]
+        assert row["title"] and row["description"] and 0 <= row["training_accuracy"] <= 1
         np.testing.assert_allclose(np.sum(row["confusion"], axis=1), 1)
         recall = [row["recall"][name]["value"] for name in NAMES]
         np.testing.assert_allclose(recall, np.diag(row["confusion"]))
@@ -100,16 +90,18 @@ def test_the_document(helpful):
     assert counts["synthetic only"] == {"many": 60, "few": 58}
     assert {(d["arm"], d["against"]) for d in helpful["differences"]} == {
         *((a, b) for a in ("real + synthetic", "synthetic only") for b in REAL_ARMS),
-        ("oversampling", "real only"),
+        *(("oversampling", b) for b in REAL_ARMS if b != "oversampling"),
     }
     assert helpful["unfiltered_verdict"] is None
     assert len(helpful["warnings"]) == 1 and helpful["warnings"][0].startswith("Only 2 training runs per arm")
+    assert helpful["augmentation"] in helpful["augmentation_note"]
+    assert {row["augmentation"] for row in helpful["first_pass"]} >= {"no augmentation", "crops", "flips and crops"}
 
 
 def test_images_with_swapped_labels_are_not():
     real = pool((patterns(0, 30), 0), (patterns(1, 30), 1))
     fake = pool((patterns(1, 90, seed=2), 0), (patterns(0, 90, seed=2), 1))
-    document = measure(starved(fake, real=real, delivered=(90, 90)))
+    document = measure(starved(fake, real=real, delivered=(90, 90)), arms="all")
     assert document["verdict"] == rule.DO_NOT_USE
     assert "worse" in document["headline"]
     assert arm(document, "synthetic only")["balanced_accuracy"]["value"] < 0.2
@@ -117,16 +109,17 @@ def test_images_with_swapped_labels_are_not():
 
 def test_more_of_what_is_there_makes_no_difference():
     real = pool((patterns(0, 40), 0), (patterns(1, 40), 1))
-    document = measure(starved(pool((patterns(1, 10, seed=2), 1)), real=real, delivered=(0, 10)))
+    test = pool((patterns(0, 200, seed=1), 0), (patterns(1, 200, seed=1), 1))
+    document = measure(starved(pool((patterns(1, 10, seed=2), 1)), real=real, test=test, delivered=(0, 10)))
     assert document["verdict"] == rule.NO_DIFFERENCE
+    assert [row["verdict"] for row in document["classes"]] == [None, rule.NO_DIFFERENCE]  # one received images
 
 
 def test_the_arm_without_the_filter_is_judged_too():
     """Of what is delivered all is good; without the filter most would be of the other class."""
     real = pool((patterns(0, 40), 0), (patterns(1, 40), 1))
     good, bad = pool((patterns(1, 20, seed=2), 1)), pool((patterns(0, 20, seed=3), 1))
-    document = measure(starved(good, real=real, delivered=(0, 400), unfiltered=bad))
-    assert [row["name"] for row in document["arms"]][4] == "real + synthetic, unfiltered"
+    document = measure(starved(good, real=real, delivered=(0, 400), unfiltered=bad), arms="all")
     assert document["verdict"] != rule.DO_NOT_USE and document["unfiltered_verdict"] == rule.DO_NOT_USE
     assert arm(document, "real + synthetic, unfiltered")["train_images"] == {"many": 40, "few": 440}
 
@@ -145,7 +138,7 @@ def test_without_test_images_real_ones_are_split_and_the_reader_is_warned():
     document = measure(starved(pool((patterns(1, 20), 1)), real=real, test=None, kind="splits"), updates=2)
     assert document["test"]["kind"] == "splits" and document["test"]["total"] < 60
     assert document["test"]["n"]["many"] > 12  # two splits together
-    assert any("longer training might change the result" in text for text in document["warnings"])
+    assert document["learned"] is False and "longer training" in document["learned_note"]
     json.dumps(document, allow_nan=False)
 
 
@@ -161,12 +154,12 @@ def test_a_class_without_test_images_is_left_out_of_the_judgement():
     test = pool((patterns(0, 10), 0), (patterns(1, 10), 1))
     fake = pool((patterns(2, 17), 2))
     document = measure(starved(fake, real=real, test=test, names=("a", "b", "c"), delivered=(0, 0, 17)), updates=2)
-    json.dumps(document, allow_nan=False)
-    assert document["test"]["n"]["c"] == 0 and document["classes"][2]["verdict"] is None
-    assert document["measured"] and document["verdict"] is None and document["headline"].startswith("No verdict")
+    assert document["measured"] is False and document["note"].startswith("No verdict: no class that received")
+    assert "c has 0" in document["note"]
     also = pool((patterns(1, 5), 1), (patterns(2, 17), 2))  # now one of a class with test images
     document = measure(starved(also, real=real, test=test, names=("a", "b", "c"), delivered=(0, 5, 17)), updates=2)
-    assert document["verdict"]
+    json.dumps(document, allow_nan=False)
+    assert document["measured"] and document["test"]["n"]["c"] == 0 and document["classes"][2]["verdict"] is None
 
 
 def test_the_unfiltered_arm_counts_what_it_would_have_got():
@@ -175,15 +168,15 @@ def test_the_unfiltered_arm_counts_what_it_would_have_got():
     material = Material(
         ["a", "b"], real, fake, None, "splits", [0, 1], unfiltered=all_of_it, delivered_unfiltered=[0, 98]
     )
-    plan, shelf = Plan(np.arange(8), np.empty(0, np.intp)), _shelf(material, real, CPU)
-    draws = {
-        name: _draw(material, real, plan, by_name(name), shelf, np.ones(1, bool))
-        for name in ("real + synthetic", "real + synthetic, unfiltered")
-    }
-    made = {name: draw.often[draw.rows >= 8].sum() for name, draw in draws.items()}
-    assert made["real + synthetic"] == pytest.approx(0.5 / 3) and draws["real + synthetic"].rows.max() == 8
-    assert made["real + synthetic, unfiltered"] == pytest.approx(0.49)
-    assert draws["real + synthetic, unfiltered"].rows[8:].tolist() == list(range(9, 17))
+    plan = Plan(np.arange(8), np.empty(0, np.intp))
+    for name, made, expected in (("real + synthetic", 1, 0.5 / 3), ("real + synthetic, unfiltered", 8, 0.49)):
+        rows = np.arange(8, 8 + made)
+        draw = measurement(material, plan)._draw(arm_named(name), plan, (rows, np.ones(made, np.int64)))
+        assert draw.often[draw.rows >= 8].sum() == pytest.approx(expected)
+
+
+def measurement(material, plan):
+    return utility._Measurement(material, material.real, [plan], TINY, CPU, lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +186,7 @@ def test_the_unfiltered_arm_counts_what_it_would_have_got():
         ({"real": pool((patterns(1, 9), 1))}, "two classes"),
         ({"test": pool()}, "not seen"),
         ({"test": pool((patterns(1, 9), 1))}, "two classes"),
+        ({"test": pool((patterns(0, 9), 0), (patterns(1, 3), 1))}, "few has 3"),
         ({"test": None, "real": pool((patterns(0, 9), 0), (patterns(1, 1), 1))}, "too few"),
     ],
 )
@@ -212,24 +206,38 @@ class Spy:
         self.calls, self._lock = [], threading.Lock()
         monkeypatch.setattr(classifiers, "train", self)
 
-    def __call__(self, network, shelf, draw, *, updates, seed, keep_on, augment, flips):
+    def __call__(self, network, shelf, job, batch, optimise, keep_on):
         start = torch.cat([p.detach().flatten() for p in network.parameters()]).clone()
         with self._lock:
-            self.calls.append(
-                {"start": start, "shelf": shelf, "draw": draw, "updates": updates, "seed": seed, "augment": augment}
-            )
+            self.calls.append({"start": start, "shelf": shelf, "job": job})
+
+    def final(self):
+        """The calls after the first pass."""
+        return [call for call in self.calls if call["shelf"] is self.calls[-1]["shelf"]]
 
 
 def test_arms_differ_in_what_they_are_given_alone(monkeypatch):
     spy = Spy(monkeypatch)
-    measure(starved(pool((patterns(1, 20), 1))), seeds=3)
-    assert len(spy.calls) == 15 and {call["updates"] for call in spy.calls} == {80}
+    measure(starved(pool((patterns(1, 20), 1))), seeds=3, arms="all")
+    calls = spy.final()
+    assert len(calls) == 21 and {call["job"].updates for call in calls} == {80}
     for seed in range(3):
-        starts = [call["start"] for call in spy.calls if call["seed"] == seed]
-        assert len(starts) == 5 and all(torch.equal(starts[0], start) for start in starts)
-    assert not torch.equal(spy.calls[0]["start"], spy.calls[-1]["start"])
-    assert sum(not call["augment"] for call in spy.calls) == 3  # "real only"
-    assert sum(call["draw"].log_prior is not None for call in spy.calls) == 3
+        starts = [call["start"] for call in calls if call["job"].seed == seed]
+        assert len(starts) == 7 and all(torch.equal(starts[0], start) for start in starts)
+    assert not torch.equal(calls[0]["start"], calls[-1]["start"])
+    shared = {call["job"].augmentation for call in calls if not call["job"].arm.trivial}
+    assert len(shared) == 1
+    assert {str(c["job"].augmentation)[:14] for c in calls if c["job"].arm.trivial} == {"TrivialAugment"}
+
+
+def test_a_cpu_trains_the_deciding_arms_and_the_strongest_real_one(monkeypatch):
+    material = starved(pool((patterns(1, 20), 1)))
+    for strongest, more in ((arm_named("Mixup"), {"Mixup"}), (arm_named("balanced softmax"), set())):
+        choice = FirstPass(CROPS, strongest, True, 0.0, ())
+        monkeypatch.setattr(utility, "first_pass", lambda *_, c=choice, **__: c)
+        document = measure(material, updates=1, arms="auto")
+        assert {row["name"] for row in document["arms"]} == {*DECIDING} | more
+        assert document["augmentation"] == "crops"
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -243,39 +251,45 @@ def test_no_arm_sees_a_test_image(monkeypatch, split):
     material = starved(fake, real=real, test=test, kind="splits" if split else "test")
     _, plans = plans_of(material, 2)
     measure(material)
-    shown = [set(call["shelf"].images[call["draw"].rows, 0, 0, 0].tolist()) - {255} for call in spy.calls]
+    calls = spy.calls
+    shown = [set(call["shelf"].images[call["job"].draw.rows, 0, 0, 0].tolist()) - {255} for call in calls]
+    train = set(plans[0].train.tolist()) & set(plans[1].train.tolist()) if split else set(range(60))
+    first = len(calls) - len(spy.final())
+    assert first and all(values <= train for values in shown[:first])  # not what any seed tests
     if not split:
-        assert all(values == set(range(60)) for values in shown)
+        assert all(values == set(range(60)) for values in shown[first:])
         return
     assert (plans[0].test != plans[1].test).any()
-    for call, values in zip(spy.calls, shown, strict=True):
-        plan = plans[call["seed"]]
+    for call, values in zip(calls[first:], shown[first:], strict=True):
+        plan = plans[call["job"].seed]
         assert not values & set(plan.test.tolist()) and values == set(plan.train.tolist())
 
 
-def test_updates_follow_the_largest_arm_within_limits(monkeypatch):
+def test_the_budget_follows_the_real_images_alone(monkeypatch):
     spy = Spy(monkeypatch)
-    monkeypatch.setattr(utility, "UPDATES", (8, 70))
-    cases = {(8, 1): 11, (4, 20): 30, (80, 1): 70, (4, 200): 70, (2, 1): 8}  # 20 epochs in batches of 16
-    for (n, fake), updates in cases.items():
+    network = replace(TINY, updates=(8, 70))
+    for n, updates in {8: 10, 4: 8, 80: 70}.items():  # 20 epochs in batches of 16
         real = pool((patterns(0, n // 2), 0), (patterns(1, n // 2), 1))
-        document = measure(starved(pool((patterns(1, fake), 1)), real=real), seeds=1)
-        assert document["updates"] == spy.calls[-1]["updates"] == updates
+        for fake in (1, 200):
+            document = measure(starved(pool((patterns(1, fake), 1)), real=real), seeds=1, network=network)
+            assert document["updates"] == spy.calls[-1]["job"].updates == updates
+    assert SMALL.budget(10**6, torch.device("cuda")) == 4 * SMALL.budget(10**6, CPU)
 
 
 def test_a_mistake_in_one_training_ends_all(monkeypatch):
     """It neither hangs nor trains the others to their end."""
     steps = []
 
-    def fails(network, shelf, draw, *, seed, keep_on, updates, augment, flips):
-        if draw.log_prior is not None:
+    def fails(network, shelf, job, batch, optimise, keep_on):
+        if job.arm.adjusted:
             raise RuntimeError("no luck")
         for _ in range(10_000):
             if not keep_on():
                 return
-            steps.append(seed)
+            steps.append(job.seed)
             threading.Event().wait(0.001)
 
+    monkeypatch.setattr(utility, "first_pass", lambda *_, **__: FirstPass(CROPS, None, True, 0.0, ()))
     monkeypatch.setattr(classifiers, "train", fails)
     monkeypatch.setattr(classifiers, "usable_cores", lambda: 4)
     with pytest.raises(RuntimeError, match="no luck"):
@@ -291,49 +305,63 @@ def test_an_interruption_stops_the_trainings():
         measure(starved(pool((patterns(1, 9), 1))), updates=20, progress=stop)
 
 
-def test_progress_counts_the_trainings():
+def test_progress_counts_the_trainings(monkeypatch):
     calls = []
-    measure(starved(pool((patterns(1, 9), 1))), updates=1, progress=lambda *call: calls.append(call))
-    assert calls == [("classifiers", i + 1, 10) for i in range(10)]
+    measure(starved(pool((patterns(1, 9), 1))), updates=1, arms="all", progress=lambda *call: calls.append(call))
+    first = [call for call in calls if call[0] == "first pass"]
+    assert calls == first + [("classifiers", i + 1, 14) for i in range(14)]
+
+
+def job_of(draw, arm=None, updates=1, augmentation=NONE):
+    return Job(arm or arm_named("real only"), 0, Plan(draw.rows, draw.rows), draw, augmentation, updates)
 
 
 def test_balanced_softmax_adds_the_logarithm_of_the_counts(monkeypatch):
+    from balancegan.nets import classifier
+
     seen = []
-    original = classifiers.functional.cross_entropy
-    monkeypatch.setattr(classifiers.functional, "cross_entropy", lambda x, y: (seen.append(x), original(x, y))[1])
-    material = starved(pool((patterns(1, 9), 1)))
-    whole, (plan,) = plans_of(material, 1)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
-    nn.init.zeros_(network[1].weight)
-    nn.init.zeros_(network[1].bias)
+    original = classifier.functional.cross_entropy
+    monkeypatch.setattr(classifier.functional, "cross_entropy", lambda x, y: (seen.append(x), original(x, y))[1])
+    images = torch.zeros(62, 1, 16, 16, dtype=torch.uint8)
+    shelf = Shelf(images, torch.tensor([0] * 60 + [1] * 2), 2, (0, 62))
+    draw = Draw(np.arange(62), np.full(62, 1 / 62), np.array([60.0, 2.0]))
     for name, expected in (("balanced softmax", np.log([60, 2])), ("real only", [0, 0])):
-        shelf = _shelf(material, whole, CPU)
-        draw = _draw(material, whole, plan, by_name(name), shelf, np.ones(9, bool))
-        train(network, shelf, draw, updates=1, seed=0, augment=False, flips=False, keep_on=lambda: True)
-        np.testing.assert_allclose(seen[-1].detach(), np.tile(expected, (16, 1)), atol=1e-5)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
         nn.init.zeros_(network[1].weight)
         nn.init.zeros_(network[1].bias)
+        train(network, shelf, job_of(draw, arm_named(name)), 16, adamw)
+        np.testing.assert_allclose(seen[-1].detach(), np.tile(expected, (16, 1)), atol=1e-5)
+
+
+def test_mixup_mixes_images_and_classes_alike_and_weighs_rare_classes_in_the_end():
+    images = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 1, 16, 16)
+    shelf = Shelf(images, torch.tensor([0, 1]), 2, (0, 2))
+    draw, seen = Draw(np.arange(2), np.array([0.9, 0.1]), np.array([9000.0, 10.0])), []
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
+
+    def look(module, batches, updates, *rest, **options):
+        seen.extend(batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifiers, "train_classifier", look)
+        train(network, shelf, job_of(draw, arm_named("Mixup"), updates=10), 64, adamw)
+    for step, (x, target) in enumerate(seen):
+        ones = (x[:, 0, 0, 0] + 1) / 2  # the share of the second class
+        weights = torch.ones(2) if step < 8 else target.sum(0) / torch.stack([1 - ones, ones], 1).sum(0)
+        torch.testing.assert_close(target, torch.stack([1 - ones, ones], 1) * weights)
+        if step >= 8:
+            torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+            assert 500 < weights[1] / weights[0] < 700  # effective numbers 5934 and 10
+    assert len({float(x.std()) for x, _ in seen}) > 5
 
 
 def test_a_training_stops_when_it_is_told():
     network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
     before = network[1].weight.detach().clone()
-    shelf = Shelf(torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.zeros(4).long(), {})
-    train(
-        network,
-        shelf,
-        Draw(np.arange(4), np.full(4, 0.25), None),
-        updates=5,
-        seed=0,
-        augment=True,
-        flips=True,
-        keep_on=lambda: False,
-    )
+    shelf = Shelf(torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.zeros(4).long(), 2, (0, 4))
+    draw = Draw(np.arange(4), np.full(4, 0.25), np.ones(2))
+    train(network, shelf, job_of(draw, updates=5, augmentation=FLIPS), 16, adamw, keep_on=lambda: False)
     assert torch.equal(before, network[1].weight)
-
-
-def by_name(name):
-    return next(arm for arm in ARMS if arm.name == name)
 
 
 def shares(arm: Arm, real, fake, delivered):
@@ -342,13 +370,13 @@ def shares(arm: Arm, real, fake, delivered):
     parts = [pool(*((one.repeat(n, axis=0), label) for label, n in enumerate(counts))) for counts in (real, fake)]
     names = [str(k) for k in range(len(real))]
     material = Material(names, parts[0], parts[1], None, "splits", delivered)
-    shelf = _shelf(material, parts[0], CPU)
     plan = Plan(np.arange(len(parts[0])), np.empty(0, np.intp))
-    draw = _draw(material, parts[0], plan, arm, shelf, np.ones(len(parts[1]), bool))
+    used = parts[1].labels if arm.source != "real" else parts[1].labels[:0]
+    draw = measurement(material, plan)._draw(arm, plan, (len(parts[0]) + np.arange(len(used)), used))
     assert draw.often.sum() == pytest.approx(1) and len(draw.often) == len(draw.rows)
-    origin = draw.rows >= len(parts[0])
+    labels = np.concatenate([parts[0].labels, parts[1].labels])
     found = np.zeros((len(real), 2))
-    np.add.at(found, (shelf.labels.numpy()[draw.rows], origin.astype(int)), draw.often)
+    np.add.at(found, (labels[draw.rows], (draw.rows >= len(parts[0])).astype(int)), draw.often)
     return found
 
 
@@ -369,7 +397,7 @@ def shares(arm: Arm, real, fake, delivered):
     ],
 )
 def test_how_often_each_kind_of_image_is_drawn(name, real, fake, delivered, expected):
-    np.testing.assert_allclose(shares(by_name(name), real, fake, delivered), expected)
+    np.testing.assert_allclose(shares(arm_named(name), real, fake, delivered), expected)
 
 
 def test_what_is_drawn_is_drawn_so_often():
@@ -386,9 +414,9 @@ def test_what_is_drawn_is_drawn_so_often():
             return torch.zeros(len(x), 2) + self.weight
 
     values = torch.tensor([0, 255]).byte()[:, None, None, None].expand(2, 1, 16, 16)
-    shelf = Shelf(values, torch.tensor([0, 1]), {})
-    draw = Draw(np.array([0, 1]), np.array([0.9, 0.1]), None)
-    train(Counting(), shelf, draw, updates=200, seed=0, augment=False, flips=False, keep_on=lambda: True)
+    shelf = Shelf(values, torch.tensor([0, 1]), 2, (0, 2))
+    draw = Draw(np.array([0, 1]), np.array([0.9, 0.1]), np.ones(2))
+    train(Counting(), shelf, job_of(draw, updates=200), 16, adamw)
     assert len(seen) == 3200 and set(seen) == {-1.0, 1.0}
     assert np.mean(np.array(seen) > 0) == pytest.approx(0.1, abs=0.03)
 
@@ -420,49 +448,62 @@ def test_without_flips_nothing_is_mirrored():
     assert (flipped_and_cropped(ramp, np.random.default_rng(0), flips=True).diff(dim=3) < 0).any()
 
 
-def decision(first, second):
-    whole = pool((first, 0), (second, 1))
-    return allowed_flips(whole, Plan(np.arange(len(whole)), np.empty(0, np.intp)), 2, CPU)
+def textured(direction):
+    """Two classes whose images are of all kinds but for the direction of a ramp, which a flip turns."""
+    ramp = np.linspace(20, 230, 16)[None, None, None].repeat(16, axis=2).repeat(60, axis=0)
+    noisy = np.clip(ramp + np.random.default_rng(0).normal(0, 10, ramp.shape), 0, 255).astype(np.uint8)
+    if direction == "down":
+        return pool((noisy.swapaxes(2, 3), 0), (noisy.swapaxes(2, 3)[:, :, ::-1], 1))
+    return pool((noisy, 0), (noisy[..., ::-1], 1))
+
+
+def chosen(real, **options):
+    plans = [Plan(np.arange(len(real)), np.empty(0, np.intp))]
+    options = {"network": TINY, "updates": 60, "look_for_strongest": False, "device": CPU, **options}
+    return first_pass(real, plans, None, 2, progress=lambda done, total: None, **options)
 
 
 def test_images_whose_direction_matters_are_not_flipped():
-    ramp = np.linspace(20, 230, 16)[None, None, None].repeat(16, axis=2).repeat(30, axis=0)
-    noisy = np.clip(ramp + np.random.default_rng(0).normal(0, 10, ramp.shape), 0, 255).astype(np.uint8)
-    flips, note = decision(noisy, np.ascontiguousarray(noisy[..., ::-1]))
-    assert flips is False and "not used" in note
-    upright = np.ascontiguousarray(noisy.swapaxes(2, 3))  # bright above against bright below
-    flips, note = decision(upright, np.ascontiguousarray(upright[:, :, ::-1]))
-    assert flips is True and "Flips are used" in note
+    found = chosen(textured("across"))
+    assert not found.augmentation.flips and str(found.augmentation) in found.note
+    losses = {row["augmentation"]: row["log_loss"] for row in found.trials}
+    assert losses["flips and crops"] > 0.5 > losses["crops"] and len(losses) == 4
+    assert found.strongest is None
 
 
-def test_two_classes_that_mirrors_exchange_are_enough_against_flips(monkeypatch):
-    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=60, batch_size=48))
-    alike = [(patterns(label, 40, modes=1), label) for label in range(22)]
-    ramp = np.linspace(20, 230, 16)[None, None, None].repeat(16, axis=2).repeat(40, axis=0)
-    noisy = np.clip(ramp + np.random.default_rng(0).normal(0, 10, ramp.shape), 0, 255).astype(np.uint8)
-    whole = pool(*alike, (noisy, 22), (np.ascontiguousarray(noisy[..., ::-1]), 23))
-    flips, note = allowed_flips(whole, Plan(np.arange(len(whole)), np.empty(0, np.intp)), 24, CPU)
-    assert flips is False, note
+def test_the_first_pass_looks_for_the_strongest_arm():
+    found = chosen(textured("down"), look_for_strongest=True)
+    assert {row["arm"] for row in found.trials} >= {"oversampling", "balanced softmax", "real only", "Mixup"}
+    assert found.strongest.name in REAL_ARMS and found.learned and found.seconds > 0
 
 
-def test_too_few_images_to_see_are_not_flipped():
-    flips, note = decision(patterns(0, 1), patterns(1, 1))
-    assert flips is False and "too few" in note
+def test_too_few_images_for_a_first_pass():
+    found = chosen(pool((patterns(0, 1), 0), (patterns(1, 1), 1)))
+    assert found.augmentation == FLIPS and "too few" in found.note and found.trials == ()
 
 
-def test_flips_are_decided_without_the_test_images(monkeypatch):
-    shown = []
-    original = OwnExtractor.fit
-
-    def fit(images, *args, **kwargs):
-        shown.append(images)
-        return original(images, *args, **kwargs)
-
-    monkeypatch.setattr(OwnExtractor, "fit", fit)
+def test_groups_are_not_divided_by_the_first_pass(monkeypatch):
+    spy = Spy(monkeypatch)
     real = pool((patterns(0, 20), 0), (patterns(1, 20), 1))
-    test = pool((np.full((9, 1, 16, 16), 77, np.uint8), 0), (np.full((9, 1, 16, 16), 77, np.uint8), 1))
-    measure(starved(pool((patterns(1, 9), 1)), real=real, test=test), updates=1, seeds=1)
-    assert len(shown) == 1 and not (shown[0] == 77).all(axis=(1, 2, 3)).any()
+    groups = np.repeat(np.arange(10), 4)
+    plans = [Plan(np.arange(40), np.empty(0, np.intp))]
+    first_pass(
+        real, plans, groups, 2, network=TINY, updates=1, look_for_strongest=False, device=CPU, progress=lambda *_: None
+    )
+    plan = spy.calls[0]["job"].plan
+    assert len(plan.test) and not {*groups[plan.train]} & {*groups[plan.test]}
+
+
+@pytest.mark.parametrize("augmentation", [NONE, CROPS, FLIPS, Augmentation(True, True, True)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_augmentations_keep_shape_and_range_and_follow_the_seed(augmentation, channels):
+    images = torch.randint(0, 256, (10, channels, 16, 16), dtype=torch.uint8)
+    before = torch.get_rng_state()
+    found, again = (augmentation(images, np.random.default_rng(3)) for _ in range(2))
+    assert torch.equal(found, again) and torch.equal(before, torch.get_rng_state())
+    assert found.shape == images.shape and found.dtype == torch.float32 and found.min() >= -1 and found.max() <= 1
+    same = torch.equal(found, images.float() / 127.5 - 1)
+    assert same == (augmentation == NONE)
 
 
 def test_a_stratified_split():
@@ -477,7 +518,7 @@ def test_a_stratified_split():
 def test_large_images_are_shrunk_and_small_ones_are_not():
     for side, expected in ((16, 16), (64, 64), (100, 64)):
         images = np.random.default_rng(0).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
-        x, labels = shrunk([Pool(images, np.array([0, 1, 1]))], CPU)
+        x, labels = shrunk([Pool(images, np.array([0, 1, 1]))], 64, CPU)
         assert x.shape == (3, 3, expected, expected) and x.dtype == torch.uint8 and labels.tolist() == [0, 1, 1]
         if side == expected:
             assert (x.numpy() == images).all()
@@ -489,7 +530,7 @@ def test_copies_of_test_images_are_kept_from_the_classifiers():
     real, fake = Pool(images, labels), Pool(images[[0, 13, 1]], labels[[0, 13, 1]])
     plan = Plan(np.array([*range(1, 12), *range(14, 24)]), np.array([0, 12, 13]))
     found = [
-        allowed_updates(Material(["a", "b"], real, fake, None, "splits", [2, 1], may_have_seen=seen), real, plan)
+        allowed_images(Material(["a", "b"], real, fake, None, "splits", [2, 1], may_have_seen=seen), real, plan, fake)
         for seen in (True, False)
     ]
-    assert found[0].tolist() == [False, False, True] and found[1].all()
+    assert found[0].tolist() == [2] and found[1].tolist() == [0, 1, 2]
