@@ -39,6 +39,7 @@ import torch
 from balancegan.core.errors import BalanceGANError, CheckpointError, DatasetError, UsageError
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import scan
+from balancegan.data.tables import read_table
 from balancegan.methods import load_method
 
 assert csv and json.decoder and safetensors.torch and torch._weights_only_unpickler
@@ -91,7 +92,7 @@ WHOLE = _whole()
 def _table(data: bytes) -> None:
     TABLE.write_bytes(data)
     try:
-        for row in metadata.read_table(TABLE):
+        for row in read_table(TABLE):
             inside = metadata.stays_inside(row.get("file_name", ""))
             joined = (TABLE.parent / row.get("file_name", "")) if inside else TABLE
             assert TABLE.parent in joined.parents
@@ -107,7 +108,7 @@ def _names(data: bytes) -> None:
     """Names that are written come back as they are."""
     names = [name for name in data.decode("utf-8", "surrogateescape").split("\0") if name]
     TABLE.write_bytes(metadata.table_bytes([{"file_name": name, "label": name} for name in names]))
-    assert [row["file_name"] for row in metadata.read_table(TABLE)] == names
+    assert [row["file_name"] for row in read_table(TABLE)] == names
 
 
 def _marker(data: bytes) -> None:

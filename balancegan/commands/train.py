@@ -6,13 +6,14 @@ import contextlib
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from balancegan.commands.data_notes import data_notes
 from balancegan.compute import device as devices
 from balancegan.compute.memory import memory_errors
 from balancegan.compute.ranks import here
@@ -20,10 +21,10 @@ from balancegan.core.config import MethodConfig, dump_yaml, load_yaml, resolve
 from balancegan.core.errors import BalanceGANError, CheckpointError, DatasetError, UsageError
 from balancegan.core.files import disk_errors, refuse_source, require_space, write_atomic, write_json
 from balancegan.core.grid import save_grid
+from balancegan.core.options import is_table
 from balancegan.core.progress import Progress, silent
-from balancegan.core.text import printable
 from balancegan.data.batches import Batches
-from balancegan.data.training_set import TrainingSet, open_training_set
+from balancegan.data.training_set import TrainingSet, open_training_set, recorded_holdout
 from balancegan.methods import RECOMMENDED_ON_GPU, WHY_RECOMMENDED, load_method
 from balancegan.methods.base import DataSpec, Method
 from balancegan.report.loss_charts import plot_losses
@@ -92,6 +93,8 @@ def configure(request: TrainRequest) -> Plan:
     env: Mapping[str, str] | None = None if request.use_environment else {}
     # A run records every field of its time; fields added since take their defaults, not the preset's values.
     cfg = resolve(kind.Config, {} if run else kind.presets[preset], file=fields, flags=request.flags, env=env)
+    if is_table(cfg.group_by) and Path(cfg.group_by).is_file():  # found from other working folders, too
+        cfg = replace(cfg, group_by=str(Path(cfg.group_by).absolute()))
     device = devices.resolve_device(request.device)
     devices.prepare(device)
     here().require_equal_parts(cfg.batch_size, kind.least_part)
@@ -103,9 +106,11 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     plan = configure(request)
     cfg, method, device = plan.cfg, plan.method, plan.device
     data = _open_data(request, plan, progress)
-    for note in _data_notes(data):
-        monitor.note(note)
     found = _find_run(request, plan, data)
+    if found and (held_out := recorded_holdout(found.read_json("dataset.json"))) != data.held_out:
+        data = open_training_set(request.data, cfg, held_out=held_out, strict=request.strict, progress=progress)
+    for note in data_notes(data):
+        monitor.note(note)
     if not found and (advice := _device_advice(plan, data)):
         monitor.note(advice)
     torch.manual_seed(cfg.seed)
@@ -121,7 +126,8 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
     try:
         _describe(run, plan, data, continued=found is not None)
         where = (request.data.absolute(), data.store.fingerprint, str(device), run.path)
-        beside = here().joined(_train_beside, plan.name, cfg, *where, request.strict, request.max_seconds)
+        more = (data.held_out, request.strict, request.max_seconds)
+        beside = here().joined(_train_beside, plan.name, cfg, *where, *more)
         with beside, memory_errors(device, HINT):
             result = train(
                 method,
@@ -159,6 +165,7 @@ def _train_beside(
     fingerprint: str,
     device_name: str,
     run: Path,
+    held_out: list[str],
     strict: bool,
     max_seconds: float | None,
 ) -> None:
@@ -167,7 +174,7 @@ def _train_beside(
     def prepared() -> tuple[Method, Batches, torch.device]:
         device = devices.resolve_device(device_name)
         devices.prepare(device)
-        found = open_training_set(data, cfg, strict=strict)
+        found = open_training_set(data, cfg, held_out=held_out, strict=strict)
         if found.store.fingerprint != fingerprint:
             raise DatasetError(f"{data} holds different images on this machine", "give all machines the same data set")
         torch.manual_seed(cfg.seed)
@@ -232,21 +239,6 @@ def data_spec(data: TrainingSet) -> DataSpec:
     """Return what the networks need to know about a training set."""
     _, channels, size, _ = data.store.images.shape
     return DataSpec(len(data.class_names), channels, size, data.class_counts)
-
-
-def _data_notes(data: TrainingSet) -> list[str]:
-    notes = list(data.store.notes)
-    if bad := data.store.bad_files:
-        notes.append(
-            f"{len(bad)} files cannot be read and are skipped (first: {printable(bad[0].path)}: {bad[0].reason})."
-        )
-    notes += [f"no images of {printable(name)} are held out: its groups are too large" for name in data.without_holdout]
-    if len(data.holdout_rows):
-        notes.append(
-            f"{len(data.holdout_rows)} of {len(data.holdout_rows) + len(data.train_rows)} images are held out "
-            "for the quality report; no network sees them."
-        )
-    return notes
 
 
 def _device_advice(plan: Plan, data: TrainingSet) -> str | None:

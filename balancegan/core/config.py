@@ -20,7 +20,7 @@ from typing import Any, ClassVar, TypeVar, get_args
 import yaml
 
 from balancegan.core.errors import UsageError
-from balancegan.core.options import Fit
+from balancegan.core.options import AUTO, NONE, Fit, is_table
 from balancegan.core.text import printable
 
 ENV_PREFIX = "BALANCEGAN_"
@@ -60,7 +60,7 @@ class MethodConfig:
     background: str = "#ffffff"  # transparent pixels are composited on this colour
     holdout: float = 0.2
     holdout_seed: int = 0  # which images are held out; separate from `seed`, so that seeds compare
-    group_by: str = ""
+    group_by: str = AUTO  # images that stay together: siblings, none, a regex on paths, or a CSV file
     train_ir: float = 0.0  # thin the training split to this imbalance rate (SGBGAN's step scheme); 0: off
     sampling: str = "natural"  # draw classes in proportion to their count, its square root, or equally
 
@@ -87,8 +87,9 @@ class MethodConfig:
         self.require_choice("sampling", SAMPLING)
         self.require_choice("fit", FITS)
         require(re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb")
+        object.__setattr__(self, "group_by", self.group_by or NONE)  # earlier versions wrote an empty text
         try:
-            re.compile(self.group_by)
+            re.compile("" if is_table(self.group_by) else self.group_by)
         except (re.error, RecursionError, OverflowError) as error:
             what = f"group_by: {brief(self.group_by)} is not a regular expression ({error})"
             raise UsageError(what, r"write e.g. --group-by 'patient(\d+)'") from None

@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from balancegan.core.errors import UsageError
 
 Split = Literal["train", "val", "test"]
-Duplicates = Literal["exact", "near", "off"]
+Duplicates = Literal["auto", "exact", "near", "off"]
 Scheme = Literal["step", "exp"]
 Preset = Literal["default", "paper", "tiny"]
 Fit = Literal["stretch", "crop", "pad"]
@@ -21,10 +21,17 @@ Extractor = Literal["auto", "inception", "resnet50", "own"]
 Network = Literal["inception", "resnet50"]
 Start = Literal["noise", "own", "other"]
 
+AUTO, NONE = "auto", "none"
+"""The values of `--group-by` besides regular expressions and paths of tables."""
 MOST_AUGMENT_SEED = 900_000_000_000
 MOST_GUIDANCE = 20
 STRENGTH = 0.6
 """Default strength of the noise added to real images that generated ones start from."""
+
+
+def is_table(rule: str) -> bool:
+    """Whether a value of `--group-by` is the path of a CSV file."""
+    return rule.lower().endswith(".csv")
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from balancegan.data.decode import (
 )
 from balancegan.data.pool import chunk_size, chunked, map_chunks
 from balancegan.data.scan import BadFile, ImageFolder
+from balancegan.data.siblings import THUMB_BYTES, sibling_thumbnail
 
 if TYPE_CHECKING:
     from balancegan.compute.ranks import Ranks
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 DIGEST_BYTES = 16
+THUMBS = "thumbs-1.u8"
+"""File of the thumbnails that the search for siblings compares; raise the number when thumbnails change."""
+_THUMB_SIDE = 256  # a thumbnail is taken of an image that still has this many pixels on both sides, if the file has
 _SAMPLE = 48
 _WAVE_BYTES = 256e6  # of pixels that a machine decodes before sending them to be written
 _Chunk = Sequence[tuple[int, str]]  # pairs of file index and path
@@ -68,7 +72,7 @@ class _Job:
     """What a worker needs to know; kept small, because it is sent with every chunk."""
 
     root: str
-    out: str
+    out: str  # the folder of the files of pixels and of thumbnails
     settings: DecodeSettings
     window: Window | None
 
@@ -85,6 +89,14 @@ class _Row(NamedTuple):
     range: Window | None = None
 
 
+class _Part(NamedTuple):
+    """What decoding a chunk gives: a row per file, their pixels (n, C, S, S) and thumbnails (n, `THUMB_BYTES`)."""
+
+    rows: list[_Row]
+    pixels: NDArray[np.uint8]
+    thumbs: NDArray[np.uint8]
+
+
 def _row_bytes(settings: DecodeSettings) -> int:
     return (settings.channels or 1) * settings.image_size**2
 
@@ -96,7 +108,7 @@ class _ColourFoundError(Exception):
 def build(
     where: Path, folder: ImageFolder, settings: DecodeSettings, *, workers: int | None, progress: Progress = silent
 ) -> Built:
-    """Write `images.u8` into `where`. Raises OSError or DiskError if the disk is full or fails."""
+    """Write `images.u8` and `THUMBS` into `where`. Raises OSError or DiskError if the disk is full or fails."""
     if settings.channels is not None:
         return _build(where, folder, settings, workers, progress, stop_at_colour=False)
     channels = 1 if _sample_is_grey(folder, settings) else 3
@@ -127,24 +139,23 @@ def _build(
     progress: Progress,
     stop_at_colour: bool,
 ) -> Built:
-    out = where / "images.u8"
-    _reserve(out, len(folder.files), _row_bytes(settings))
-    job = _Job(str(folder.root), str(out), settings, None)
+    _reserve(where, len(folder.files), _row_bytes(settings))
+    job = _Job(str(folder.root), str(where), settings, None)
     run = partial(_run, folder=folder, workers=workers, progress=progress, stop_at_colour=stop_at_colour)
     table = run(job, range(len(folder.files)))
     deep = [row for row in table.values() if row.range is not None]
     window = _common_window(folder, deep)
     if deep:
         table |= run(replace(job, window=window), [row.row for row in deep])
-    return _finish(out, folder, settings, window, [table[i] for i in sorted(table)])
+    return _finish(where, folder, settings, window, [table[i] for i in sorted(table)])
 
 
-def _reserve(out: Path, count: int, row_bytes: int) -> None:
-    need = count * row_bytes
+def _reserve(where: Path, count: int, row_bytes: int) -> None:
     hint = "free some space, set BALANCEGAN_CACHE_DIR to a folder on another disk, or choose a smaller --image-size"
-    require_space(out.parent.parent, need, "the decoded images need", hint)
-    with out.open("wb") as f:
-        f.truncate(need)
+    require_space(where.parent, count * (row_bytes + THUMB_BYTES), "the decoded images need", hint)
+    for name, each in (("images.u8", row_bytes), (THUMBS, THUMB_BYTES)):
+        with (where / name).open("wb") as f:
+            f.truncate(count * each)
 
 
 def _run(
@@ -166,7 +177,7 @@ def _run(
                 raise _ColourFoundError
             table.update((row.row, row) for row in rows)
             progress("decode", len(table), len(todo))
-            os.utime(Path(job.out).parent)  # a sign of life: see store.STALE_SECONDS
+            os.utime(job.out)  # a sign of life: see store.STALE_SECONDS
     return table
 
 
@@ -185,20 +196,19 @@ def _decoded_by_machines(
 ) -> Iterator[list[_Row]]:
     """Like `_decoded`, with processes on several machines: each machine decodes, this process writes."""
     machines = ranks.machines
-    per_machine = max(1, int(_WAVE_BYTES // (len(chunks[0]) * _row_bytes(job.settings)))) if chunks else 1
+    row_bytes = _row_bytes(job.settings) + THUMB_BYTES
+    per_machine = max(1, int(_WAVE_BYTES // (len(chunks[0]) * row_bytes))) if chunks else 1
     for wave in chunked(chunks, per_machine * len(machines)):
         mine = {rank: wave[i :: len(machines)] for i, rank in enumerate(machines)}
         shares = [(job, mine.get(rank, ()), workers) for rank in range(ranks.size)]
         decoded = ranks.split(_decode_share, shares)
         for i, todo in enumerate(wave):
-            rows, block = decoded[machines[i % len(machines)]][i // len(machines)]
-            _write_rows(job, todo, block)
-            yield rows
+            part = decoded[machines[i % len(machines)]][i // len(machines)]
+            _write_rows(job, todo, part)
+            yield part.rows
 
 
-def _decode_share(
-    job: _Job, chunks: Sequence[_Chunk], workers: int | None
-) -> list[tuple[list[_Row], NDArray[np.uint8]]]:
+def _decode_share(job: _Job, chunks: Sequence[_Chunk], workers: int | None) -> list[_Part]:
     if chunks and not Path(job.root).is_dir():  # or every file would count as damaged
         raise DatasetError(f"{job.root} does not exist on every machine", "use a folder that all machines share")
     return list(map_chunks(partial(_decode_block, job), chunks, workers=workers))
@@ -206,24 +216,27 @@ def _decode_share(
 
 def _decode_rows(job: _Job, todo: _Chunk) -> list[_Row]:
     """Decode files in a worker and write their pixels at their rows."""
-    rows, block = _decode_block(job, todo)
-    _write_rows(job, todo, block)
-    return rows
+    part = _decode_block(job, todo)
+    _write_rows(job, todo, part)
+    return part.rows
 
 
-def _decode_block(job: _Job, todo: _Chunk) -> tuple[list[_Row], NDArray[np.uint8]]:
-    """Decode files; returns their rows and their pixels (n, C, S, S)."""
+def _decode_block(job: _Job, todo: _Chunk) -> _Part:
+    """Decode files."""
     s = job.settings
     block = np.zeros((len(todo), s.channels or 1, s.image_size, s.image_size), np.uint8)
-    return [_decode_row(job, index, rel, block[i]) for i, (index, rel) in enumerate(todo)], block
+    thumbs = np.zeros((len(todo), THUMB_BYTES), np.uint8)
+    rows = [_decode_row(job, index, rel, block[i], thumbs[i]) for i, (index, rel) in enumerate(todo)]
+    return _Part(rows, block, thumbs)
 
 
-def _write_rows(job: _Job, todo: _Chunk, block: NDArray[np.uint8]) -> None:
+def _write_rows(job: _Job, todo: _Chunk, part: _Part) -> None:
     # written, not memory-mapped, so that a full disk raises OSError instead of SIGBUS
-    with open(job.out, "r+b", buffering=0) as f:  # noqa: PTH123
-        for first, last in _runs([index for index, _ in todo]):
-            f.seek(todo[first][0] * block[0].nbytes)
-            _write_all(f.fileno(), block[first : last + 1])
+    for name, block in (("images.u8", part.pixels), (THUMBS, part.thumbs)):
+        with open(f"{job.out}/{name}", "r+b", buffering=0) as f:  # noqa: PTH123
+            for first, last in _runs([index for index, _ in todo]):
+                f.seek(todo[first][0] * block[0].nbytes)
+                _write_all(f.fileno(), block[first : last + 1])
 
 
 def _write_all(fd: int, block: NDArray[np.uint8]) -> None:
@@ -238,16 +251,21 @@ def _runs(indices: list[int]) -> list[tuple[int, int]]:
     return list(zip([0, *breaks], [*(b - 1 for b in breaks), len(indices) - 1], strict=True))
 
 
-def _decode_row(job: _Job, index: int, rel: str, into: NDArray[np.uint8]) -> _Row:
+def _decode_row(job: _Job, index: int, rel: str, into: NDArray[np.uint8], thumb: NDArray[np.uint8]) -> _Row:
     s = job.settings
+    path = f"{job.root}/{rel}"
     try:
-        picture = decode_image(f"{job.root}/{rel}", background=s.background, at_least=2 * s.image_size)
+        picture = decode_image(path, background=s.background, at_least=2 * s.image_size)
+        whole = picture
+        if min(picture.pixels.shape[:2]) < min(_THUMB_SIDE, *picture.size):  # reduced too far for a thumbnail
+            whole = decode_image(path, background=s.background, at_least=_THUMB_SIDE)
     except ImageError as e:
         return _Row(index, e.reason)
     if picture.deep and job.window is None:
         return _Row(index, "", picture.size, picture.mode, True, b"", finite_range(picture.pixels))
     pixels, grey = network_pixels(to_uint8(picture.pixels, job.window), s)
     into[:] = pixels
+    thumb[:] = np.frombuffer(sibling_thumbnail(whole.pixels), np.uint8)
     digest = hashlib.blake2b(pixels.data, digest_size=DIGEST_BYTES).digest()
     return _Row(index, "", picture.size, picture.mode, grey, digest)
 
@@ -262,7 +280,7 @@ def _common_window(folder: ImageFolder, deep: list[_Row]) -> Window | None:
 
 
 def _finish(
-    out: Path, folder: ImageFolder, settings: DecodeSettings, window: Window | None, table: list[_Row]
+    where: Path, folder: ImageFolder, settings: DecodeSettings, window: Window | None, table: list[_Row]
 ) -> Built:
     decoded = [row for row in table if not row.reason]
     trained = {folder.files[row.row].label for row in decoded if folder.files[row.row].split == "train"}
@@ -279,17 +297,18 @@ def _finish(
         bad_files=bad,
         fingerprint=_fingerprint(folder, settings, window, decoded),
     )
-    _close_gaps(out, built)
+    _close_gaps(where / "images.u8", built.rows, built.row_bytes)
+    _close_gaps(where / THUMBS, built.rows, THUMB_BYTES)
     return built
 
 
-def _close_gaps(out: Path, built: Built) -> None:
+def _close_gaps(out: Path, rows: NDArray[np.int64], size: int) -> None:
     """Close the gaps left by files without a row, in place and block by block."""
     with out.open("r+b") as f:
-        size, target = built.row_bytes, 0
-        for first, last in _runs(built.rows.tolist()) if len(built.rows) else []:
-            for start in range(int(built.rows[first]), int(built.rows[last]) + 1, 256):
-                count = min(256, int(built.rows[last]) + 1 - start)
+        target = 0
+        for first, last in _runs(rows.tolist()) if len(rows) else []:
+            for start in range(int(rows[first]), int(rows[last]) + 1, 256):
+                count = min(256, int(rows[last]) + 1 - start)
                 if start != target:
                     f.seek(start * size)
                     block = f.read(count * size)

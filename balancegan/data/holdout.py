@@ -11,13 +11,16 @@ import numpy as np
 MIN_CLASS = 5  # classes with fewer images keep them all for training
 
 
-def choose_holdout(labels: np.ndarray, groups: Sequence[Any], fraction: float, seed: int) -> np.ndarray:
+def choose_holdout(
+    labels: np.ndarray, groups: Sequence[Any], fraction: float, seed: int, least: int = MIN_CLASS
+) -> np.ndarray:
     """Choose images to hold out, stratified by class, without splitting groups.
 
-    Every class with at least five images gives up about `fraction` of them: at least one, and never all.
+    Every class with at least `least` images gives up about `fraction` of them: at least one, and never all.
     `groups`: one hashable key per image; images with the same key (a patient, a slide, equal pixels) stay together, so
     large groups make the share approximate. A class keeps all its images if each of its groups contains another class's
-    last training image, or an image of a class with fewer than five. Rare classes choose first. Reproducible by `seed`.
+    last training image, or an image of a class with fewer than `least`. Rare classes choose first. Reproducible by
+    `seed`.
 
     Returns a boolean mask (N,), true where held out.
     """
@@ -29,7 +32,7 @@ def choose_holdout(labels: np.ndarray, groups: Sequence[Any], fraction: float, s
     for i, key in enumerate(groups):
         members[key].append(i)
     total = Counter(labels.tolist())
-    quota = {c: max(1, round(fraction * n)) if n >= MIN_CLASS else 0 for c, n in total.items()}
+    quota = {c: max(1, round(fraction * n)) if n >= least else 0 for c, n in total.items()}
     taken: Counter[int] = Counter()
     keys = list(members)
     order = np.random.default_rng(seed).permutation(len(keys))

@@ -1,8 +1,9 @@
 """Keep decoded images as a uint8 memory map in the user's cache directory: built once, then opened quickly.
 
-A store is in `<cache>/stores/<key>/`: `images.u8` (N, C, S, S), `rows.npz` (which file each row is, its native
-size and mode), `meta.json`. The key covers the file list with sizes and times, and the decode settings; the
-fingerprint inside covers the content, so that a run recognises its data after the folder has moved.
+A store is in `<cache>/stores/<key>/`: `images.u8` (N, C, S, S), thumbnails of the files' own pixels, `rows.npz` (which
+file each row is, its native size and mode), `meta.json`. The key covers the file list with sizes and times, and the
+decode settings; the fingerprint inside covers the content, so that a run recognises its data after the folder has
+moved.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from balancegan.core.files import cache_root
 from balancegan.core.locks import drop_lock, try_lock
 from balancegan.core.progress import Progress, silent
 from balancegan.core.text import plural, printable
-from balancegan.data.build import SCHEMA, Built, build
+from balancegan.data.build import SCHEMA, THUMBS, Built, build
 from balancegan.data.decode import DecodeSettings, Window
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder
+from balancegan.data.siblings import THUMB_BYTES
 from balancegan.data.store_tables import read_tables, write_tables
 
 STALE_SECONDS = 3600
@@ -61,6 +63,7 @@ class Store:
     window: Window | None
     bad_files: tuple[BadFile, ...]
     digests: NDArray[np.uint8]  # (N, 16) hashes of the images: equal for equal pixels
+    thumbs: NDArray[np.uint8]  # (N, THUMB_BYTES) of the native pixels, memory map; see `data.siblings`
     native_sizes: NDArray[np.int32]  # (N, 2) width, height
     native_modes: tuple[str, ...]
     path: Path
@@ -273,11 +276,9 @@ def _open(where: Path, folder: ImageFolder, built: Built) -> Store:
     kept = [label for label in range(len(folder.classes)) if trained[label]]
     relabel = {old: new for new, old in enumerate(kept)}
     shape = (len(files), s.channels or 1, s.image_size, s.image_size)
-    images: NDArray[np.uint8]  # an empty file cannot be mapped
-    images = np.memmap(where / "images.u8", np.uint8, "r", shape=shape) if files else np.zeros(shape, np.uint8)
     files = [f if relabel[f.label] == f.label else dataclasses.replace(f, label=relabel[f.label]) for f in files]
     return Store(
-        images=images,
+        images=_mapped(where / "images.u8", shape),
         labels=np.array([f.label for f in files], dtype=np.int64),
         splits=np.array([f.split for f in files], dtype=np.str_),
         files=tuple(files),
@@ -287,11 +288,17 @@ def _open(where: Path, folder: ImageFolder, built: Built) -> Store:
         window=built.window,
         bad_files=tuple(sorted(folder.bad_files + built.bad_files, key=lambda b: b.path)),
         digests=built.digests,
+        thumbs=_mapped(where / THUMBS, (len(files), THUMB_BYTES)),
         native_sizes=built.sizes,
         native_modes=tuple(str(m) for m in built.modes),
         path=where,
         notes=tuple(_left_out(folder, relabel)),
     )
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Map a file of bytes, read-only; an empty file cannot be mapped."""
+    return np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
 
 
 def _left_out(folder: ImageFolder, relabel: dict[int, int]) -> list[str]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from balancegan.data.build import DIGEST_BYTES, SCHEMA, Built
+from balancegan.data.build import DIGEST_BYTES, SCHEMA, THUMBS, Built
 from balancegan.data.decode import DecodeSettings, Window
 from balancegan.data.scan import BadFile, ImageFolder
+from balancegan.data.siblings import THUMB_BYTES
 
 _ARRAYS = ("rows", "sizes", "modes", "digests", "unused")  # of `Built`, in rows.npz
 
@@ -47,9 +48,10 @@ def read_tables(where: Path, folder: ImageFolder) -> Built | None:
         window = None if meta["window"] is None else Window(*meta["window"])
         bad = tuple(BadFile(path, reason) for path, reason in meta["bad_files"])
         built = Built(settings, window, bad_files=bad, fingerprint=meta["fingerprint"], **arrays)
-        expected = len(built.rows) * built.row_bytes
         fits = _fits(built, folder) and isinstance(built.fingerprint, str)
-        return built if fits and (where / "images.u8").stat().st_size == expected else None
+        for name, each in (("images.u8", built.row_bytes), (THUMBS, THUMB_BYTES)):
+            fits = fits and (where / name).stat().st_size == len(built.rows) * each
+        return built if fits else None
     except Exception:  # whatever the damage, the cache is rebuilt
         return None
 

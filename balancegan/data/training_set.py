@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from balancegan.core.config import MethodConfig
 from balancegan.core.errors import CheckpointError, DatasetError
+from balancegan.core.options import AUTO, NONE
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
 from balancegan.core.text import printable
 from balancegan.data.decode import DecodeSettings
-from balancegan.data.groups import group_keys
+from balancegan.data.groups import group_summary, image_groups, of_one_group
 from balancegan.data.holdout import MIN_CLASS, choose_holdout
 from balancegan.data.imbalance import thin
 from balancegan.data.scan import ImageFolder, scan
@@ -37,6 +41,21 @@ class TrainingSet:
     holdout_rows: np.ndarray
     other_rows: np.ndarray
     holdout_wanted: bool
+    group_by: str = NONE  # the rule of `groups`
+    progress: Progress = silent  # of the search for siblings
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """Group numbers (N,) for every row of the store: no split may divide a group. See `data.groups`.
+
+        A first search for siblings takes minutes for tens of thousands of images; the store remembers what it found.
+        """
+        return image_groups(self.folder, self.store, self.group_by, self.progress)
+
+    @property
+    def grouped(self) -> dict[str, int]:
+        """How the training split on disk is grouped; see `group_summary`."""
+        return group_summary(self.groups[self.split_rows])
 
     @property
     def unseen_rows(self) -> np.ndarray:
@@ -49,6 +68,11 @@ class TrainingSet:
         return np.concatenate([self.train_rows, self.holdout_rows])
 
     @property
+    def held_out(self) -> list[str]:
+        """Names of the held-out images."""
+        return [self.store.files[i].rel for i in self.holdout_rows]
+
+    @property
     def without_holdout(self) -> list[str]:
         """Classes with five or more images of which none could be held out, because their groups are too large."""
         if not self.holdout_wanted:
@@ -56,6 +80,12 @@ class TrainingSet:
         held = np.bincount(self.labels[self.holdout_rows], minlength=len(self.class_names))
         large = {name for name, n in self.split_counts().items() if n >= MIN_CLASS}
         return [name for name, n in zip(self.class_names, held, strict=True) if n == 0 and name in large]
+
+    @property
+    def of_one_group(self) -> list[str]:
+        """Classes whose images in the training split on disk all belong to one group: no honest test is possible."""
+        rows = self.split_rows
+        return [self.class_names[k] for k in of_one_group(self.labels[rows], self.groups[rows])]
 
     @property
     def class_counts(self) -> tuple[int, ...]:
@@ -93,20 +123,38 @@ class TrainingSet:
                 "fraction": cfg.holdout if not len(self.other_rows) else 0.0,
                 "group_by": cfg.group_by,
                 "seed": cfg.holdout_seed,
-                "files": [self.store.files[i].rel for i in self.holdout_rows],
+                "files": self.held_out,
             },
+            "groups": self.grouped if self.holdout_wanted else None,
         }
 
 
 def open_training_set(
-    data: str | Path, cfg: MethodConfig, *, strict: bool = False, progress: Progress = silent
+    data: str | Path,
+    cfg: MethodConfig,
+    *,
+    held_out: Sequence[str] | None = None,
+    strict: bool = False,
+    progress: Progress = silent,
 ) -> TrainingSet:
-    """Scan, decode (or reuse the cache) and split. Raises `UsageError`, `DatasetError` or `DiskError`."""
+    """Scan, decode (or reuse the cache) and split; `held_out` names the images that an earlier split held out.
+
+    Raises `UsageError`, `DatasetError` or `DiskError`, and `CheckpointError` if an image in `held_out` is missing.
+    """
+    return _split(*_open(data, cfg, strict, progress), cfg, held_out, progress)
+
+
+def _open(data: str | Path, cfg: MethodConfig, strict: bool, progress: Progress) -> tuple[ImageFolder, Store]:
     folder = scan(data, progress=progress)
     settings = DecodeSettings(
         image_size=cfg.image_size, channels=cfg.channels or None, fit=cfg.fit, background=cfg.background_rgb
     )
-    store = open_store(folder, settings, strict=strict, progress=progress)
+    return folder, open_store(folder, settings, strict=strict, progress=progress)
+
+
+def _split(
+    folder: ImageFolder, store: Store, cfg: MethodConfig, held_out: Sequence[str] | None, progress: Progress
+) -> TrainingSet:
     rows = store.indices("train")
     present = np.unique(store.labels[rows])
     if len(present) < 2:
@@ -118,44 +166,70 @@ def open_training_set(
     labels = labels[store.labels]
     others = next((found for split in ("test", "val") if len(found := store.indices(split))), rows[:0])
     others = others[labels[others] >= 0]
-    holdout = np.zeros(len(rows), bool)
-    wanted = not len(others) and cfg.holdout > 0
-    if wanted:
-        paths = [store.files[i].rel for i in rows]
-        keys = group_keys(paths, cfg.group_by, store.pixel_digests(rows))
-        holdout = choose_holdout(labels[rows], keys, cfg.holdout, cfg.holdout_seed)
     names = tuple(store.classes[i] for i in present)
-    whole = TrainingSet(folder, store, names, labels, rows[~holdout], rows[holdout], others, wanted)
+    wanted = not len(others) and cfg.holdout > 0
+    whole = TrainingSet(folder, store, names, labels, rows, rows[:0], others, wanted, cfg.group_by, progress)
+    if held_out is not None:
+        held = _rows_of(held_out, store, rows)
+    elif wanted:
+        held = choose_holdout(labels[rows], whole.groups[rows].tolist(), cfg.holdout, cfg.holdout_seed)
+    else:
+        if cfg.group_by not in (AUTO, NONE):
+            _ = whole.groups  # find a mistake in what the user wrote now, not in the verdict
+        held = np.zeros(len(rows), bool)
+    whole = replace(whole, train_rows=rows[~held], holdout_rows=rows[held])
     return whole.thinned(cfg.train_ir, cfg.holdout_seed) if cfg.train_ir else whole
+
+
+def _rows_of(held_out: Sequence[str], store: Store, rows: np.ndarray) -> np.ndarray:
+    """Return which of the rows (n,) these files are."""
+    names = {name: k for k, name in enumerate(store.files[i].rel for i in rows)}
+    held = np.zeros(len(rows), bool)
+    for name in held_out:
+        if name not in names:
+            raise CheckpointError(
+                f"{printable(name[:300])}, which the run held out, is not among the training images",
+                "give the original folder with --data, or train again",
+            )
+        held[names[name]] = True
+    return held
+
+
+def recorded_holdout(recorded: dict[str, Any]) -> list[str]:
+    """Return the names of the images that dataset.json says were held out. `CheckpointError` if it is damaged."""
+    try:
+        held_out = recorded["holdout"]["files"]
+        if isinstance(held_out, list) and all(isinstance(name, str) for name in held_out):
+            return held_out
+    except (KeyError, TypeError):
+        pass
+    raise CheckpointError("the run's dataset.json is damaged", "choose another run")
 
 
 def reopen_training_set(
     recorded: dict[str, Any], cfg: MethodConfig, *, data: str | Path | None = None, progress: Progress = silent
 ) -> TrainingSet:
-    """Reopen the set that dataset.json describes, at its recorded location or at `data`.
+    """Reopen the set that dataset.json describes, at its recorded location or at `data`, with the same images held out.
 
-    Raises `DatasetError` if the data moved or changed, `CheckpointError` if the record is damaged or the held-out part
-    cannot be reproduced.
+    Raises `DatasetError` if the data moved or changed, `CheckpointError` if the record is damaged.
     """
+    held_out = recorded_holdout(recorded)
     try:
         source, fingerprint = Path(data or recorded["data"]), recorded["fingerprint"]
-        held_out, before = recorded["holdout"]["files"], sum(recorded["train_counts"].values())
+        before = sum(recorded["counts"]["train"].values())
     except (KeyError, TypeError, AttributeError):
         raise CheckpointError("the run's dataset.json is damaged", "choose another run") from None
     if data is None and not _is_folder(source):
         where = printable(str(source)[:300])
         raise DatasetError(f"the run's data is no longer at {where}", "give its new location with --data DIR")
-    found = open_training_set(source, cfg, progress=progress)
-    if found.store.fingerprint != fingerprint:
-        now = len(found.train_rows)
+    folder, store = _open(source, cfg, False, progress)
+    if store.fingerprint != fingerprint:
         raise DatasetError(
             f"{printable(str(source))} is not the data this run was trained on: the fingerprints differ "
-            f"({before} training images then, {now} now)",
+            f"({before} training images then, {len(store.indices('train'))} now)",
             "give the original folder with --data, or train again on the changed data",
         )
-    if [found.store.files[i].rel for i in found.holdout_rows] != held_out:
-        raise CheckpointError("the run's held-out images cannot be reproduced", "train again with this version")
-    return found
+    return _split(folder, store, cfg, held_out, progress)
 
 
 def _is_folder(path: Path) -> bool:

@@ -16,6 +16,7 @@ from balancegan.core.files import disk_errors, open_regular, refuse_source
 from balancegan.core.locks import drop_lock, require_lock
 from balancegan.core.text import printable
 from balancegan.data.scan import ImageFolder
+from balancegan.data.tables import read_table
 from balancegan.folder import metadata
 
 MARKER = ".balancegan.json"
@@ -90,7 +91,7 @@ def _all_there(out: Path) -> bool:
     """Whether every image listed in the folder's metadata still exists."""
     tables = [*out.glob("metadata.csv"), *out.glob("*/metadata.csv")]
     try:
-        names = [(table.parent, row.get("file_name", "")) for table in tables for row in metadata.read_table(table)]
+        names = [(table.parent, row.get("file_name", "")) for table in tables for row in read_table(table)]
     except DatasetError:
         return False
     return bool(tables) and all(metadata.stays_inside(name) and _is_there(place / name) for place, name in names)

@@ -108,8 +108,8 @@ class BalancedFolder:
             if not target.exists():
                 self._make_folder(target.parent)
                 self._place(file, target)
-        row = {"label": file.label, "synthetic": "false", "run": NONE, "checkpoint_sha256": NONE}
-        self._record(file.target, {**row, "source_path": str(file.source)})
+        row = {"label": file.label, "kind": "real", "synthetic": "false", "run": NONE, "checkpoint_sha256": NONE}
+        self._record(file.target, {**row, "source_path": str(file.source), "split": file.split})
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder of the output; raises OSError if a link in its place leads out of the output."""
@@ -168,7 +168,7 @@ class BalancedFolder:
         if not there:
             self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
             self._wait(IN_FLIGHT)  # only for the oldest; the others are written while the next are generated
-        row = {"label": self.data.class_names[label], "synthetic": "true"}
+        row = {"label": self.data.class_names[label], "kind": "generated", "synthetic": "true", "split": "train"}
         row["source_path"] = NONE if source is None else str(source)
         self._record(name, {**row, "run": run, "seed": str(seed), "checkpoint_sha256": checkpoint})
         return name

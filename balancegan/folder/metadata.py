@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 
 import numpy as np
 
-from balancegan.core.errors import DatasetError
-from balancegan.core.files import open_regular
 from balancegan.data.scan import ImageFile, ImageFolder
+from balancegan.data.tables import read_table
 
 
 def synthetic_images(folder: ImageFolder, files: Sequence[ImageFile], *, none: bool) -> np.ndarray:
@@ -31,7 +30,7 @@ def synthetic_images(folder: ImageFolder, files: Sequence[ImageFile], *, none: b
 
 
 NAME = "metadata.csv"
-COLUMNS = ("file_name", "label", "synthetic", "run", "seed", "checkpoint_sha256", "source_path")
+COLUMNS = ("file_name", "label", "kind", "synthetic", "run", "seed", "checkpoint_sha256", "source_path", "split")
 
 
 def table_bytes(rows: Iterable[Mapping[str, str]]) -> bytes:
@@ -49,20 +48,6 @@ def _unix_ends(text: str) -> str:
     """End the rows of a table with LF instead of CRLF; line ends within quotes stay."""
     parts = text.split('"')
     return '"'.join(part.replace("\r\n", "\n") if i % 2 == 0 else part for i, part in enumerate(parts))
-
-
-def read_table(table: Path) -> Iterator[dict[str, str]]:
-    """Yield rows of a metadata.csv as text, without columns that a row lacks. DatasetError if it cannot be read."""
-    try:
-        with (
-            open_regular(table) as file,
-            io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
-        ):
-            for row in csv.DictReader(text):
-                yield {key: value for key, value in row.items() if isinstance(key, str) and value is not None}
-    except (OSError, csv.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise DatasetError(f"{table} cannot be read: {why}", "repair it, or remove it") from None
 
 
 def stays_inside(name: str) -> bool:

@@ -22,12 +22,13 @@ MOST_BYTES = 255
 
 @dataclass(frozen=True)
 class RealFile:
-    """A real image and where it goes, relative to the output folder."""
+    """A real image and where it goes, relative to the output folder; `split` is train, val, test or holdout."""
 
     row: int
     source: Path
     target: str
     label: str
+    split: str
     convert: bool
 
 
@@ -39,6 +40,7 @@ def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
     if real == "none":
         return [], []
     store, folder, planned = data.store, data.folder, []
+    held = set(data.holdout_rows.tolist())
     used = {folded_name(above) for file in store.files for above in folders_above(file.rel)}
     gifs, deep = 0, 0
     modes = Counter(_is_deep(mode) for mode in store.native_modes)
@@ -48,7 +50,8 @@ def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
         gifs, deep = gifs + skipped, deep + mixed
         convert = real == "convert" and (skipped or mixed)
         target = _target_name(file, ".png" if convert else SUFFIXES.get(file.format, ""), used)
-        planned.append(RealFile(row, folder.path(file), target, store.classes[store.labels[row]], convert))
+        split = "holdout" if row in held else file.split
+        planned.append(RealFile(row, folder.path(file), target, store.classes[store.labels[row]], split, convert))
     notes = []
     if real != "convert":
         if gifs:

@@ -13,6 +13,7 @@ import torch
 from balancegan.compute.memory import memory_errors
 from balancegan.core.config import LARGEST, MethodConfig, resolve
 from balancegan.core.errors import CheckpointError, UsageError
+from balancegan.core.options import NONE
 from balancegan.data.batches import Batches
 from balancegan.data.training_set import TrainingSet
 from balancegan.methods import load_method
@@ -86,6 +87,7 @@ def recorded_settings(run: RunDir) -> dict[str, Any]:
     recorded = run.read_yaml()
     if "seed" in recorded:  # it used to determine the held-out part too
         recorded.setdefault("holdout_seed", recorded["seed"])
+    recorded.setdefault("group_by", NONE)
     return recorded
 
 

@@ -21,7 +21,7 @@ from balancegan.runs.directory import RunDir
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
 CPU = torch.device("cpu")
-COLUMNS = ["file_name", "label", "synthetic", "run", "seed", "checkpoint_sha256", "source_path"]
+COLUMNS = ["file_name", "label", "kind", "synthetic", "run", "seed", "checkpoint_sha256", "source_path", "split"]
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -103,6 +103,10 @@ def test_metadata_names_every_image_and_its_origin(discs, run, tmp_path):
     real = [r for r in found if r["synthetic"] == "false"]
     assert all(Path(r["source_path"]).is_file() and (r["run"], r["seed"]) == ("-", "") for r in real)
     assert all(r["file_name"].split("/")[0] == r["label"] for r in found)
+    assert {(r["kind"], r["synthetic"]) for r in found} == {("real", "false"), ("generated", "true")}
+    held_out = [r["file_name"] for r in found if r["split"] == "holdout"]
+    assert sorted(held_out) == sorted(run.read_json("dataset.json")["holdout"]["files"]) and len(held_out) == 8
+    assert {r["split"] for r in found if r["file_name"] not in held_out} == {"train"}
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_is_asked_for(run, tmp_path):
@@ -433,6 +437,7 @@ def test_hugging_face_reads_the_folder_with_splits(split_discs, tmp_path, monkey
     found = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert {k: len(v) for k, v in found.items()} == {"train": 72, "test": 15}
     assert set(found["train"]["label"]) == {"ant", "bee", "cat"} and sum(found["train"]["synthetic"]) == 34
+    assert {name: set(part["split"]) for name, part in found.items()} == {"train": {"train"}, "test": {"test"}}
 
 
 def test_a_real_file_named_like_a_synthetic_one_keeps_its_name(tmp_path):

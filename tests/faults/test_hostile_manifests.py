@@ -35,11 +35,12 @@ from balancegan.core.text import parse_time
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
+from balancegan.data.tables import read_table
 from balancegan.data.training_set import open_training_set, reopen_training_set
 from balancegan.evaluation.assembly import Judging
 from balancegan.folder.card import REMOVAL, Card, dataset_card
 from balancegan.folder.destination import MARKER
-from balancegan.folder.metadata import COLUMNS, read_table, stays_inside, table_bytes
+from balancegan.folder.metadata import COLUMNS, stays_inside, table_bytes
 from balancegan.folder.real_files import plan_real
 from balancegan.inspection.inspect import inspect_folder
 from balancegan.methods import load_method
@@ -222,7 +223,7 @@ def test_a_finished_folder_whose_table_leads_out_is_not_whole(trained, tmp_path,
     go(trained, out)
     (tmp_path.parent / "outside.png").write_bytes(b"x")
     table = (out / "metadata.csv").read_text()
-    (out / "metadata.csv").write_text(table + f"{name},ant,true,-,-,-,-\n")
+    (out / "metadata.csv").write_text(table + f"{name},ant,generated,true,-,-,-,-,train\n")
     go(trained, out)
     assert (out / "metadata.csv").read_text() == table
 

@@ -28,7 +28,7 @@ from balancegan.core.errors import (
 from balancegan.core.files import disk_errors, refuse_source, require_space, write_atomic
 from balancegan.core.locks import require_lock
 from balancegan.data.sources import SourceImages
-from balancegan.data.training_set import TrainingSet, open_training_set
+from balancegan.data.training_set import TrainingSet, open_training_set, recorded_holdout
 from balancegan.evaluation.class_assignment import describe_assignment
 from balancegan.report.comparison import write_comparison
 from balancegan.runs.directory import RunDir
@@ -222,9 +222,11 @@ class _Worker:
     def _trained(self, cell: Cell) -> Json:
         training = self.request.training(cell)
         trained = launch(training, self.watch, self.board)
-        if trained["steps"] > self.plans[cell].cfg.steps:  # an earlier call trained beyond the budget
-            trained = launch(dataclasses.replace(training, resume="never"), self.watch, self.board)
         run = RunDir(trained["run"])
+        beyond = trained["steps"] > self.plans[cell].cfg.steps  # an earlier call trained beyond the budget
+        if beyond or recorded_holdout(run.read_json("dataset.json")) != self.data.held_out:  # or on other images
+            trained = launch(dataclasses.replace(training, resume="never"), self.watch, self.board)
+            run = RunDir(trained["run"])
         if run.read_json("dataset.json")["fingerprint"] != self.data.store.fingerprint:
             raise DatasetError(f"{self.data.folder.root} changed during the comparison", "run it again")
         restored = restore(run, self.plans[cell].device)
