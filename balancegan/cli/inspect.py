@@ -12,7 +12,9 @@ def inspect_(
     data: Data,
     split: Annotated[Split, option("--split", help="Split whose images are counted.")] = "train",
     target_ir: Annotated[float, option("--target-ir", help="Imbalance rate to reach, for the column 'to add'.")] = 1.0,
-    duplicates: Annotated[Duplicates, option("--duplicates", help="near: also find similar images.")] = "exact",
+    duplicates: Annotated[
+        Duplicates, option("--duplicates", help="near: also find siblings; auto: near for at most 20,000 images.")
+    ] = "auto",
     html: Annotated[Path | None, option("--html", help="Also write a page with example images.")] = None,
     strict: Strict = False,
 ) -> None:

@@ -43,7 +43,11 @@ Holdout = Annotated[
 ]
 GroupBy = Annotated[
     str | None,
-    option("--group-by", help="Regex on paths; images with equal matches stay in one split, e.g. 'patient(\\d+)'."),
+    option(
+        "--group-by",
+        help="Which images stay in one split: auto (siblings, found by content and name), none, a regex on paths such "
+        "as 'patient(\\d+)', or a CSV file (file_name, group). [default: auto]",
+    ),
 ]
 Fit = Annotated[choices.Fit | None, option("--fit", help="How to make images square. [default: stretch]")]
 Sampler = Annotated[

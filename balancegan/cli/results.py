@@ -33,12 +33,13 @@ def show_inspect(console: Console, doc: dict[str, Any]) -> None:
         ("groups of exact duplicates", "duplicates"),
         ("label conflicts (equal images in several classes)", "conflicts"),
         ("leaks (equal images in several splits)", "leaks"),
+        ("groups of siblings", "siblings"),
+        ("groups of siblings in several splits", "sibling_leaks"),
     ):
         if doc.get(key):
             console.print(f"[yellow]{len(doc[key]):,} {title}[/]")
             for item in doc[key][: 20 if console.verbose else 3]:
-                text = f"{item['path']}: {item['reason']}" if "path" in item else "  =  ".join(item["paths"])
-                console.print(f"  {shown(text)}")
+                console.print(f"  {shown(_found(item, '~' if 'siblings' in title else '='))}")
             if not console.verbose and len(doc[key]) > 3:
                 console.print(f"  … and {len(doc[key]) - 3:,} more (-v shows 20, --json all)")
     for note in doc.get("notes", []) if console.verbose else []:
@@ -46,6 +47,14 @@ def show_inspect(console: Console, doc: dict[str, Any]) -> None:
     console.print("")
     for line in doc["advice"]:
         console.print(f"• {shown(line)}")
+
+
+def _found(item: dict[str, Any], sign: str) -> str:
+    """Format a bad file, or the first of the paths of a group."""
+    if "path" in item:
+        return f"{item['path']}: {item['reason']}"
+    more = f"  … {len(item['paths'])} images" if len(item["paths"]) > SHOWN_PATHS else ""
+    return f"  {sign}  ".join(item["paths"][:SHOWN_PATHS]) + more
 
 
 def show_imbalance(console: Console, doc: dict[str, Any]) -> None:
@@ -138,6 +147,7 @@ def _findings(console: Console, findings: list[dict[str, Any]]) -> None:
 
 
 SHOWN_WARNINGS = 6
+SHOWN_PATHS = 4
 _REFERENCES = {"holdout": "held-out images", "train": "training images", "real": "images of the real folder"}
 _COLOURS = {"use": "green", "no difference": "yellow", "do not use": "red"}
 

@@ -11,10 +11,12 @@ import numpy as np
 from balancegan.commands.evaluate_run import OUT, EvaluateOptions, check_out, command_document, try_out
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
+from balancegan.core.options import AUTO
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
 from balancegan.data.batches import RowReader
 from balancegan.data.decode import DecodeSettings, ImageError, read_header
+from balancegan.data.groups import image_groups, of_one_group
 from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import Store, open_store
 from balancegan.evaluation import assembly as judge
@@ -67,6 +69,11 @@ class _Side:
         images = RowReader(self.store.images)(np.concatenate([np.empty(0, np.int64), *rows]))
         return Pool(images, np.repeat(np.arange(len(names)), [len(of_class) for of_class in rows]))
 
+    def groups(self, names: list[str], split: str, progress: Progress) -> np.ndarray:
+        """Group numbers (n,) of the images that `pool` returns, siblings together; see `data.groups`."""
+        rows = [self.rows(name, (split,)) for name in names]
+        return image_groups(self.folder, self.store, AUTO, progress)[np.concatenate(rows)]
+
     def files(self, names: list[str], splits: tuple[str, ...]) -> list[Path]:
         """Paths of the classes' images in the given splits."""
         rows = [row for name in names for row in self.rows(name, splits)]
@@ -111,12 +118,13 @@ def evaluate_folders(
         raise UsageError(f"{real} has no real training images", "see its metadata.csv: only real images are used")
     try_out(out)
     seen = np.arange(len(train))
-    notes = [
-        f"Both folders are compared at {ours.store.settings.image_size} pixels per side, whatever their files' size."
-    ]
+    groups = ours.groups(names, "train", progress) if judging.utility or not held else None
+    notes = [_unknown_generator(held), _common_size(ours.store)]
+    if groups is not None and not held:
+        notes += _of_one_group(names, train.labels, groups)
     if judging.choice.name == "own" and not held:
         # Features of a network's own training images differ from those of new ones, which would raise the distances.
-        seen, rest = stratified_split(train.labels, 0.5, seed=judging.seed)
+        seen, rest = stratified_split(train.labels, 0.5, judging.seed, groups)
         of_class = rows_by_class(train.labels[rest], len(names))
         classes = [replace(c, reference=train.images[rest[mine]]) for c, mine in zip(classes, of_class, strict=True)]
         notes.append(_HALVED)
@@ -132,6 +140,7 @@ def evaluate_folders(
             kind=held or "splits",
             delivered=[len(c.fake) for c in classes],
             may_have_seen=True,
+            groups=groups,
         )
 
     made = [c.name for c in classes if len(c.fake)]
@@ -145,7 +154,7 @@ def evaluate_folders(
         delivered=False,
         shortcuts=shortcut_checks(ours.files(made, ("train",)), theirs.files(made, ("train",))),
         warnings=[f"{_some(unknown)}: in the synthetic folder only; left out."] if unknown else [],
-        notes=[_unknown_generator(held), *notes, *ours.store.notes, *theirs.store.notes],
+        notes=[*notes, *ours.store.notes, *theirs.store.notes],
         utility=judge.verdict_of(material, judging, progress),
     )
     document = judge.report_document(inp, extractor, judging, progress)
@@ -205,6 +214,16 @@ def _unknown_generator(held: str | None) -> str:
         f"training images given here. If the generator saw {where}, this page makes the synthetic images look better "
         "than they are."
     )
+
+
+def _common_size(store: Store) -> str:
+    return f"Both folders are compared at {store.settings.image_size} pixels per side, whatever their files' size."
+
+
+def _of_one_group(names: list[str], labels: np.ndarray, groups: np.ndarray) -> list[str]:
+    """Return a note on classes that cannot be split into training and test images."""
+    alike = [names[k] for k in of_one_group(labels, groups)]
+    return [f"All real images of {_some(alike)} belong to one group: no honest test is possible."] if alike else []
 
 
 def _some(names: list[str]) -> str:

@@ -17,7 +17,7 @@ def inspect(
     *,
     split: Split = "train",
     target_ir: float = 1.0,
-    duplicates: Duplicates = "exact",
+    duplicates: Duplicates = "auto",
     html: Path | None = None,
     progress: Progress = silent,
 ) -> Inspection:

@@ -19,6 +19,11 @@ STRONG = 10.0
 HOPELESS = 5
 FEW = 50
 SMALL_SIDE = 16
+MOST_BY_DEFAULT = 20_000  # images; in larger sets, siblings are searched for only on request
+TOO_MANY = (
+    f"more than {MOST_BY_DEFAULT:,} images: only exact duplicates were searched for; `--duplicates near` also finds "
+    "siblings"
+)
 _NAMED = 5
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
@@ -90,19 +95,33 @@ def _twice(i: Inspection) -> Iterator[str]:
             f"{plural(extra, 'image is an exact copy', 'images are exact copies')} within a class "
             f"(e.g. {_example(i.duplicates[0])}): they count as images but add nothing"
         )
-    if i.near_duplicates:
-        yield (
-            f"{plural(len(i.near_duplicates), 'group')} of near-duplicate images "
-            f"(e.g. {_example(i.near_duplicates[0], '~')}): if they show the same object, "
-            "keep them together with `--group-by`"
-        )
-    if across := [g for g in i.near_duplicates if len(g.splits) > 1]:
-        yield (
-            f"{plural(len(across), 'of these groups spans', 'of these groups span')} more than one split "
-            f"(e.g. {_example(across[0], '~')}): check them, because testing on training images inflates every result"
-        )
+    yield from _siblings(i)
+    yield from (note for note in i.notes if note == TOO_MANY)
     if i.duplicates_mode == "off":
         yield "only headers were read, so duplicates and files damaged after the header were not found"
+
+
+def _siblings(i: Inspection) -> Iterator[str]:
+    if i.siblings:
+        sizes = [len(g.paths) for g in i.siblings]
+        yield (
+            f"{plural(sum(sizes), 'image has', 'images have')} siblings, which probably show the same object or scene "
+            f"({plural(len(sizes), 'group')}, largest {max(sizes):,}, e.g. {_example(i.siblings[0], '~')}): `train` "
+            "keeps each group on one side of its split (`--group-by auto`, the default)"
+        )
+    if i.pattern:
+        yield f"file names tell which images belong together: `--group-by '{i.pattern}'` groups by them alone"
+    if across := i.sibling_leaks:
+        yield (
+            f"{plural(len(across), 'group of siblings spans', 'groups of siblings span')} more than one split "
+            f"(e.g. {_example(across[0], '~')}): check them, because testing on siblings of training images inflates "
+            "every result; move each group into one split"
+        )
+    if i.of_one_group:
+        yield (
+            f"all images of {_names([*i.of_one_group])} belong to one group: no honest test is possible for it; gather "
+            "images of other objects"
+        )
 
 
 def _pictures(i: Inspection) -> Iterator[str]:

@@ -70,8 +70,10 @@ class Inspection:
     duplicates: tuple[Group, ...]
     conflicts: tuple[Group, ...]
     leaks: tuple[Group, ...]
-    near_duplicates: tuple[Group, ...]
-    notes: tuple[str, ...]
+    siblings: tuple[Group, ...] = ()  # images of one object or scene, exact copies among them
+    of_one_group: tuple[str, ...] = ()  # classes all of whose images are siblings
+    pattern: str | None = None  # for `--group-by`, if file names tell the siblings
+    notes: tuple[str, ...] = ()
     advice: tuple[str, ...] = field(default=())
 
     @property
@@ -83,6 +85,11 @@ class Inspection:
     def num_images(self) -> int:
         """Readable images of the inspected split."""
         return sum(c.count for c in self.classes)
+
+    @property
+    def sibling_leaks(self) -> tuple[Group, ...]:
+        """The groups of siblings in more than one split."""
+        return tuple(g for g in self.siblings if len(g.splits) > 1)
 
     @property
     def majority(self) -> ClassCount:
@@ -118,7 +125,11 @@ class Inspection:
             "duplicates": [{"paths": list(g.paths)} for g in self.duplicates],
             "conflicts": [{"paths": list(g.paths), "classes": list(g.classes)} for g in self.conflicts],
             "leaks": [{"paths": list(g.paths), "splits": list(g.splits)} for g in self.leaks],
-            "near_duplicates": [{"paths": list(g.paths)} for g in self.near_duplicates],
+            "siblings": [{key: list(value) for key, value in asdict(g).items()} for g in self.siblings],
+            "sibling_leaks": [{"paths": list(g.paths), "splits": list(g.splits)} for g in self.sibling_leaks],
+            "near_duplicates": [{"paths": list(g.paths)} for g in self.siblings],
+            "of_one_group": list(self.of_one_group),
+            "group_by": self.pattern,
             "notes": list(self.notes),
             "advice": list(self.advice),
         }

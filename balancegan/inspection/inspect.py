@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -13,12 +14,15 @@ from balancegan.core.errors import UsageError
 from balancegan.core.options import Duplicates
 from balancegan.core.progress import Progress, silent
 from balancegan.data.decode import ImageError, decode_image, read_header
-from balancegan.data.duplicates import equal_groups, near_groups, pixel_digest, thumbnail
+from balancegan.data.duplicates import equal_groups, pixel_digest
+from balancegan.data.groups import joined, of_one_group
 from balancegan.data.imbalance import imbalance_rate, normalised_entropy, to_add
 from balancegan.data.pool import chunk_size, chunked, map_chunks
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder, no_collection
-from balancegan.inspection.advice import advise
+from balancegan.data.siblings import sibling_groups, sibling_thumbnail
+from balancegan.inspection.advice import MOST_BY_DEFAULT, TOO_MANY, advise
 from balancegan.inspection.findings import ClassCount, Group, ImageSizes, Inspection, SizeCount
+from balancegan.inspection.names import naming_pattern
 
 DUPLICATES = get_args(Duplicates)
 
@@ -39,26 +43,32 @@ def inspect_folder(
     *,
     split: str = "train",
     target_ir: float = 1.0,
-    duplicates: str = "exact",
+    duplicates: str = "auto",
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Inspection:
     """Decode every image of every split and return the findings.
 
-    `duplicates`: "exact" compares decoded pixels, "near" also finds resized and re-encoded copies, "off" reads only
-    headers and so misses files damaged after the header. Raises UsageError if the split does not exist.
+    `duplicates`: "exact" compares decoded pixels, "near" also finds siblings (see `data.siblings`), "auto" does so in
+    sets of at most `MOST_BY_DEFAULT` images, "off" reads only headers and so misses files damaged after the header.
+    Raises UsageError if the split does not exist.
     """
     if split not in folder.splits:
         raise UsageError(f"{folder.root} has no {split} split", f"it has: {', '.join(folder.splits)}")
     if duplicates not in DUPLICATES:
         raise UsageError(f"duplicates '{duplicates}' is unknown", f"choose one of {', '.join(DUPLICATES)}")
     to_add({}, target_ir)  # reject an invalid target before minutes of decoding
+    notes = folder.notes
+    if duplicates == "auto":
+        duplicates = "near" if len(folder.files) <= MOST_BY_DEFAULT else "exact"
+        notes += () if duplicates == "near" else (TOO_MANY,)
     looks = _look_at_all(folder, duplicates, workers, progress)
     pairs = list(zip(folder.files, looks, strict=True))
     good = [(f, look) for f, look in pairs if not look.reason]
     damaged = [BadFile(f.rel, look.reason) for f, look in pairs if look.reason]
     found = _findings(folder, good, split, target_ir, duplicates, damaged)
-    return Inspection(**{**found.__dict__, "advice": tuple(advise(found))})
+    found = replace(found, notes=notes, **(_siblings(folder, good, progress) if duplicates == "near" else {}))
+    return replace(found, advice=tuple(advise(found)))
 
 
 def _findings(
@@ -90,8 +100,6 @@ def _findings(
         duplicates=tuple(_within_class(folder, good)),
         conflicts=tuple(g for g in groups if len(g.classes) > 1),
         leaks=tuple(g for g in groups if len(g.splits) > 1),
-        near_duplicates=tuple(_near(folder, good)) if duplicates == "near" else (),
-        notes=folder.notes,
     )
 
 
@@ -119,7 +127,7 @@ def _look(path: str, duplicates: str) -> _Look:
         picture = decode_image(path)
     except ImageError as e:
         return _Look(e.reason)
-    thumb = thumbnail(picture.pixels) if duplicates == "near" else b""
+    thumb = sibling_thumbnail(picture.pixels) if duplicates == "near" else b""
     return _Look("", picture.size, picture.mode, pixel_digest(picture.pixels), thumb)
 
 
@@ -159,15 +167,21 @@ def _within_class(folder: ImageFolder, good: list[tuple[ImageFile, _Look]]) -> l
     return [_group(folder, [good[i][0] for i in g]) for g in equal_groups(keys)]
 
 
-def _near(folder: ImageFolder, good: list[tuple[ImageFile, _Look]]) -> list[Group]:
-    """Group nearly equal images; groups that contain only exact copies of one image are left out."""
-    first = {look.digest: i for i, (_, look) in reversed(list(enumerate(good)))}
-    rows = sorted(first.values())
-    if not rows:
-        return []
-    copies: dict[bytes, list[ImageFile]] = {}
-    for f, look in good:
-        copies.setdefault(look.digest, []).append(f)
-    thumbs = np.frombuffer(b"".join(good[i][1].thumb for i in rows), np.uint8).reshape(-1, 9, 9)
-    groups = [[f for i in g for f in copies[good[rows[i]][1].digest]] for g in near_groups(thumbs)]
-    return [_group(folder, g) for g in groups]
+def _siblings(folder: ImageFolder, good: list[tuple[ImageFile, _Look]], progress: Progress) -> dict[str, Any]:
+    """Return the findings on siblings; groups that contain only exact copies of one image are left out."""
+    if not good:
+        return {}
+    thumbs = np.frombuffer(b"".join(look.thumb for _, look in good), np.uint8).reshape(len(good), -1)
+    labels, names = np.array([f.label for f, _ in good], np.int64), [f.rel for f, _ in good]
+    progress("siblings", 0, len(good))
+    groups = joined([look.digest for _, look in good], sibling_groups(thumbs, labels, names).tolist())
+    progress("siblings", len(good), len(good))
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups.tolist()):
+        members[group].append(i)
+    found = [g for g in members.values() if len({good[i][1].digest for i in g}) > 1]
+    return {
+        "siblings": tuple(_group(folder, [good[i][0] for i in g]) for g in found),
+        "of_one_group": tuple(folder.classes[k] for k in of_one_group(labels, groups)),
+        "pattern": naming_pattern(names, found),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ EXAMPLES = 8
 SIDE = 96
 MAX_CLASSES = 200
 MAX_LISTED = 100
+MOST_PICTURED = 6  # groups of siblings
 MARK = b"inspected by balancegan"  # appears on every page
 
 
@@ -34,7 +36,7 @@ def render_html(inspection: Inspection, folder: ImageFolder) -> str:
         version=__version__,
         most=max((c.count for c in inspection.classes), default=0) or 1,
         examples=_examples(inspection, folder),
-        findings=list(_tables(inspection)),
+        findings=list(_tables(inspection, folder)),
         max_listed=MAX_LISTED,
     )
 
@@ -54,15 +56,16 @@ def write_page(path: Path, page: str, folder: ImageFolder) -> None:
         write_atomic(path.absolute(), page)
 
 
-def _tables(i: Inspection) -> Iterator[tuple[str, str, tuple[Group, ...]]]:
-    """(heading, explanation, groups) of every kind of repeated image found."""
+def _tables(i: Inspection, folder: ImageFolder) -> Iterator[tuple[str, str, tuple[Group, ...], list[Any]]]:
+    """(heading, explanation, groups, thumbnails of some groups) of every kind of repeated image found."""
     kinds = (
         ("Label conflicts", "The same image in more than one class.", i.conflicts),
         ("Leaks", "The same image in more than one split.", i.leaks),
         ("Duplicates", "The same image more than once within a class.", i.duplicates),
-        ("Near duplicates", "Nearly the same image: resized, re-encoded or taken twice.", i.near_duplicates),
+        ("Siblings in several splits", "A test on siblings of training images is too easy.", i.sibling_leaks),
+        ("Siblings", "Images that probably show the same object or scene; exact copies among them.", i.siblings),
     )
-    return (kind for kind in kinds if kind[2])
+    return ((*kind, _pictured(kind[2], folder) if kind[2] is i.siblings else []) for kind in kinds if kind[2])
 
 
 def _examples(inspection: Inspection, folder: ImageFolder) -> dict[str, list[dict[str, Any]]]:
@@ -73,14 +76,30 @@ def _examples(inspection: Inspection, folder: ImageFolder) -> dict[str, list[dic
         files = [f for f in folder.files if f.split == inspection.split and f.label == label and f.rel not in bad]
         step = max(1, len(files) / EXAMPLES)
         chosen = [files[int(k * step)] for k in range(min(EXAMPLES, len(files)))]
-        decoded[name] = []
-        for f in chosen:
-            try:
-                decoded[name].append((f.rel, decode_image(folder.path(f)).pixels))
-            except ImageError:  # the folder has changed since it was inspected
-                continue
+        decoded[name] = _decoded([f.rel for f in chosen], folder)
     window = _window([pixels for shown in decoded.values() for _, pixels in shown])
     return {name: [_thumb(rel, pixels, window) for rel, pixels in shown] for name, shown in decoded.items()}
+
+
+def _pictured(groups: tuple[Group, ...], folder: ImageFolder) -> list[list[dict[str, Any]]]:
+    """Thumbnails of images of the largest groups, chosen evenly from each."""
+    shown = []
+    for group in sorted(groups, key=lambda g: -len(g.paths))[:MOST_PICTURED]:
+        step = max(1, len(group.paths) / EXAMPLES)
+        names = [group.paths[int(k * step)] for k in range(min(EXAMPLES, len(group.paths)))]
+        decoded = _decoded(names, folder)
+        window = _window([pixels for _, pixels in decoded])
+        shown.append([_thumb(rel, pixels, window) for rel, pixels in decoded])
+    return shown
+
+
+def _decoded(names: list[str], folder: ImageFolder) -> list[tuple[str, NDArray[Any]]]:
+    """The names and pixels of those of the files that can still be read."""
+    found = []
+    for rel in names:
+        with contextlib.suppress(ImageError):  # the folder has changed since it was inspected
+            found.append((rel, decode_image(folder.root / rel).pixels))
+    return found
 
 
 def _window(arrays: list[NDArray[Any]]) -> Window | None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from balancegan.core.documents import Json
 from balancegan.core.rows import rows_by_class
+from balancegan.data.groups import of_one_group
+from balancegan.data.holdout import choose_holdout
 from balancegan.data.training_set import TrainingSet
 from balancegan.metrics.features import Images
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
@@ -41,6 +43,7 @@ def run_material(data: TrainingSet, classes: Sequence[ClassImages]) -> Material:
         unfiltered=pool(others, images) if filtered else None,
         delivered_unfiltered=[_without_filter(c) for c in classes] if filtered else (),
         leaks=int((~fresh).sum()),
+        groups=data.groups[seen],
     )
 
 
@@ -71,7 +74,8 @@ class Pool:
 class Material:
     """The images to train and test classifiers on.
 
-    If `test` is None, `real` is split anew for every seed. `delivered` (K,) is the number of synthetic images that
+    If `test` is None, `real` is split anew for every seed. `groups` (n,) numbers the groups of `real` that no split may
+    divide; None if every image is its own. `delivered` (K,) is the number of synthetic images that
     each class received, and `delivered_unfiltered` (K,) the number it would have received from `unfiltered`. The pools
     may hold more or fewer images; the delivered numbers set the proportions when real and synthetic images are mixed.
     `kind` says where the test images come from (test, val, holdout, splits). `may_have_seen` says whether the generator
@@ -88,7 +92,7 @@ class Material:
     delivered_unfiltered: Sequence[int] = ()
     may_have_seen: bool = False
     leaks: int = 0  # test images left out because they are identical to training images
-    groups: NDArray[np.int64] | None = None  # (n,) of the real images; a group stays on one side of a split
+    groups: Labels | None = None  # (n,) of the real images; a group stays on one side of a split
     resample: Callable[[int], Pool] | None = None  # number of a seed -> new synthetic images like `fake`
     sampling_seconds: float = 0.0  # that `resample` takes
 
@@ -112,7 +116,17 @@ def why_not(material: Material) -> str | None:
         )
     if material.test is None and (counts >= 2).sum() < 2:
         return "Whether the images help was not measured: there are too few real images to set some aside for testing."
+    if material.test is None and (counts >= 2).sum() - len(untestable(material)) < 2:
+        return (
+            "Whether the images help was not measured: all real images of nearly every class belong to one group (one "
+            "object, or one scene), so no honest test is possible."
+        )
     return None
+
+
+def untestable(material: Material) -> list[int]:
+    """Classes whose real images all belong to one group, so that some cannot be tested on while others are learned."""
+    return [] if material.groups is None else of_one_group(material.real.labels, material.groups)
 
 
 @dataclass(frozen=True)
@@ -127,21 +141,22 @@ def split_plans(material: Material, seeds: int) -> tuple[Pool, list[SplitPlan]]:
     """All real images in one pool, and the train and test rows of each seed."""
     real, test = material.real, material.test
     if test is None:
-        return real, [SplitPlan(*stratified_split(real.labels, TEST_SHARE, seed)) for seed in range(seeds)]
+        splits = (stratified_split(real.labels, TEST_SHARE, seed, material.groups) for seed in range(seeds))
+        return real, [SplitPlan(*split) for split in splits]
     pool = Pool(np.concatenate([real.images, test.images]), np.concatenate([real.labels, test.labels]))
     rows = np.arange(len(pool))
     return pool, [SplitPlan(rows[: len(real)], rows[len(real) :])] * seeds
 
 
 def stratified_split(
-    labels: Labels, share: float, seed: int, groups: NDArray[np.int64] | None = None
+    labels: Labels, share: float, seed: int, groups: Labels | None = None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows kept, and rows set aside: `share` of every class, and at least one unless the class has one image."""
-    rng = np.random.default_rng(seed)
-    aside = np.zeros(len(labels), bool)
-    for rows in _groups(labels):
-        mine = rng.permutation(rows)
-        aside[mine[: max(int(len(mine) > 1), round(share * len(mine)))]] = True
+    """Rows kept, and rows set aside: `share` of every class, and at least one unless the class has one image.
+
+    `groups` (n,): images with the same number stay together, as `choose_holdout` describes.
+    """
+    keys = range(len(labels)) if groups is None else groups.tolist()
+    aside = choose_holdout(labels, keys, share, seed, least=2)
     return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
@@ -162,11 +177,6 @@ def allowed_images(material: Material, pool: Pool, plan: SplitPlan, fake: Pool) 
         tested = pixel_features(pool.images[plan.test[test_rows[label]]])
         allowed[mine] = nearest(pixel_features(fake.images[mine]), tested)[0] >= threshold
     return np.flatnonzero(allowed)
-
-
-def _groups(labels: Labels) -> list[NDArray[np.intp]]:
-    """The rows of each class that has any."""
-    return [rows for rows in rows_by_class(labels, int(labels.max(initial=-1)) + 1) if len(rows)]
 
 
 @dataclass(frozen=True)

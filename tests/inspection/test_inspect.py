@@ -16,11 +16,12 @@ from PIL import Image
 
 from balancegan.core.errors import UsageError
 from balancegan.data import pool
-from balancegan.data.duplicates import near_groups, pixel_digest
+from balancegan.data.duplicates import pixel_digest
 from balancegan.data.imbalance import imbalance_rate, normalised_entropy, to_add
 from balancegan.data.scan import scan
-from balancegan.inspection import advice
+from balancegan.inspection import advice, inspect
 from balancegan.inspection.inspect import inspect_folder
+from balancegan.inspection.names import naming_pattern
 from balancegan.methods import WHY_RECOMMENDED
 from balancegan.report.inspection import render_html
 
@@ -38,7 +39,7 @@ def test_the_documents_keys_and_numbers(data):
         {"name": "a", "count": 6, "share": 0.75, "to_add": 0},
         {"name": "b", "count": 2, "share": 0.25, "to_add": 4},
     ]
-    for key in ("bad_files", "duplicates", "conflicts", "leaks", "near_duplicates", "notes"):
+    for key in ("bad_files", "duplicates", "conflicts", "leaks", "siblings", "near_duplicates", "notes"):
         assert out[key] == []
     assert out["root"] == str(data) and out["split"] == "train" and out["target_ir"] == 1.0
     assert out["splits"] == {"train": {"a": 6, "b": 2}}
@@ -123,9 +124,52 @@ def test_near_duplicates(tmp_path):
     smooth(3).save(tmp_path / "a" / "again.jpg", quality=85)
     smooth(4).resize((50, 50)).save(tmp_path / "b" / "smaller.png")
     shutil.copy(tmp_path / "a" / "5.png", tmp_path / "a" / "equal.png")
-    out = inspect_folder(scan(tmp_path), duplicates="near").to_json()
-    assert paths(out["near_duplicates"]) == [["a/3.png", "a/again.jpg"], ["a/4.png", "b/smaller.png"]]
+    out = inspect_folder(scan(tmp_path)).to_json()
+    assert paths(out["siblings"]) == [["a/3.png", "a/again.jpg"], ["a/4.png", "b/smaller.png"]]
+    assert [g["classes"] for g in out["siblings"]] == [["a"], ["a", "b"]] and out["sibling_leaks"] == []
     assert paths(out["duplicates"]) == [["a/5.png", "a/equal.png"]]
+    assert any("4 images have siblings" in line and "2 groups, largest 2" in line for line in out["advice"])
+    assert inspect_folder(scan(tmp_path), duplicates="exact").siblings == ()
+
+
+def test_siblings_in_many_images_are_searched_for_on_request(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            smooth(i + 100 * (name == "b")).save(tmp_path / name / f"{i}.png")
+    smooth(1).save(tmp_path / "a" / "again.jpg", quality=85)
+    monkeypatch.setattr(inspect, "MOST_BY_DEFAULT", 6)
+    found = inspect_folder(scan(tmp_path))
+    assert found.siblings == () and inspect.TOO_MANY in found.notes and inspect.TOO_MANY in found.advice
+    near = inspect_folder(scan(tmp_path), duplicates="near")
+    assert len(near.siblings) == 1 and not {inspect.TOO_MANY} & {*near.notes, *near.advice}
+
+
+def test_a_class_of_one_group(tmp_path):
+    for k, name in enumerate("abc"):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            smooth(300 if name == "c" else 100 * k + i).save(tmp_path / name / f"{i}.jpg", quality=95 - i)
+    found = inspect_folder(scan(tmp_path))
+    assert found.of_one_group == ("c",) and [len(g.paths) for g in found.siblings] == [6]
+    assert any(line.startswith("all images of c belong to one group: no honest test") for line in found.advice)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("run{}_item_{}.png", r"run(\d+)"),
+        ("{}_{}.png", r"([^/]+/\d+)[_-]"),
+        ("img-{1}.png", None),  # a number for every image
+        ("slide1_{1}.png", None),  # one group for all
+    ],
+)
+def test_names_that_tell_the_siblings(name, pattern):
+    paths = ["a/" + name.format(k // 4, k) for k in range(24)]
+    groups = [list(range(k, k + 4)) for k in range(0, 24, 4)]
+    assert naming_pattern(paths, groups) == pattern
+    assert naming_pattern(paths, []) is None
+    assert naming_pattern(paths, [[0, 23], [4, 20]]) is None  # siblings with different names
 
 
 def test_near_duplicates_across_splits_are_named(tmp_path):
@@ -136,17 +180,11 @@ def test_near_duplicates_across_splits_are_named(tmp_path):
                 smooth(10 * k + i + 100 * (split == "test")).save(tmp_path / split / name / f"{i}.png")
     smooth(1).save(tmp_path / "test" / "a" / "twin.jpg", quality=90)
     found = inspect_folder(scan(tmp_path), duplicates="near")
-    assert [g.splits for g in found.near_duplicates] == [("train", "test")]
-    assert any("1 of these groups spans more than one split" in line for line in found.advice)
-
-
-def test_near_groups_by_brute_force():
-    rng = np.random.default_rng(1)
-    base = rng.integers(0, 256, (60, 9, 9), dtype=np.uint8)
-    twins = np.clip(base[:20].astype(int) + rng.integers(-1, 2, (20, 9, 9)), 0, 255).astype(np.uint8)
-    groups = near_groups(np.concatenate([base, twins]))
-    assert groups == [[i, 60 + i] for i in range(20)]
-    assert near_groups(base[:0]) == []
+    assert [g.splits for g in found.sibling_leaks] == [("train", "test")] and found.leaks == ()
+    assert any("1 group of siblings spans more than one split" in line for line in found.advice)
+    assert found.to_json()["sibling_leaks"] == [
+        {"paths": ["train/a/1.png", "test/a/twin.jpg"], "splits": ["train", "test"]}
+    ]
 
 
 def test_bad_files_do_not_count(data, picture):
@@ -231,6 +269,18 @@ def test_html(data, picture):
     assert "bad.png" in page and "Duplicates" in page
     assert "<code>--filter copies</code>" in page
     assert before == {p: hashlib.sha256(p.read_bytes()).digest() for p in before}
+
+
+def test_html_shows_siblings(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            smooth(i + 100 * (name == "b")).save(tmp_path / name / f"{i}.png")
+    for i in range(9):
+        smooth(1).save(tmp_path / "a" / f"again{i}.jpg", quality=95 - i)
+    folder = scan(tmp_path)
+    page = render_html(inspect_folder(folder), folder)
+    assert page.count('alt="Siblings example') == 8 and "Siblings (1)" in page and "a/again8.jpg" in page
 
 
 def test_inspect_does_not_import_torch(data):

@@ -17,7 +17,7 @@ from balancegan.verdict.arms import DECIDING, REAL_ARMS, Arm, arm_named
 from balancegan.verdict.augmentation import CROPS, FLIPS, NONE, Augmentation
 from balancegan.verdict.classifiers import Draw, Job, Shelf, shrunk, train
 from balancegan.verdict.first_pass import FirstPass, first_pass
-from balancegan.verdict.material import Material, Pool, allowed_images, stratified_split
+from balancegan.verdict.material import Material, Pool, allowed_images, stratified_split, untestable, why_not
 from balancegan.verdict.material import SplitPlan as Plan
 from balancegan.verdict.material import split_plans as plans_of
 from balancegan.verdict.networks import SMALL, Network
@@ -513,6 +513,18 @@ def test_a_stratified_split():
     assert np.bincount(labels[aside], minlength=5).tolist() == [3, 1, 0, 0, 1]
     again, other = stratified_split(labels, 0.3, seed=0)[1], stratified_split(labels, 0.3, seed=1)[1]
     assert aside.tolist() == again.tolist() != other.tolist()
+
+
+def test_groups_stay_whole_in_the_verdicts_splits():
+    labels, groups = np.repeat([0, 1, 2], [12, 6, 4]), np.repeat([0, 1, 2, 3, 4, 5], [4, 4, 4, 3, 3, 4])
+    real = Pool(np.zeros((22, 1, 16, 16), np.uint8), labels)
+    grouped = Material("abc", real, real, None, "splits", [0, 0, 9], groups=groups)
+    for plan in plans_of(grouped, 3)[1]:
+        assert not set(groups[plan.train]) & set(groups[plan.test])
+        assert set(labels[plan.test]) == {0, 1}  # all images of the third class belong to one group
+    assert untestable(grouped) == [2] and why_not(grouped) is None
+    alone = Material("abc", real, real, None, "splits", [0, 0, 9], groups=labels)
+    assert "no honest test" in why_not(alone) and measure(alone)["verdict"] is None
 
 
 def test_large_images_are_shrunk_and_small_ones_are_not():

@@ -14,7 +14,7 @@ def inspect(
     *,
     split: Split = "train",
     target_ir: float = 1.0,
-    duplicates: Duplicates = "exact",
+    duplicates: Duplicates = "auto",
     html: StrPath | None = None,
     strict: bool = False,
     progress: bool = True,
@@ -25,7 +25,8 @@ def inspect(
         data: a folder with one sub-folder per class, optionally within train, val and test folders.
         split: the split whose images are counted: `train`, `val` or `test`.
         target_ir: imbalance rate to reach; it determines the classes' `to_add`.
-        duplicates: `exact`; `near`, which also finds similar images; or `off`.
+        duplicates: `exact`; `near`, which also finds siblings (images of one object or scene); `auto`: `near` for at
+            most 20,000 images; or `off`.
         html: also write a page with example images here.
         strict: raise `DatasetError` if a file cannot be read.
         progress: show progress on stderr.

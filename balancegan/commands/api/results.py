@@ -102,7 +102,11 @@ class Inspection(Result):
     duplicates: list[Any]
     conflicts: list[Any]
     leaks: list[Any]
+    siblings: list[Any]
+    sibling_leaks: list[Any]
     near_duplicates: list[Any]
+    of_one_group: list[str]
+    group_by: str | None
     notes: list[str]
     advice: list[str]
 

@@ -58,7 +58,7 @@ def train(
         pretrain_steps: autoencoder updates before the GAN's.
         max_time: stop cleanly after this many seconds, or after a time such as `"1h30m"`.
         holdout: share of each class held out for reports if there is no val or test.
-        group_by: regular expression on paths; images with equal matches stay in one split.
+        group_by: what stays in one split: `auto` (siblings), `none`, a regular expression on paths, or a CSV file.
         fit: how to make images square: `stretch`, `crop` or `pad`.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         seed: seed of the training's random choices.
