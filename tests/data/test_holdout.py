@@ -1,12 +1,9 @@
 """The held-out part: stratified, grouped, reproducible."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancegan.core.errors import DatasetError
-from balancegan.data.groups import group_keys
 from balancegan.data.holdout import choose_holdout
 
 LABELS = np.repeat([0, 1, 2, 3], [100, 20, 5, 4])
@@ -48,10 +45,6 @@ def test_large_groups_are_held_out_whole_rather_than_nothing():
     assert np.bincount(labels[held], minlength=2).tolist() == [10, 10]
 
 
-def test_keys_by_pattern_and_by_equal_pixels():
-    paths = ["a/slide1_x.png", "a/slide1_y.png", "b/slide2_x.png", "b/other.png", "b/copy.png"]
-    digests = [b"1", b"2", b"3", b"4", b"1"]
-    keys = group_keys(paths, r"(slide\d)", digests)
-    assert keys[0] == keys[1] == keys[4] and len({keys[0], keys[2], keys[3]}) == 3
-    with pytest.raises(DatasetError, match="matches none"):
-        group_keys(paths, "patient", digests)
+def test_classes_of_fewer_images_can_give_some_too():
+    held = choose_holdout(LABELS, range(len(LABELS)), 0.2, 0, least=2)
+    assert np.bincount(LABELS[held], minlength=4).tolist() == [20, 4, 1, 1]
