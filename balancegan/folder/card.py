@@ -161,8 +161,9 @@ def _which(card: Card) -> str:
     where = "`metadata.csv` in each split's folder" if card.split_dirs else "`metadata.csv`"
     return (
         f"The column `synthetic` of {where} is `true` for them, and their files are named `syn_<run>_<seed>`. The "
-        "same table gives a synthetic image's run, seed and checkpoint, and a real image's source. Loaders that use "
-        "only the folders (torchvision's `ImageFolder`) cannot tell real and synthetic images apart."
+        "same table gives a synthetic image's run, seed and checkpoint, and a real image's source; `split` is "
+        "`holdout` for real images that the generator never saw. Loaders that use only the folders (torchvision's "
+        "`ImageFolder`) cannot tell real and synthetic images apart."
     )
 
 
