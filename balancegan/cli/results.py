@@ -50,11 +50,12 @@ def show_inspect(console: Console, doc: dict[str, Any]) -> None:
 
 
 def _found(item: dict[str, Any], sign: str) -> str:
-    """Format a bad file, or the first of the paths of a group."""
+    """Format a bad file, or some paths of a group; the last is in another split than the first if there are several."""
     if "path" in item:
         return f"{item['path']}: {item['reason']}"
-    more = f"  … {len(item['paths'])} images" if len(item["paths"]) > SHOWN_PATHS else ""
-    return f"  {sign}  ".join(item["paths"][:SHOWN_PATHS]) + more
+    paths = item["paths"]
+    some = paths if len(paths) <= SHOWN_PATHS else [*paths[: SHOWN_PATHS - 1], "…", paths[-1]]
+    return f"  {sign}  ".join(some) + (f"  ({len(paths):,} images)" if len(some) > SHOWN_PATHS else "")
 
 
 def show_imbalance(console: Console, doc: dict[str, Any]) -> None:

@@ -112,10 +112,11 @@ def _siblings(i: Inspection) -> Iterator[str]:
     if i.pattern:
         yield f"file names tell which images belong together: `--group-by '{i.pattern}'` groups by them alone"
     if across := i.sibling_leaks:
+        ends = f"{printable(across[0].paths[0])} ~ {printable(across[0].paths[-1])}"  # in two splits
         yield (
             f"{plural(len(across), 'group of siblings spans', 'groups of siblings span')} more than one split "
-            f"(e.g. {_example(across[0], '~')}): check them, because testing on siblings of training images inflates "
-            "every result; move each group into one split"
+            f"(e.g. {ends}): check them, because testing on siblings of training images inflates every result; move "
+            "each group into one split"
         )
     if i.of_one_group:
         yield (

@@ -11,6 +11,7 @@ from PIL import Image
 from balancegan.commands import train as command
 from balancegan.compute import device as devices
 from balancegan.compute.device import resolve_device
+from balancegan.core.files import write_json
 from balancegan.core.grid import grid_image
 from balancegan.data.training_set import reopen_training_set
 from balancegan.methods import WHY_RECOMMENDED
@@ -70,6 +71,55 @@ def test_groups_are_not_split(tmp_path):
     groups = {f.rsplit("_", 1)[0] for f in held}
     everything = [f"{p.parent.name}/{p.name}" for p in data.glob("*/*.png")]
     assert held and {f for f in everything if f.rsplit("_", 1)[0] in groups} == set(held)
+
+
+@pytest.fixture
+def alike(tmp_path):
+    """Two classes of which one shows a single object, beside a table of groups."""
+    data = write_images(tmp_path / "alike", {"ant": 20, "bee": 10})
+    names = [f"{p.parent.name}/{p.name}" for p in sorted(data.glob("*/*.png"))]
+    groups = [f"{name},{i // 4 if name.startswith('ant') else 'one'}" for i, name in enumerate(names)]
+    (tmp_path / "groups.csv").write_text("file_name,group\n" + "\n".join(groups))
+    return data
+
+
+def test_training_says_what_is_kept_together_and_what_cannot_be_tested(alike, tmp_path, monkeypatch):
+    monitor = Quiet()
+    monkeypatch.chdir(tmp_path)
+    run = RunDir(train_tiny(alike, tmp_path / "runs", monitor, group_by="groups.csv")["run"])
+    assert monitor.notes[:3] == [
+        "30 of 30 images have siblings (6 groups, largest 10): each group stays on one side of the split.",
+        "no images of bee are held out: all of them belong to one group, so no honest test of this class is possible.",
+        "4 of 30 images are held out for the quality report; no network sees them.",
+    ]
+    recorded = run.read_json("dataset.json")
+    assert recorded["groups"] == {"number": 6, "largest": 10, "images": 30}
+    assert len({int(Path(name).stem) // 4 for name in recorded["holdout"]["files"]}) == 1
+    assert read_config(run)[1].group_by == str(tmp_path / "groups.csv")  # found from any working folder
+    (tmp_path / "groups.csv").unlink()
+    reopen_training_set(recorded, read_config(run)[1])
+
+
+def test_a_continued_run_keeps_the_images_that_it_held_out(discs, tmp_path):
+    """Also where another version would hold out others."""
+    run = RunDir(train_tiny(discs, tmp_path / "runs", group_by="auto")["run"])
+    recorded = run.read_json("dataset.json")
+    before = ["ant/001.png", "bee/001.png"]
+    write_json(run.path / "dataset.json", {**recorded, "holdout": {**recorded["holdout"], "files": before}})
+    again = train_tiny(discs, tmp_path / "runs", group_by="auto", steps=8)
+    assert again["run"] == str(run.path) and again["resumed_from"]
+    now = run.read_json("dataset.json")
+    assert now["holdout"]["files"] == before and now["train_counts"] == {"ant": 23, "bee": 7, "cat": 6}
+
+
+@pytest.mark.parametrize("line", ["group_by: ''\n", ""])
+def test_a_run_from_before_siblings_groups_by_nothing(discs, tmp_path, line):
+    run = RunDir(train_tiny(discs, tmp_path / "runs", group_by="none")["run"])
+    path = run.path / "config.yaml"
+    assert "group_by: none\n" in path.read_text()
+    path.write_text(path.read_text().replace("group_by: none\n", line))
+    assert read_config(run)[1].group_by == "none"
+    assert train_tiny(discs, tmp_path / "runs", group_by="none", steps=8)["run"] == str(run.path)
 
 
 def test_an_empty_class_and_bad_files_do_not_stop_training(discs, tmp_path):
