@@ -72,7 +72,8 @@ class _Side:
     def groups(self, names: list[str], split: str, progress: Progress) -> np.ndarray:
         """Group numbers (n,) of the images that `pool` returns, siblings together; see `data.groups`."""
         rows = [self.rows(name, (split,)) for name in names]
-        return image_groups(self.folder, self.store, AUTO, progress)[np.concatenate(rows)]
+        among = None if self.wanted.all() else self.wanted
+        return image_groups(self.folder, self.store, AUTO, among=among, progress=progress)[np.concatenate(rows)]
 
     def files(self, names: list[str], splits: tuple[str, ...]) -> list[Path]:
         """Paths of the classes' images in the given splits."""

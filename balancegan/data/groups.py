@@ -26,18 +26,26 @@ CACHED = "groups-1.npy"
 """File in a store's folder with the groups of siblings; raise the number when the search finds other ones."""
 
 
-def image_groups(folder: ImageFolder, store: Store, rule: str, progress: Progress = silent) -> NDArray[np.int64]:
+def image_groups(
+    folder: ImageFolder,
+    store: Store,
+    rule: str,
+    *,
+    among: NDArray[np.bool_] | None = None,
+    progress: Progress = silent,
+) -> NDArray[np.int64]:
     """Number the groups 0, 1, … of the store's images, (N,).
 
     Images with identical pixels always share a group, because a copy on the other side of a split would be a leak.
     `rule` says which others do: `auto` siblings, found by content and by name; `none` none; a regular expression those
     in whose paths it captures the same text (its first group, or the whole match); the path of a CSV file (file_name,
-    group) those to which it gives the same group. Raises `DatasetError` if an expression or a file applies to no image,
-    `UsageError` if the file does not exist.
+    group) those to which it gives the same group. Siblings are searched for `among` these images (N,), by default among
+    all; the store's folder keeps what a search among all found. Raises `DatasetError` if an expression or a file
+    applies to no image, `UsageError` if the file does not exist.
     """
     paths, keys = [f.rel for f in store.files], list[Sequence[Hashable | None]]()
     if rule == AUTO:
-        keys = [_siblings(store, paths, progress).tolist()]
+        keys = [_siblings(store, paths, progress) if among is None else _search(store, paths, among, progress)]
     elif is_table(rule):
         keys = [_table_keys(folder, paths, rule)]
     elif rule != NONE:
@@ -81,21 +89,31 @@ def of_one_group(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> list[i
     return [int(c) for c, n in zip(classes, images, strict=True) if n > 1 and (with_groups == c).sum() == 1]
 
 
-def _siblings(store: Store, paths: list[str], progress: Progress) -> NDArray[np.int64]:
+def _search(store: Store, paths: list[str], among: NDArray[np.bool_], progress: Progress) -> list[int | None]:
+    """Search for siblings among some images; None for the others."""
+    rows = np.flatnonzero(among)
+    progress("siblings", 0, len(rows))
+    found = sibling_groups(store.thumbs[rows], store.labels[rows], [paths[i] for i in rows])
+    progress("siblings", len(rows), len(rows))
+    keys: list[int | None] = [None] * len(paths)
+    for row, group in zip(rows.tolist(), found.tolist(), strict=True):
+        keys[row] = group
+    return keys
+
+
+def _siblings(store: Store, paths: list[str], progress: Progress) -> list[int | None]:
     """Search for siblings among all images, or read what an earlier search found."""
     kept = store.path / CACHED
     with contextlib.suppress(OSError, ValueError, EOFError):
         found: NDArray[np.int64] = np.load(kept, allow_pickle=False)
         if found.shape == (len(store),) and found.dtype == np.int64:
-            return found
-    progress("siblings", 0, len(store))
-    found = sibling_groups(np.asarray(store.thumbs), store.labels, paths)
-    progress("siblings", len(store), len(store))
+            return list(found.tolist())
+    keys = _search(store, paths, np.ones(len(store), bool), progress)
     buffer = io.BytesIO()
-    np.save(buffer, found)
+    np.save(buffer, np.array(keys, np.int64))
     with contextlib.suppress(OSError):  # the next command searches again
         write_atomic(kept, buffer.getvalue())
-    return found
+    return keys
 
 
 def _pattern_keys(paths: Sequence[str], pattern: str) -> list[str | None]:

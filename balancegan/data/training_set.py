@@ -50,7 +50,7 @@ class TrainingSet:
 
         A first search for siblings takes minutes for tens of thousands of images; the store remembers what it found.
         """
-        return image_groups(self.folder, self.store, self.group_by, self.progress)
+        return image_groups(self.folder, self.store, self.group_by, progress=self.progress)
 
     @property
     def grouped(self) -> dict[str, int]:

@@ -70,10 +70,18 @@ def test_the_groups_do_not_depend_on_the_image_size(objects):
     assert all(other == first for other in others) and len(set(first)) == 16
 
 
+def test_a_search_among_some_images(objects):
+    """As among the real images of a balanced folder."""
+    folder = scan(objects)
+    store = open_store(folder, SMALL)
+    found = image_groups(folder, store, "auto", among=np.arange(len(store)) % 24 < 10)
+    assert np.bincount(found).tolist() == [2, 2, *[1] * 20, 2, 2, *[1] * 20]
+
+
 def test_the_search_is_done_once(objects, monkeypatch):
     seen, folder = [], scan(objects)
     store = open_store(folder, SMALL)
-    first = image_groups(folder, store, "auto", lambda *tick: seen.append(tick))
+    first = image_groups(folder, store, "auto", progress=lambda *tick: seen.append(tick))
     assert seen == [("siblings", 0, 48), ("siblings", 48, 48)]
     monkeypatch.setattr(groups, "sibling_groups", None)
     assert image_groups(folder, open_store(folder, SMALL), "auto").tolist() == first.tolist()
