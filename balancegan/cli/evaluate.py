@@ -19,7 +19,7 @@ from balancegan.cli.options import (
     option,
 )
 from balancegan.cli.parse import parse_names
-from balancegan.core.options import SamplingOptions
+from balancegan.core.options import Arms, SamplingOptions
 
 
 def evaluate(
@@ -54,6 +54,12 @@ def evaluate(
         Path | None, typer.Option("--out", help="Folder for the report. [default: the run's report/, or evaluation]")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Classifiers trained per arm.", min=1, max=100)] = 3,
+    classifier: Annotated[
+        str, typer.Option("--classifier", metavar="small|resnet18|FILE", help="Network to train; FILE: of a ResNet.")
+    ] = "small",
+    arms: Annotated[
+        Arms, option("--arms", help="Ways of training to compare; auto: all on a GPU, those that decide on a CPU.")
+    ] = "auto",
     checkpoint: Checkpoint = "auto",
     from_: From = "noise",
     strength: Strength = None,
@@ -75,7 +81,7 @@ def evaluate(
         checkpoint=checkpoint,
         sampling=SamplingOptions(from_, strength, guidance),
     )
-    measuring = Measuring(parse_names(metrics), extractor, weights, utility, seeds)
+    measuring = Measuring(parse_names(metrics), extractor, weights, utility, seeds, classifier, arms)
     with console.progress() as view:
         document = measure(what, fake, options, measuring, runs=runs, device=device, progress=view, note=console.note)
     console.result(document, show_evaluate)

@@ -23,7 +23,7 @@ command = registrar(app)
 @command
 def fetch(
     console: Any,
-    name: Annotated[Network, typer.Argument(metavar="NAME", help="inception or resnet50.")] = "inception",
+    name: Annotated[Network, typer.Argument(metavar="NAME", help="inception, resnet50 or resnet18.")] = "inception",
     from_: Annotated[Path | None, option("--from", help="Use this copy of the file instead of downloading it.")] = None,
 ) -> None:
     """Download a network's published weights to where reports find them.

@@ -12,11 +12,12 @@ from balancegan.commands.evaluate_run import EvaluateOptions, Note, evaluate_run
 from balancegan.compute.device import use_device
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
-from balancegan.core.options import Extractor, SamplingOptions, require_choices, require_range
+from balancegan.core.options import Arms, Extractor, SamplingOptions, require_choices, require_range
 from balancegan.core.progress import Progress, silent
 from balancegan.evaluation.assembly import Judging, parse_metrics
 from balancegan.metrics.extractors import choose
 from balancegan.runs.directory import RUNS, find_run
+from balancegan.verdict.networks import choose_network
 from balancegan.verdict.rule import parse_least
 from balancegan.verdict.utility import SEEDS
 
@@ -30,13 +31,23 @@ class Measuring:
     weights: Path | None = None
     utility: bool = True
     seeds: int = SEEDS  # classifiers trained per arm
+    classifier: str = "small"
+    arms: Arms = "auto"
 
     def judging(self, device: torch.device) -> Judging:
         """Return the checked settings. Raises `UsageError`, `WeightsMissingError`."""
         require_choices(self)
         require_range("seeds", self.seeds, 1, 100)
         choice, metrics = choose(self.extractor, self.weights), parse_metrics(self.metrics)
-        return Judging(choice, device, metrics=metrics, utility=self.utility, seeds=self.seeds)
+        return Judging(
+            choice,
+            device,
+            metrics=metrics,
+            utility=self.utility,
+            seeds=self.seeds,
+            network=choose_network(self.classifier),
+            arms=self.arms,
+        )
 
 
 def evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +26,8 @@ from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.accepted import first_images
 from balancegan.sampling.choice import make_samplers
-from balancegan.verdict.material import ClassImages
+from balancegan.sampling.samplers import SEED_STRIDE
+from balancegan.verdict.material import ClassImages, Pool, Resampling, pool
 from balancegan.verdict.rule import gate_json
 
 Note = Callable[[str], None]
@@ -69,7 +71,7 @@ def evaluate_run(
     restored.method.sample_with(options.sampling)
     try_out(out)
     restored.make_ready(data)
-    classes = _generate(restored, data, options.images or min(MEASURED, judging.limit), progress)
+    classes, resampling = _generate(restored, data, options.images or min(MEASURED, judging.limit), progress)
     extractor = judge.run_extractor(data, judging, progress)
     inp = judge.run_input(
         restored,
@@ -85,6 +87,7 @@ def evaluate_run(
             *options.sampling.notes(),
         ],
         plain=True,
+        resampling=resampling,
         progress=progress,
     )
     document = judge.report_document(inp, extractor, judging, progress)
@@ -97,8 +100,14 @@ def _tick(progress: Progress, before: int, total: int, made: int) -> None:
     progress("generate", before + made, total)
 
 
-def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Progress) -> list[ClassImages]:
-    """Generate the first images of every class: as many as it needs, and at least enough to measure."""
+def _generate(
+    restored: Restored, data: TrainingSet, measured: int, progress: Progress
+) -> tuple[list[ClassImages], Resampling]:
+    """Generate the first images of every class: as many as it needs, and at least enough to measure.
+
+    Also returns how to generate others.
+    """
+    began = time.monotonic()
     samplers = make_samplers(restored.method, restored.device, sources=SourceImages.of(data))
     counts = data.split_counts()
     goal = max(counts.values())
@@ -121,7 +130,13 @@ def _generate(restored: Restored, data: TrainingSet, measured: int, progress: Pr
                 requested=need,
             )
         )
-    return classes
+
+    def others(seed: int) -> Pool:
+        first = seed * SEED_STRIDE
+        images = [first_images(samplers, k, n, first_seed=first)[1] for k, n in enumerate(wanted)]
+        return pool(images, data.store.images)
+
+    return classes, Resampling(others, time.monotonic() - began)
 
 
 # --- both -------------------------------------------------------------------------------------------------------------

@@ -264,6 +264,7 @@ def _examine(path: Path, names: tuple[str, ...], *, load: bool) -> Status:
 def _build(name: str, path: Path) -> None:
     """Load the file as the network would be loaded for a report, or raise what that raises."""
     from balancegan.metrics.extractors import EXTRACTORS  # slow to import
+    from balancegan.verdict.networks import pretrained
 
-    extractor: Any = EXTRACTORS[name]
-    extractor(path)
+    load: Any = EXTRACTORS.get(name, pretrained)
+    load(path)

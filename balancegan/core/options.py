@@ -18,7 +18,8 @@ Sampler = Literal["auto", "rejection", "langevin"]
 OutSize = Literal["model", "native"]
 Format = Literal["png", "jpeg", "match"]
 Extractor = Literal["auto", "inception", "resnet50", "own"]
-Network = Literal["inception", "resnet50"]
+Network = Literal["inception", "resnet50", "resnet18"]
+Arms = Literal["auto", "deciding", "all"]
 Start = Literal["noise", "own", "other"]
 
 AUTO, NONE = "auto", "none"

@@ -12,6 +12,7 @@ import torch
 from balancegan.compute.memory import memory_errors
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
+from balancegan.core.options import Arms
 from balancegan.core.progress import Progress, silent
 from balancegan.data.imbalance import imbalance_rate
 from balancegan.data.training_set import TrainingSet
@@ -23,7 +24,8 @@ from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.extractors import Choice
 from balancegan.metrics.features import Cached, Images
 from balancegan.runs.restore import Restored
-from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, not_measured, run_material
+from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, Resampling, not_measured, run_material
+from balancegan.verdict.networks import SMALL, Network
 from balancegan.verdict.utility import SEEDS, measure_utility
 
 SLOW_ON_CPU = 250  # images per class and set when a large network runs on a CPU, at a few images per second
@@ -39,6 +41,8 @@ class Judging:
     utility: bool = True
     seeds: int = SEEDS
     seed: int = 0
+    network: Network = SMALL  # the verdict's classifier
+    arms: Arms = "auto"
 
     @property
     def limit(self) -> int:
@@ -87,7 +91,14 @@ def verdict_of(material: Callable[[], Material], judging: Judging, progress: Pro
     if not judging.utility:
         note = "Whether these images help a classifier was not measured, because the verdict was turned off."
         return not_measured(note) | {"asked": False}
-    return measure_utility(material(), device=judging.device, seeds=judging.seeds, progress=progress)
+    return measure_utility(
+        material(),
+        device=judging.device,
+        seeds=judging.seeds,
+        arms=judging.arms,
+        network=judging.network,
+        progress=progress,
+    )
 
 
 def class_fields(classes: Sequence[ClassImages]) -> dict[str, Any]:
@@ -112,6 +123,7 @@ def run_input(
     notes: Sequence[str] = (),
     shortcuts: Sequence[Json] = (),
     plain: bool = False,
+    resampling: Resampling | None = None,
     progress: Progress = silent,
 ) -> ReportInput:
     """Assemble the input of a report on a run's images.
@@ -126,6 +138,7 @@ def run_input(
         delivered: whether a balanced folder was written.
         notes: from the command; notes on class assignment and on the data are appended.
         shortcuts: from `shortcut_checks`.
+        resampling: how to draw new synthetic images for every seed of the verdict; None for a delivered folder.
         plain: also train a plain autoencoder, to compare the run's latents with its latents.
         progress: called during every slow step.
     """
@@ -141,6 +154,6 @@ def run_input(
         warnings=[*restored.warnings, *warnings],
         notes=[*notes, *assigned, *data.store.notes],
         distribution=(assignment or {}).get("distribution"),
-        utility=verdict_of(lambda: run_material(data, classes), judging, progress),
+        utility=verdict_of(lambda: run_material(data, classes, resampling), judging, progress),
         **run_pictures(restored, data, plain=plain, progress=progress),
     )

@@ -16,7 +16,7 @@ from balancegan.core.errors import CheckpointError
 from balancegan.metrics.published import PublishedExtractor
 from balancegan.metrics.weights import get_weights
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet pixels in [0, 1], as used in training
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of pixels in [0, 1], as in training
 _SIDE = 224
 
 
@@ -48,7 +48,7 @@ def _prepared(images: Tensor) -> Tensor:
     x = functional.interpolate(
         images.float() / 255.0, size=(_SIDE, _SIDE), mode="bilinear", antialias=True, align_corners=False
     )
-    mean, std = (torch.tensor(values, device=x.device).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+    mean, std = (torch.tensor(values, device=x.device).view(1, 3, 1, 1) for values in IMAGENET)
     return (x - mean) / std
 
 

@@ -49,8 +49,15 @@ PUBLISHED = {
         variable="BALANCEGAN_RESNET50_WEIGHTS",
         names=("resnet50-11ad3fa6.pth",),
     ),
+    "resnet18": Published(
+        url="https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+        variable="BALANCEGAN_RESNET18_WEIGHTS",
+        names=("resnet18-f37072fd.pth",),
+        size=46_830_571,
+    ),
 }
-"""The known networks by extractor name."""
+"""The known networks: extractors by their names, and the verdict's pre-trained classifier."""
 
 
 def get_weights(name: str) -> str:

@@ -15,9 +15,9 @@ FEATURES = 128
 Optimise = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
-def adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def adamw(parameters: Iterable[nn.Parameter], rate: float = 2e-3) -> torch.optim.Optimizer:
     """Build the optimiser of the small classifier; its rate is the highest of the schedule."""
-    return torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-2)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-2)
 
 
 def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -67,16 +67,20 @@ def accepted_images(
 
 
 def first_images(
-    samplers: Sequence[Sampler], label: int, n: int, made: Callable[[int], None] = lambda count: None
+    samplers: Sequence[Sampler],
+    label: int,
+    n: int,
+    made: Callable[[int], None] = lambda count: None,
+    first_seed: int = 0,
 ) -> tuple[list[int], np.ndarray]:
     """Return seeds and images uint8 (m, C, S, S) of a class's first n images, using the samplers in turn.
 
-    m < n if even the last sampler gives up. `made` is called with the number of images so far.
+    Seeds begin at `first_seed`. m < n if even the last sampler gives up. `made` is called with the images so far.
     """
     seeds: list[int] = []
     images = [np.empty((0, *samplers[0].shape), np.uint8)]
     for sampler in samplers:
-        for seed, image in accepted_images(sampler, label, n - len(seeds), None, sampler.first_seed):
+        for seed, image in accepted_images(sampler, label, n - len(seeds), None, first_seed + sampler.first_seed):
             seeds.append(seed)
             images.append(image[None])
             made(len(seeds))

@@ -25,7 +25,7 @@ def pool(images: Sequence[Images], empty: Images) -> Pool:
     return Pool(np.concatenate([empty[:0], *images]), labels.astype(np.int64))
 
 
-def run_material(data: TrainingSet, classes: Sequence[ClassImages]) -> Material:
+def run_material(data: TrainingSet, classes: Sequence[ClassImages], resampling: Resampling | None = None) -> Material:
     """The classifiers' material from a run: images the generator saw, images it did not see, and its own images."""
     images, seen, unseen = data.store.images, data.train_rows, data.unseen_rows
     kind = str(data.store.splits[unseen[0]]) if len(data.other_rows) else "holdout"
@@ -44,6 +44,7 @@ def run_material(data: TrainingSet, classes: Sequence[ClassImages]) -> Material:
         delivered_unfiltered=[_without_filter(c) for c in classes] if filtered else (),
         leaks=int((~fresh).sum()),
         groups=data.groups[seen],
+        resampling=resampling,
     )
 
 
@@ -71,6 +72,14 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """How to draw new synthetic images: which latents are drawn changes accuracy more than classifiers' seeds do."""
+
+    pool: Callable[[int], Pool]  # number of a seed -> images
+    seconds: float  # that it takes
+
+
+@dataclass(frozen=True)
 class Material:
     """The images to train and test classifiers on.
 
@@ -93,8 +102,7 @@ class Material:
     may_have_seen: bool = False
     leaks: int = 0  # test images left out because they are identical to training images
     groups: Labels | None = None  # (n,) of the real images; a group stays on one side of a split
-    resample: Callable[[int], Pool] | None = None  # number of a seed -> new synthetic images like `fake`
-    sampling_seconds: float = 0.0  # that `resample` takes
+    resampling: Resampling | None = None  # where new synthetic images like `fake` can be drawn
 
 
 def not_measured(note: str) -> Json:

@@ -131,11 +131,11 @@ class _Measurement:
 
     def _pools(self, arms: Sequence[Arm], updates: int, choice: FirstPass) -> list[Pool]:
         """Each seed's synthetic images: new ones where drawing them takes less time than the classifiers do."""
-        first, further = self.material.fake, len(self.plans) - 1
+        first, again = self.material.fake, self.material.resampling
         training = choice.seconds * updates * len(arms) * len(self.plans)
-        if self.material.resample is None or self.material.sampling_seconds * further > training:
+        if again is None or again.seconds * (len(self.plans) - 1) > training:
             return [first] * len(self.plans)
-        return [first, *(self.material.resample(seed) for seed in range(1, len(self.plans)))]
+        return [first, *(again.pool(seed) for seed in range(1, len(self.plans)))]
 
     def _train(
         self, arms: Sequence[Arm], fakes: Sequence[Pool], updates: int, choice: FirstPass

@@ -82,7 +82,7 @@ class Command:
         return range(1, len(self.points) + 1)
 
     def kill_at(self, point: int | tuple[str, int]) -> bool:
-        """Die just before the operation of that number, or just before that one of its kind; whether it came to that."""
+        """Die just before the operation of that number, or that one of its kind; whether it came to that."""
         child = self.start(below=[self.out], kill_at=point)
         status = child.wait()
         assert status in (0, KILLED), child.output

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from balancegan.commands.api.arguments import StrPath, as_names, as_path, as_run, passed, watching
 from balancegan.commands.api.results import Evaluation, Run
-from balancegan.core.options import Extractor, SamplingOptions, Start
+from balancegan.core.options import Arms, Extractor, SamplingOptions, Start
 
 
 def evaluate(
@@ -24,6 +24,8 @@ def evaluate(
     data: StrPath | None = None,
     out: StrPath | None = None,
     seeds: int = 3,
+    classifier: str = "small",
+    arms: Arms = "auto",
     checkpoint: str | int = "auto",
     from_: Start = "noise",
     strength: float | None = None,
@@ -48,6 +50,8 @@ def evaluate(
         data: where a run's data is now, if it has moved.
         out: folder for the report; by default the run's `report/`, or `evaluation`.
         seeds: classifiers trained per arm.
+        classifier: network to train: `small`, `resnet18`, or the weights file of a torchvision ResNet.
+        arms: ways of training to compare: `all`, the `deciding` ones, or `auto`: all on a GPU.
         checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
         from_: what a run's images start from: `noise`, a real image of their `own` class, or of an `other` (`edm`).
         strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6.
@@ -77,7 +81,7 @@ def evaluate(
         checkpoint=str(checkpoint),
         sampling=SamplingOptions(from_, strength, guidance),
     )
-    measuring = Measuring(as_names(metrics), extractor, as_path(weights), utility, seeds)
+    measuring = Measuring(as_names(metrics), extractor, as_path(weights), utility, seeds, classifier, arms)
     with watching(progress) as board:
         found = command(
             as_run(what),
