@@ -29,7 +29,8 @@ def evaluate(
     ] = None,
     fake: Annotated[Path | None, typer.Argument(metavar="FAKE", help="A folder of synthetic images.")] = None,
     metrics: Annotated[
-        str | None, option("--metrics", help="Measure only these: fid, kid, is, ssim, prdc, copies. [default: all]")
+        str | None,
+        option("--metrics", help="Only these: fid, kid, is, ssim, prdc, copies, swd, recognised. [default: all]"),
     ] = None,
     extractor: Extractor = "auto",
     weights: Weights = None,

@@ -22,6 +22,7 @@ from balancegan.data.store import Store, open_store
 from balancegan.evaluation import assembly as judge
 from balancegan.evaluation.assembly import Judging
 from balancegan.evaluation.document import ReportInput
+from balancegan.evaluation.leaks import folder_leaks
 from balancegan.evaluation.shortcuts import shortcut_checks
 from balancegan.folder.metadata import synthetic_images
 from balancegan.report.write import write_report
@@ -123,12 +124,14 @@ def evaluate_folders(
     notes = [_unknown_generator(held), _common_size(ours.store)]
     if groups is not None and not held:
         notes += _of_one_group(names, train.labels, groups)
-    if judging.choice.name == "own" and not held:
-        # Features of a network's own training images differ from those of new ones, which would raise the distances.
+    if not held:
+        # The small classifier knows its own training images, and their features differ from those of new ones.
         seen, rest = stratified_split(train.labels, 0.5, judging.seed, groups)
-        of_class = rows_by_class(train.labels[rest], len(names))
-        classes = [replace(c, reference=train.images[rest[mine]]) for c, mine in zip(classes, of_class, strict=True)]
-        notes.append(_HALVED)
+        apart = [train.images[rest[mine]] for mine in rows_by_class(train.labels[rest], len(names))]
+        classes = [replace(c, apart=images) for c, images in zip(classes, apart, strict=True)]
+        if judging.choice.name == "own":
+            classes = [replace(c, reference=c.apart) for c in classes]
+            notes.append(_HALVED)
     own = judge.own_extractor(train.images, seen, train.labels, len(names), judging, progress)
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
 
@@ -157,6 +160,8 @@ def evaluate_folders(
         warnings=[f"{_some(unknown)}: in the synthetic folder only; left out."] if unknown else [],
         notes=[*notes, *ours.store.notes, *theirs.store.notes],
         utility=judge.verdict_of(material, judging, progress),
+        leak=folder_leaks(train, test, names),
+        classifier=own,
     )
     document = judge.report_document(inp, extractor, judging, progress)
     write_report(document, inp, out, figures=out / "figures")

@@ -18,6 +18,7 @@ from balancegan.data.imbalance import imbalance_rate
 from balancegan.data.training_set import TrainingSet
 from balancegan.evaluation.class_assignment import assignment_notes
 from balancegan.evaluation.document import ReportInput, compute_report
+from balancegan.evaluation.leaks import run_leaks
 from balancegan.evaluation.measures import METRICS
 from balancegan.evaluation.run_pictures import run_pictures
 from balancegan.metrics.classifier_features import OwnExtractor
@@ -73,9 +74,14 @@ def own_extractor(
 
 def run_extractor(data: TrainingSet, judging: Judging, progress: Progress = silent) -> Cached:
     """The extractor for a run; the `own` classifier is trained on the images that the generator saw."""
-    classes = len(data.class_names)
-    own = own_extractor(data.store.images, data.train_rows, data.labels, classes, judging, progress)
+    own = run_classifier(data, judging, progress)
     return judging.choice.open(own, device=str(judging.device), progress=progress)
+
+
+def run_classifier(data: TrainingSet, judging: Judging, progress: Progress) -> Callable[[], OwnExtractor]:
+    """A function that trains the small classifier on the images that the generator saw when called."""
+    classes = len(data.class_names)
+    return own_extractor(data.store.images, data.train_rows, data.labels, classes, judging, progress)
 
 
 def report_document(inp: ReportInput, extractor: Cached, judging: Judging, progress: Progress) -> Json:
@@ -155,5 +161,7 @@ def run_input(
         notes=[*notes, *assigned, *data.store.notes],
         distribution=(assignment or {}).get("distribution"),
         utility=verdict_of(lambda: run_material(data, classes, resampling), judging, progress),
+        leak=run_leaks(data),
+        classifier=run_classifier(data, judging, progress),
         **run_pictures(restored, data, plain=plain, progress=progress),
     )

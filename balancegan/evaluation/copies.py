@@ -13,12 +13,22 @@ from balancegan.metrics.features import Images
 from balancegan.verdict.material import ClassImages
 
 SHOWN_PAIRS = 8
+SHOWN_ABOVE = 2
+"""Pairs just above the threshold that are shown besides the closest ones."""
+
+MARGIN = 1.25
+"""Distances from the threshold to this multiple of it count as just above it. Copies that were brightened or shifted a
+little lie there, and of unseen real images usually 1% to 8% (cells, Fashion-MNIST, traffic signs)."""
+
 COPY_MEASURES = (
     "copy_rate",
     "copy_threshold",
     "near_rate",
     "near_rate_real",
     "near_rate_real_of",
+    "just_above",
+    "just_above_rate_real",
+    "just_above_unusual",
     "copy_rate_holdout",
     "nearest_fake",
     "nearest_holdout",
@@ -57,6 +67,27 @@ def near_copies(distances: NDArray[np.float32], seen: Seen) -> Json:
         "near_rate": near / len(distances),
         "near_rate_real": near_real / n_real if n_real else None,
         "near_rate_real_of": of,
+        **_just_above(distances, near, seen, (near_real, n_real)),
+    }
+
+
+def _just_above(distances: NDArray[np.float32], near: int, seen: Seen, real: tuple[int, int]) -> Json:
+    """The number of synthetic images just above the threshold, and whether it is unusual.
+
+    It is unusual if these alone, or together with near-copies too few to be significant, are significantly more than
+    among real images.
+    """
+    wide = MARGIN * seen.threshold
+    near_real, n_real = real
+    above = int((distances < wide).sum()) - near
+    above_real = memorisation.real_near_counts(seen.spacing, seen.away, wide)[0] - near_real
+    alone = memorisation.copy_rate(above, len(distances), above_real, n_real)
+    few = not memorisation.copy_rate(near, len(distances), near_real, n_real)
+    together = few and memorisation.copy_rate(near + above, len(distances), near_real + above_real, n_real)
+    return {
+        "just_above": above,
+        "just_above_rate_real": above_real / n_real if n_real else None,
+        "just_above_unusual": bool(above and (alone or together)),
     }
 
 
@@ -72,7 +103,7 @@ def measure_copies(images: ClassImages, measured: NDArray[np.int64], reasons: di
         **near_copies(distances, seen),
         "nearest_fake": _summary(distances),
         "nearest_train": _summary(seen.spacing.within),
-        "pairs": _shown_pairs(measured, distances, winners, seed=seed),
+        "pairs": _shown_pairs(measured, distances, winners, seen.threshold, seed=seed),
     }
     if len(seen.away):
         near = float((seen.away < seen.threshold).mean())
@@ -83,16 +114,23 @@ def measure_copies(images: ClassImages, measured: NDArray[np.int64], reasons: di
 
 
 def _shown_pairs(
-    measured: NDArray[np.int64], distances: NDArray[np.float32], winners: NDArray[np.int64], *, seed: int
+    measured: NDArray[np.int64],
+    distances: NDArray[np.float32],
+    winners: NDArray[np.int64],
+    threshold: float,
+    *,
+    seed: int,
 ) -> list[Json]:
-    """The closest pairs and a few random ones, as indices into the class's `fake` and `real_train`."""
+    """The closest pairs, some just above the threshold and random ones, as indices into `fake` and `real_train`."""
     order = np.argsort(distances, kind="stable")
-    closest = order[: SHOWN_PAIRS // 2]
-    rest = order[SHOWN_PAIRS // 2 :]
-    drawn = np.random.default_rng(seed).permutation(rest)[: SHOWN_PAIRS - len(closest)]
+    closest, rest = order[: SHOWN_PAIRS // 2], order[SHOWN_PAIRS // 2 :]
+    between = (distances[rest] >= threshold) & (distances[rest] < MARGIN * threshold)
+    above = rest[between][:SHOWN_ABOVE]
+    others = np.setdiff1d(rest, above)
+    drawn = np.random.default_rng(seed).permutation(others)[: SHOWN_PAIRS - len(closest) - len(above)]
     return [
         {"fake": int(measured[i]), "train": int(winners[i]), "distance": float(distances[i]), "chosen": how}
-        for how, chosen in (("closest", closest), ("random", drawn))
+        for how, chosen in (("closest", closest), ("just above", above), ("random", drawn))
         for i in chosen
     ]
 

@@ -6,7 +6,7 @@ Every number is finite or null; if one is null, the class's `reasons` say why.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -17,11 +17,14 @@ import numpy as np
 from balancegan.core.documents import Json
 from balancegan.core.progress import Progress, silent
 from balancegan.core.version import __version__
-from balancegan.evaluation.findings import FEW_IMAGES, MIN_REFERENCE, findings
-from balancegan.evaluation.measures import METRICS, measure_class, measure_overall
+from balancegan.evaluation.copies import MARGIN
+from balancegan.evaluation.findings import FEW_IMAGES, MIN_REFERENCE, NOT_ASKED, findings
+from balancegan.evaluation.measures import METRICS, Measured, measure_class, measure_overall
+from balancegan.evaluation.recognition import measure_recognition, no_recognition
 from balancegan.evaluation.run_pictures import Extras
+from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.embedding import feature_embedding
-from balancegan.metrics.features import Extractor
+from balancegan.metrics.features import Cached, Extractor
 from balancegan.metrics.memorisation import MAX_SIDE
 from balancegan.verdict.material import ClassImages
 from balancegan.verdict.rule import gate_json
@@ -59,8 +62,9 @@ class ReportInput:
 
     `origin` is "run", or "folders" when two folders are compared and nothing is known about the generator. `delivered`
     says whether a balanced folder was written; if not, the report previews what it would receive. `utility` comes from
-    `measure_utility`, `embeddings` from `latent_embeddings` and `shortcuts` from `shortcut_checks`. `warnings` are
-    shown first.
+    `measure_utility`, `embeddings` from `latent_embeddings`, `shortcuts` from `shortcut_checks` and `leak` from
+    `leak_probe`. `classifier` trains the small classifier of the real training images when called; without it, the
+    extractor serves if it is one. `warnings` are shown first.
     """
 
     title: str
@@ -83,6 +87,8 @@ class ReportInput:
     utility: Json | None = None
     embeddings: list[Json] = field(default_factory=list)
     extras: Extras | None = None
+    leak: Json | None = None
+    classifier: Callable[[], OwnExtractor] | None = None
 
 
 def compute_report(
@@ -114,6 +120,7 @@ def compute_report(
         of_class = partial(measure_class, images, extractor, seed=seed + index, max_images=max_images)
         measured.append(of_class(metrics=metrics, seen_known=known))
         progress("report", index + 1, len(inp.classes))
+    _add_recognition(measured, inp, extractor, seed=seed, asked="recognised" in metrics)
     document: Json = {
         "schema_version": SCHEMA_VERSION,
         "balancegan_version": inp.balancegan_version,
@@ -135,6 +142,7 @@ def compute_report(
             "min_reference": MIN_REFERENCE,
             "few_images": FEW_IMAGES,
             "copy_side": MAX_SIDE,
+            "copy_margin": MARGIN,
             "seed": seed,
         },
         "classes": [found.row for found in measured],
@@ -142,11 +150,12 @@ def compute_report(
         "utility": inp.utility or {"measured": False, "verdict": None, "note": _UTILITY_NOTE},
         "findings": [],
         "shortcuts": inp.shortcuts,
+        "leak_probe": inp.leak,
         "warnings": [
             *inp.warnings,
             *(check["sentence"] for check in inp.shortcuts if check["telling"] and not check["explained"]),
         ],
-        "notes": list(inp.notes),
+        "notes": [*inp.notes, *_no_leak(inp.leak)],
         "settings": inp.settings,
         "history": inp.history,
         "distribution": inp.distribution,
@@ -162,6 +171,28 @@ def compute_report(
     document["embeddings"] += [shown] if shown else []
     document["findings"] = findings(document)
     return _finite(document)
+
+
+def _no_leak(probe: Json | None) -> list[str]:
+    return [probe["text"]] if probe and probe["measured"] and not probe["leak"] else []
+
+
+def _add_recognition(
+    measured: list[Measured], inp: ReportInput, extractor: Extractor, *, seed: int, asked: bool
+) -> None:
+    """Add to every class's row what a classifier of real images takes its synthetic images for."""
+    used = extractor.wrapped if isinstance(extractor, Cached) else extractor
+    makes = (lambda: used) if isinstance(used, OwnExtractor) else inp.classifier
+    if not asked:
+        rows = [no_recognition(NOT_ASKED)] * len(measured)
+    elif len(measured) < 2 or makes is None:
+        why = "A classifier needs at least two classes." if len(measured) < 2 else "No classifier of real images."
+        rows = [no_recognition(why)] * len(measured)
+    else:
+        rows = measure_recognition(inp.classes, makes(), seed=seed)
+    for found, row in zip(measured, rows, strict=True):
+        reasons = row["reasons"] | found.row["reasons"]
+        found.row.update(row | {"reasons": reasons})
 
 
 def describe_extractor(extractor: Extractor | type[Extractor]) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from balancegan.core.documents import REFERENCES, Json
+from balancegan.evaluation.copies import MARGIN
 
 NOT_ASKED = "Not requested."
 """The reason given for a measure that `--metrics` left out."""
@@ -29,6 +30,9 @@ MANY_REJECTED = 0.5
 COLLAPSED = 0.25
 """Mode collapse: synthetic pairs differ by less than this fraction of what real pairs do."""
 
+OFTEN = 0.1
+"""Another class is named if a classifier takes at least this share of a class's synthetic images for it."""
+
 NARROW = (0.8, 0.5)
 """Low diversity: precision is at least the first value and recall is below the second."""
 
@@ -36,12 +40,17 @@ NARROW = (0.8, 0.5)
 def findings(document: Json) -> list[Json]:
     """The findings that a reader should see before the numbers, worst first."""
     found = [*_delivery(document), *(finding for row in document["classes"] for finding in _class_findings(row))]
-    found += [_finding("warning", None, text) for text in document["warnings"]]
+    leak = document["leak_probe"]
+    found += [_finding("warning", None, text) for text in [*document["warnings"], *_leak(leak)]]
     if not document["extractor"]["comparable"]:
         found.append(_finding("note", None, document["extractor"]["note"]))
     if not document["utility"]["measured"]:
         found.append(_finding("note", None, document["utility"]["note"]))
     return sorted(found, key=lambda finding: ("warning", "note", "good").index(finding["level"]))
+
+
+def _leak(probe: Json | None) -> list[str]:
+    return [probe["text"]] if probe and probe["leak"] else []
 
 
 def _delivery(document: Json) -> list[Json]:
@@ -78,7 +87,7 @@ def _shortfall(row: Json) -> str:
 def _class_findings(row: Json) -> list[Json]:
     if not row["n_fake"]:
         return []
-    return [*_size_findings(row), *_diversity_findings(row), *_copy_findings(row)]
+    return [*_size_findings(row), *_appearance_findings(row), *_diversity_findings(row), *_copy_findings(row)]
 
 
 def _size_findings(row: Json) -> list[Json]:
@@ -94,13 +103,54 @@ def _size_findings(row: Json) -> list[Json]:
         size, what = min((row["n_real"], f"{kind} images"), (row["n_fake"], "synthetic images"))
         sentences.append(f"FID is rough with only {size} {what}; compare it with real against real.")
     if row["fid_floor"] is not None and row["fid"] < row["fid_floor"]:
-        sentences.append("FID is below that of two halves of the real images: too few images to tell them apart.")
+        why = "its features do not show the difference" if _appearance(row) else "too few images to tell them apart"
+        sentences.append(f"FID is below that of two halves of the real images: {why}.")
     if row["reference"] == "train":
         sentences.append(
             f"The reference is the training images, because only {row['n_holdout']} images were held out and "
             f"{MIN_REFERENCE} are needed. Copies of training images would therefore score well in FID and SSIM."
         )
     return [_finding("note", row["name"], " ".join(sentences))] if sentences else []
+
+
+def _appearance_findings(row: Json) -> list[Json]:
+    """One warning on missing detail or noise, and on how many images a classifier recognises."""
+    found = _appearance(row)
+    return [_finding("warning", row["name"], f"The synthetic images {'; they '.join(found)}.")] if found else []
+
+
+def _appearance(row: Json) -> list[str]:
+    return [text for text in (_detail(row["detail"], row["swd"]), _recognition(row)) if text]
+
+
+def _detail(judged: Json | None, levels: Json | None) -> str | None:
+    if not judged or not levels:
+        return None
+    if len(levels) > 1 and list(levels) in judged.values():
+        return f"have {'less' if judged['lacking'] else 'more'} contrast than real ones, in details of every size"
+    lacking, noisy = judged["lacking"], judged["noisy"]
+    parts = [f"lack detail {_sizes(lacking)}"] if lacking else []
+    parts += [f"have too much detail {_sizes(noisy)}, such as noise"] if noisy else []
+    return " and ".join(parts) or None
+
+
+def _sizes(levels: list[str]) -> str:
+    """Names of levels in words: "below 8 pixels" for 2-4 and 4-8."""
+    low, high = levels[0].strip("+").split("-")[0], levels[-1].split("-")[-1]
+    if high.endswith("+"):
+        return f"above {low} pixels"
+    return f"below {high} pixels" if low == "2" else f"of {low} to {high} pixels"
+
+
+def _recognition(row: Json) -> str | None:
+    if not row["recognised_less"]:
+        return None
+    other = row["taken_for"]
+    text = (
+        f"often do not show their class: {row['recognised']:.0%} are recognised as {row['name']}, but "
+        f"{row['recognised_real']:.0%} of unseen real images are"
+    )
+    return text + (f"; {other['share']:.0%} are taken for {other['name']}" if other and other["share"] >= OFTEN else "")
 
 
 def _diversity_findings(row: Json) -> list[Json]:
@@ -142,14 +192,31 @@ def _manifold(row: Json) -> str | None:
 
 
 def _copy_findings(row: Json) -> list[Json]:
+    return [_finding("warning", row["name"], text) for text in (_copies(row), _just_above(row)) if text]
+
+
+def _copies(row: Json) -> str | None:
     if not row["copy_rate"]:
-        return []
+        return None
     usual = f"{_percent(row['near_rate_real'])} of {REFERENCES[row['near_rate_real_of']]} images do"
-    text = (
+    return (
         f"Copies: {_percent(row['near_rate'])} of the synthetic images are very close to a training image ({usual}), "
         f"so about {_percent(row['copy_rate'])} are copies. Look at the closest pairs below."
     )
-    return [_finding("warning", row["name"], text)]
+
+
+def _just_above(row: Json) -> str | None:
+    """A warning about more images just above the copy threshold than among real images, or None."""
+    if not row["just_above_unusual"]:
+        return None
+    low, kind = row["copy_threshold"], REFERENCES[row["near_rate_real_of"]]
+    share = row["just_above"] / row["nearest_fake"]["n"]
+    return (
+        f"Perhaps copies: {row['just_above']:,} {'more ' if row['near_rate'] else ''}synthetic images "
+        f"({_percent(share)}) lie just above the copy threshold, at distances from {low:.3f} to "
+        f"{MARGIN * low:.3f}; of {kind} images, {_percent(row['just_above_rate_real'])} do. Look at the closest pairs "
+        "below."
+    )
 
 
 def _finding(level: str, name: str | None, text: str) -> Json:

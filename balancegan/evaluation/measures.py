@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from balancegan.core.documents import Json
 from balancegan.evaluation.copies import COPY_MEASURES, measure_copies
+from balancegan.evaluation.detail import DETAIL_MEASURES, measure_detail
 from balancegan.evaluation.findings import MIN_HALF, MIN_REFERENCE, NOT_ASKED
+from balancegan.evaluation.recognition import RECOGNITION
 from balancegan.metrics import memorisation
 from balancegan.metrics.features import Extractor, with_head
 from balancegan.metrics.fid import frechet_distance, random_halves
@@ -26,8 +28,8 @@ from balancegan.verdict.material import ClassImages
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
-METRICS = ("fid", "kid", "is", "ssim", "prdc", "copies")
-"""The available measures; all except SSIM and copies need features."""
+METRICS = ("fid", "kid", "is", "ssim", "prdc", "copies", "swd", "recognised")
+"""The available measures. The first five but SSIM need features, and `recognised` a classifier of real images."""
 
 _ON_FEATURES = frozenset(("fid", "kid", "is", "prdc"))
 
@@ -53,7 +55,7 @@ _FLOORS = ("fid_floor", "fid_floor_size", "kid_floor", "kid_floor_std")
 _DISTANCES = (*_TO_REAL, *_FLOORS)
 _MANIFOLD = ("precision", "recall", "density", "coverage", "prdc_k", "prdc_n")
 _SIMILARITIES = ("ssim", "ssim_within_real", "ssim_within_fake", "ssim_pairs", "spread_real", "spread_fake")
-_MEASURES = (*_DISTANCES, *_MANIFOLD, *_SIMILARITIES, *COPY_MEASURES, "pairs")
+_MEASURES = (*_DISTANCES, *_MANIFOLD, *_SIMILARITIES, *COPY_MEASURES, *DETAIL_MEASURES, *RECOGNITION, "pairs")
 """Keys that are null for a class without synthetic images."""
 
 
@@ -116,6 +118,12 @@ def measure_class(
         else _skipped(COPY_MEASURES, reasons)
     )
     row.setdefault("pairs", [])
+    other = images.real_train if reference == "holdout" and len(images.real_train) else None
+    row |= (
+        measure_detail(real, other, fake, reasons, seed=seed)
+        if "swd" in metrics
+        else _skipped(DETAIL_MEASURES, reasons)
+    )
     return Measured(row, feats_real, feats_fake)
 
 

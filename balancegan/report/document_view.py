@@ -42,6 +42,12 @@ def reasons(row: Json, keys: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(given[key] for key in keys if given.get(key)))
 
 
+def level_title(level: str) -> str:
+    """Title of a level of detail: "Detail of 2–4 px" for "2-4"."""
+    low, _, high = level.rstrip("+").partition("-")
+    return f"Detail of {low}–{high} px" if high else f"Detail above {low} px"
+
+
 def utility_view(document: Json) -> Json:
     """The document's `utility`, completed with what the usefulness section shows."""
     utility = Measured(document.get("utility") or {})

@@ -14,7 +14,7 @@ from balancegan.core.documents import REFERENCES, Json
 from balancegan.core.text import significant
 from balancegan.report import quality_charts
 from balancegan.report.charts import Panel, chart_style, class_colour, css, draw_panels, inline_svg
-from balancegan.report.document_view import MANY_CLASSES, Measured, reasons, utility_view
+from balancegan.report.document_view import MANY_CLASSES, Measured, level_title, reasons, utility_view
 from balancegan.report.filmstrip import Frame, Strip
 from balancegan.report.loss_charts import Curve, loss_curves
 from balancegan.report.pages import flat, render_page
@@ -63,6 +63,8 @@ def render_html(
         general=general,
         class_notes=[f for f in document["findings"] if f not in general],
         short=[row["name"] for row in rows if row["synthetic"] < row["requested"]],
+        levels=next((list(row["swd"]) for row in rows if row["swd"]), []),
+        level_title=level_title,
         utility=utility_view(document),
         many=MANY_CLASSES,
         shortcuts=document.get("shortcuts") or [],

@@ -20,9 +20,10 @@ from balancegan.core.documents import Json
 from balancegan.core.rows import rows_by_class
 from balancegan.verdict.arms import ARMS, BASELINE, Arm, arm_named
 from balancegan.verdict.augmentation import FLIPS, PLAIN, Augmentation
-from balancegan.verdict.classifiers import Job, Result, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.classifiers import Draw, Job, Result, Shelf, mixed_draw, train_jobs
 from balancegan.verdict.material import Labels, Pool, SplitPlan, stratified_split
 from balancegan.verdict.networks import Network
+from balancegan.verdict.probabilities import probability_scores
 
 ASIDE = 0.25  # part of the training images that decides
 LEARNED = 0.9  # accuracy on the training images, the mean over classes, at which a classifier has learned them
@@ -117,19 +118,15 @@ def first_pass(
     return FirstPass(chosen, strongest, learned, seconds, tuple(trials))
 
 
-def _draw(pool: Pool, plan: SplitPlan, arm: Arm, num_classes: int):  # type: ignore[no-untyped-def]
+def _draw(pool: Pool, plan: SplitPlan, arm: Arm, num_classes: int) -> Draw:
     nothing = np.empty(0, np.intp)
-    return mixed_draw(
-        (plan.train, pool.labels[plan.train]), (nothing, nothing), np.zeros(num_classes), balanced=arm.balanced
-    )
+    real = (plan.train, pool.labels[plan.train])
+    return mixed_draw(real, (nothing, nothing), np.zeros(num_classes), balanced=arm.balanced)
 
 
 def _scores(result: Result, labels: Labels) -> Json:
     """Log loss and accuracy on the images that decide, means over their classes."""
-    of_class = [rows for rows in rows_by_class(labels, result.probabilities.shape[1]) if len(rows)]
-    surprise = -np.log(np.maximum(result.probabilities[np.arange(len(labels)), labels], 1e-6))
     right = result.predicted == labels
-    return {
-        "log_loss": float(np.mean([surprise[rows].mean() for rows in of_class])),
-        "balanced_accuracy": float(np.mean([right[rows].mean() for rows in of_class])),
-    }
+    recall = [right[rows].mean() for rows in rows_by_class(labels, result.probabilities.shape[1]) if len(rows)]
+    log_loss = probability_scores(result.probabilities[None], labels)["log_loss"]
+    return {"log_loss": log_loss, "balanced_accuracy": float(np.mean(recall))}

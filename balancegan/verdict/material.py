@@ -195,7 +195,8 @@ class ClassImages:
     the balanced folder's training split. `requested` is the number of synthetic images asked for, `rejected` the number
     of samples dropped, and `refused` the number of those dropped by the quality filter. `unfiltered` holds what would
     have been delivered without that filter. `reference` holds real images to compare with in place of the held-out or
-    training images.
+    training images, and `apart` the training images that the small classifier was not trained on, if it was trained on
+    a part of them.
     """
 
     name: str
@@ -209,3 +210,9 @@ class ClassImages:
     refused: int = 0
     unfiltered: Images | None = None
     reference: Images | None = None
+    apart: Images | None = None
+
+    @property
+    def unseen(self) -> Images:
+        """Real images that the small classifier was not trained on."""
+        return self.real_holdout if self.apart is None else self.apart

@@ -9,7 +9,8 @@ import numpy as np
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
 from balancegan.verdict.arms import BASELINE, CANDIDATE, REAL_ARMS
-from balancegan.verdict.scores import LEVEL, MIN_TEST, Scores, interval
+from balancegan.verdict.intervals import LEVEL, holm, interval, p_value
+from balancegan.verdict.scores import MIN_TEST, Scores
 
 LEAST = ("use", "no-difference")
 
@@ -70,11 +71,14 @@ def direction(difference: Json) -> int:
     return 1 if difference["low"] > 0 else -1 if difference["high"] < 0 else 0
 
 
-def verdict_on(difference: Json) -> str | None:
-    """The verdict on a difference from the baseline, see `RULE`; None where too few images are there to tell."""
-    clear = direction(difference)
-    if clear:
-        return USE if clear > 0 else DO_NOT_USE
+def verdict_on(difference: Json, *, clear: bool = True) -> str | None:
+    """The verdict on a difference from the baseline, see `RULE`; None where too few images are there to tell.
+
+    `clear`: whether the difference is clear among all that are judged together.
+    """
+    sign = direction(difference) if clear else 0
+    if sign:
+        return USE if sign > 0 else DO_NOT_USE
     told = difference["value"] is not None and max(-difference["low"], difference["high"]) <= UNTOLD
     return NO_DIFFERENCE if told else None
 
@@ -101,12 +105,16 @@ def judge_classes(
 
     A class that received no synthetic images, or has too few test images, gets no verdict.
     """
-    judged = [n >= MIN_TEST and bool(given) for n, given in zip(n_test, delivered, strict=True)]
+    differences = [
+        ours - theirs for ours, theirs in zip(scores[candidate].recall, scores[BASELINE].recall, strict=True)
+    ]
+    judged = [k for k, n in enumerate(n_test) if n >= MIN_TEST and delivered[k]]
+    surest = [min(p_value(differences[k], 1), p_value(differences[k], -1)) for k in judged]
+    clear = dict(zip(judged, holm(surest, (1 - LEVEL) / 2).tolist(), strict=True))
     rows = []
     for k, (name, n) in enumerate(zip(names, n_test, strict=True)):
-        draws = scores[candidate].recall[:, :, k] - scores[BASELINE].recall[:, :, k]
-        difference = interval(draws, 1 - (1 - LEVEL) / max(1, sum(judged)))
-        verdict = verdict_on(difference) if judged[k] else None
+        difference = interval(differences[k])
+        verdict = verdict_on(difference, clear=clear[k]) if k in clear else None
         rows.append({"name": name, "verdict": verdict, "n_test": n, "weak": n < WEAK_TEST, "difference": difference})
     return rows
 
@@ -133,12 +141,12 @@ def headline(verdict: str | None, differences: Sequence[Json]) -> str:
 
 def better_real_arm(differences: Sequence[Json]) -> str | None:
     """The real-only arm that is clearly better than the candidate by most; the baseline itself is not considered."""
-    clear = {
-        d["against"]: d["balanced_accuracy"]["value"]
-        for d in differences
-        if d["arm"] == CANDIDATE and d["against"] in _STILL_BETTER and direction(d["balanced_accuracy_widened"]) < 0
-    }
-    return min(clear, key=clear.__getitem__) if clear else None
+    others = [d for d in differences if d["arm"] == CANDIDATE and d["against"] in _STILL_BETTER]
+    clear = holm([d["p_worse"] for d in others], (1 - LEVEL) / 2)
+    better = [
+        d for d, sure in zip(others, clear, strict=True) if sure and d["balanced_accuracy"]["value"] <= -LEAST_GAIN
+    ]
+    return min(better, key=lambda d: d["balanced_accuracy"]["value"])["against"] if better else None
 
 
 _STILL_BETTER = {

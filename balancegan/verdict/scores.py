@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balancegan.core.documents import Json
-from balancegan.verdict.arms import REAL_ARMS
-from balancegan.verdict.intervals import LEVEL, Measured, interval, measured
+from balancegan.verdict.intervals import Measured, interval, measured, p_value
 
 MIN_TEST = 5
 """A class with fewer test images gets no verdict and does not count in balanced accuracy or macro F1: a single image
@@ -155,8 +154,8 @@ def difference_json(arm: str, against: str, scores: Mapping[str, Scores], names:
         "arm": arm,
         "against": against,
         "balanced_accuracy": interval(balanced),
-        # For "do not use", which any of the real-image arms can cause (Bonferroni).
-        "balanced_accuracy_widened": interval(balanced, 1 - (1 - LEVEL) / len(REAL_ARMS)),
+        "p_better": p_value(balanced, 1),
+        "p_worse": p_value(balanced, -1),
         "macro_f1": interval(a.macro_f1 - b.macro_f1),
         "recall": {name: interval(a.recall[k] - b.recall[k]) for k, name in enumerate(names)},
     }

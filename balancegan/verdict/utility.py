@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,8 +16,10 @@ from balancegan.verdict import scores as verdict
 from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, DECIDING, Arm, train_counts
 from balancegan.verdict.classifiers import Draw, Job, Result, Shelf, mixed_draw, train_jobs
 from balancegan.verdict.first_pass import LEARNED, FirstPass, first_pass
+from balancegan.verdict.intervals import SETTLED, images_to_settle
 from balancegan.verdict.material import Material, Pool, SplitPlan, allowed_images, not_measured, split_plans, why_not
 from balancegan.verdict.networks import SMALL, Network
+from balancegan.verdict.probabilities import probability_scores
 from balancegan.verdict.rule import RULE, WEAK_TEST, headline, judge, judge_classes
 
 SEEDS = 3
@@ -179,20 +181,31 @@ class _Measurement:
             share = np.full(len(self.names), arm.share)
         return mixed_draw((plan.train, mine), fake, share, balanced=arm.balanced)
 
+    def _to_settle(self, scores: Mapping[str, verdict.Scores]) -> Json | None:
+        """How many more test images of which class would tell a difference of 2 points from none."""
+        difference = scores[CANDIDATE].balanced_accuracy - scores[BASELINE].balanced_accuracy
+        more = images_to_settle(difference)
+        if more is None:
+            return None
+        return {"points": 100 * SETTLED, "images": {self.names[k]: n for k, n in more.items()}}
+
     def _document(self, arms: Sequence[Arm], results: dict[str, list[Result]], choice: FirstPass) -> Json:
         """The scores, differences and verdict as the report's `utility`."""
         tested = _tested(self.plans)
         labels = self.pool.labels[tested]
-        answers = [
-            verdict.Answers(arm.name, *_answers(results[arm.name], self.plans, tested, len(self.names))) for arm in arms
-        ]
-        scores = dict(zip((arm.name for arm in arms), verdict.score(answers, labels, len(self.names)), strict=True))
+        told = {arm.name: _told(results[arm.name], self.plans, tested, len(self.names)) for arm in arms}
+        answers = [verdict.Answers(name, predicted) for name, (predicted, _) in told.items()]
+        scores = dict(zip(told, verdict.score(answers, labels, len(self.names)), strict=True))
         n_test = np.bincount(labels, minlength=len(self.names)).tolist()
+        counted = verdict.counted_classes(n_test)
         rows = verdict.arms_json([arm.name for arm in arms], list(scores.values()), self.names)
         for row, arm in zip(rows, arms, strict=True):
             row |= {"title": arm.name[0].upper() + arm.name[1:], "description": arm.description}
             counts = train_counts(self.material, self.pool, self.plans[0], arm)
             row["train_images"] = dict(zip(self.names, counts, strict=True))
+            of_class = probability_scores(told[arm.name][1], labels, counted)
+            row |= {key: of_class[key] for key in ("log_loss", "calibration_error")}
+            row |= {key: dict(zip(self.names, of_class[key], strict=True)) for key in ("auroc", "auprc")}
             row["training_accuracy"] = float(np.mean([result.training_accuracy for result in results[arm.name]]))
         judged = [arm.name for arm in arms if arm.source != "real"]
         real = [arm.name for arm in arms if arm.source == "real"]
@@ -218,12 +231,13 @@ class _Measurement:
             "learned_note": _learned_note(rows, learned),
             "arms": rows,
             "differences": differences,
+            "to_settle": self._to_settle(scores),
             "classes": judge_classes(scores, self.names, n_test, self.material.delivered),
             "unfiltered_verdict": judge(differences, unfiltered) if unfiltered else None,
         }
 
 
-def _answers(
+def _told(
     results: Sequence[Result], plans: Sequence[SplitPlan], tested: NDArray[np.intp], num_classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Predicted classes (S, n) and probabilities (S, n, K) of the tested images; -1 and NaN where a seed tests none."""

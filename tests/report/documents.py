@@ -46,6 +46,13 @@ def make_row(k, name, n, classes):
         "copy_rate_holdout": 0.0, "near_rate": 0.02 + 0.25 * (k == 1), "near_rate_real": 0.01,
         "near_rate_real_of": "train" if small else "holdout", "copy_threshold": 0.03, "nearest_fake": nearest,
         "nearest_train": nearest, "nearest_holdout": None if small else nearest,
+        "just_above": 3, "just_above_rate_real": 0.02, "just_above_unusual": k == 1,
+        "swd": None if small else {"2-4": 0.2 + 0.1 * k, "4-8": 0.05, "8+": 0.04}, "swd_n": 12,
+        "swd_floor": None if small else {"2-4": 0.04, "4-8": 0.05, "8+": 0.06}, "swd_floor_of": "train",
+        "detail_energy": None if small else {"2-4": 0.3, "4-8": 0.8, "8+": 1.1},
+        "detail": None if small else {"lacking": ["2-4"], "noisy": []}, "recognised": 0.29, "recognised_n": 30,
+        "recognised_real": None if small else 0.97, "recognised_real_n": 12, "recognised_less": not small,
+        "taken_for": None if k else {"name": "dog", "share": 0.5},
         "pairs": [{"fake": i, "train": i, "distance": 0.01 * i, "chosen": "closest" if i < 4 else "random"}
                   for i in range(8)],
     }  # fmt: skip
@@ -107,7 +114,8 @@ def make_document(names=("ant", "bee", "cat"), *, verdict="use", origin="run"):
         "origin": origin, "delivered": origin == "run",
         "imbalance_rate_before": 50.0, "imbalance_rate_after": 1.0, "num_real": 100 * n, "num_synthetic": 30 * n,
         "extractor": {"name": "own", "comparable": False, "dim": 64, "note": "These numbers compare within this page."},
-        "limits": {"max_images": 2000, "min_reference": 10, "few_images": 100, "copy_side": 16, "seed": 0},
+        "limits": {"max_images": 2000, "min_reference": 10, "few_images": 100, "copy_side": 16, "copy_margin": 1.25,
+                   "seed": 0},
         "classes": [make_row(k, name, 200 // (k + 1), n) for k, name in enumerate(names)],
         "overall": {
             "fid": 25.0, "fid_floor": 6.0, "fid_floor_size": 60, "kid": 0.02, "kid_std": 0.001, "kid_size": 50,

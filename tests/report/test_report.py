@@ -166,7 +166,7 @@ def test_a_measured_class(written):
     assert row["fid"] > 0 and row["copy_rate"] <= 0.1 and "50 are needed" in row["reasons"]["fid_floor"]
     assert -1 <= row["ssim"] <= 1
     assert len(row["pairs"]) == 8
-    assert [p["chosen"] for p in row["pairs"]] == ["closest"] * 4 + ["random"] * 4
+    assert [p["chosen"] for p in row["pairs"]] == ["closest"] * 4 + ["just above"] * 2 + ["random"] * 2
     assert row["pairs"][0]["distance"] == pytest.approx(row["nearest_fake"]["min"])
 
 
