@@ -119,19 +119,16 @@ def evaluate_folders(
     if not len(train):
         raise UsageError(f"{real} has no real training images", "see its metadata.csv: only real images are used")
     try_out(out)
-    seen = np.arange(len(train))
     groups = ours.groups(names, "train", progress) if judging.utility or not held else None
     notes = [_unknown_generator(held), _common_size(ours.store)]
     if groups is not None and not held:
         notes += _of_one_group(names, train.labels, groups)
+    seen = np.arange(len(train))
     if not held:
         # The small classifier knows its own training images, and their features differ from those of new ones.
         seen, rest = stratified_split(train.labels, 0.5, judging.seed, groups)
-        apart = [train.images[rest[mine]] for mine in rows_by_class(train.labels[rest], len(names))]
-        classes = [replace(c, apart=images) for c, images in zip(classes, apart, strict=True)]
-        if judging.choice.name == "own":
-            classes = [replace(c, reference=c.apart) for c in classes]
-            notes.append(_HALVED)
+        classes = _with_apart(classes, Pool(train.images[rest], train.labels[rest]), judging.choice.name == "own")
+        notes += [_HALVED] if judging.choice.name == "own" else []
     own = judge.own_extractor(train.images, seen, train.labels, len(names), judging, progress)
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
 
@@ -166,6 +163,15 @@ def evaluate_folders(
     document = judge.report_document(inp, extractor, judging, progress)
     write_report(document, inp, out, figures=out / "figures")
     return command_document(document, out, options, real=str(real.absolute()), fake=str(fake.absolute()))
+
+
+def _with_apart(classes: list[ClassImages], apart: Pool, as_reference: bool) -> list[ClassImages]:
+    """Give every class its real images that the small classifier does not see, perhaps to be compared with too."""
+    of_class = [apart.images[mine] for mine in rows_by_class(apart.labels, len(classes))]
+    return [
+        replace(c, apart=images, reference=images if as_reference else c.reference)
+        for c, images in zip(classes, of_class, strict=True)
+    ]
 
 
 def _open_both(folders: list[ImageFolder], size: int | None, progress: Progress) -> tuple[_Side, _Side]:

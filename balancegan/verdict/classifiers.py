@@ -27,7 +27,7 @@ from balancegan.compute.device import one_thread
 from balancegan.compute.machine import usable_cores
 from balancegan.compute.memory import Fitting
 from balancegan.core.rows import blocks, rows_by_class
-from balancegan.nets.classifier import train_classifier
+from balancegan.nets.classifier import Optimise, train_classifier
 from balancegan.verdict.arms import Arm
 from balancegan.verdict.augmentation import Augmentation
 from balancegan.verdict.material import Labels, Pool, SplitPlan
@@ -186,7 +186,7 @@ def train(
     shelf: Shelf,
     job: Job,
     batch: int,
-    optimise: Callable[..., torch.optim.Optimizer],
+    optimise: Optimise,
     keep_on: Callable[[], bool] = lambda: True,
 ) -> None:
     """Train a classifier; stop early when `keep_on()` returns false."""

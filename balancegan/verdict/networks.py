@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -106,7 +107,7 @@ def pretrained(path: Path) -> Network:
     return Network(
         title,
         fine_tuned,
-        _gentle,
+        partial(adamw, rate=3e-4),  # so that what was learned before is not wiped out
         side=_PRETRAINED_SIDE,
         batch=32,
         epochs=8,
@@ -134,11 +135,6 @@ class _ForImageNet(nn.Module):
         x = functional.interpolate((x + 1) / 2, size=size, mode="bilinear", antialias=True, align_corners=False)
         mean, std = (torch.tensor(values, device=x.device).view(1, 3, 1, 1) for values in IMAGENET)
         return (x.expand(-1, 3, -1, -1) - mean) / std
-
-
-def _gentle(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Build an optimiser that does not wipe out what was learned before."""
-    return adamw(parameters, rate=3e-4)
 
 
 def fast_bfloat16(device: torch.device) -> bool:
