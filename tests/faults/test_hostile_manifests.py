@@ -280,7 +280,7 @@ def test_hostile_datasets(run, path, value):
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [(("data",), "x" * 5000), (("data",), "a\0\nb"), (("holdout",), 3), (("train_counts",), {"a": "x"})],
+    [(("data",), "x" * 5000), (("data",), "a\0\nb"), (("holdout",), 3), (("counts",), {"train": {"a": "x"}})],
 )
 def test_hostile_places_of_the_data(run, path, value):
     recorded = harmed(run.read_json("dataset.json"), path, value)
