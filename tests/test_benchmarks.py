@@ -778,7 +778,15 @@ def test_every_change_changes_a_field_of_a_method(ablation):
 
 def test_amounts_of_synthetic_images_are_compared(scripts, folder, tmp_path, capsys, monkeypatch):
     module = load("amounts")
-    flags = {"image_size": 16, "width": 16, "batch_size": 4, "pretrain_steps": 1, "steps": 2, "holdout": 0.5}
+    flags = {
+        "image_size": 16,
+        "width": 16,
+        "batch_size": 4,
+        "pretrain_steps": 1,
+        "steps": 2,
+        "holdout": 0.5,
+        "group_by": "none",
+    }
     request = launch_module.TrainRequest(folder / "train", "sgbgan", "tiny", flags, device="cpu", out=tmp_path)
     trained = launch_module.launch(request, SilentMonitor())
     fit = partial(OwnExtractor.fit, steps=5)

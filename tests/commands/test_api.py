@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("quick_reports")
 ROOT = Path(balancegan.__file__).parents[1]
 SMALL = {
     "preset": "tiny",
+    "group_by": "none",
     "image_size": 16,
     "steps": 4,
     "pretrain_steps": 2,

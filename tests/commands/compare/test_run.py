@@ -40,7 +40,7 @@ from balancegan.runs.restore import restore
 from balancegan.sampling.samplers import Sampler
 from balancegan.verdict.material import ClassImages
 
-FLAGS = {"image_size": 16, "steps": 2, "pretrain_steps": 1, "batch_size": 4}
+FLAGS = {"image_size": 16, "steps": 2, "pretrain_steps": 1, "batch_size": 4, "group_by": "none"}
 SETTINGS = {"width": "16", "latent_dim": "8", "n_critic": "1", "lambda_gp": "3"}
 METHODS = ("dcgan", "bagan-gp")
 
