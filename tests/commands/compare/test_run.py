@@ -29,6 +29,7 @@ from balancegan.core.errors import (
     UsageError,
     WeightsMissingError,
 )
+from balancegan.core.files import write_json
 from balancegan.data.store import open_store
 from balancegan.evaluation.measures import measure_class
 from balancegan.metrics.classifier_features import OwnExtractor
@@ -303,6 +304,18 @@ def test_another_split_in_the_same_folder_is_measured_as_in_a_fresh_one(discs, t
     assert [c["n_real"] for c in again["cells"]] == [c["n_real"] for c in fresh["cells"]] == [42, 35, 11]
     assert [c["fid"] for c in again["cells"]] == [c["fid"] for c in fresh["cells"]]
     assert [c["n_reference"] for c in again["classes"]] == [42, 35, 11]
+
+
+def test_a_run_that_held_out_other_images_is_not_measured(discs, tmp_path):
+    """As one that a version with another search for siblings began."""
+    one = {"methods": ("dcgan",), "seeds": (0,)}
+    first = run.compare(request(discs, tmp_path / "c", **one))["runs"][0]["run"]
+    record = RunDir(first).read_json("dataset.json")
+    record["holdout"]["files"] = record["holdout"]["files"][1:]
+    write_json(Path(first) / "dataset.json", record)
+    next((tmp_path / "c" / "cells").glob("*.json")).unlink()
+    again = run.compare(request(discs, tmp_path / "c", **one))["runs"][0]["run"]
+    assert again != first and len(RunDir(again).read_json("dataset.json")["holdout"]["files"]) == 25
 
 
 def test_the_extractor_never_sees_a_held_out_image(discs, tmp_path, monkeypatch):
