@@ -20,6 +20,7 @@ from balancegan.evaluation.measures import METRICS
 from balancegan.metrics.extractors import choose
 from balancegan.report.figures import write_figures
 from balancegan.runs.directory import RunDir
+from balancegan.verdict.material import not_measured
 from balancegan.verdict.rule import parse_least
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
@@ -239,6 +240,26 @@ def test_without_splits_the_verdict_comes_with_a_warning(tmp_path):
     assert document["utility"]["test"]["kind"] == "splits" and document["utility"]["verdict"]
     assert any("not known" in text for text in document["utility"]["warnings"])
     assert document["utility"]["arms"] and document["utility"]["classes"]
+
+
+def test_siblings_of_the_real_images_are_split_as_one(balanced, tmp_path, monkeypatch):
+    """And of a balanced folder, only the real images are searched."""
+    asked = {}
+
+    def found(folder, store, rule, *, among, progress):
+        asked.update(rule=rule, among=among.copy())
+        return np.array([0 if f.rel.startswith("bee") else int(Path(f.rel).stem) // 3 + 1 for f in store.files])
+
+    def material_of(material, *rest):
+        asked["material"] = material()
+        return not_measured("")
+
+    monkeypatch.setattr("balancegan.commands.evaluate_folders.image_groups", found)
+    monkeypatch.setattr("balancegan.evaluation.assembly.verdict_of", material_of)
+    document = folders(balanced, write_blobs(tmp_path / "fake", {"ant": 9, "bee": 9}, seed=5), utility=True)
+    assert asked["rule"] == "auto" and asked["among"].sum() == 40
+    assert asked["material"].groups.tolist() == [*np.repeat(range(1, 11), 3), *[0] * 10]
+    assert "All real images of bee belong to one group: no honest test is possible." in document["notes"]
 
 
 # --- a folder that augment wrote --------------------------------------------------------------------------------------
