@@ -6,8 +6,9 @@ section 5). An image is split into levels (Burt & Adelson 1983), each with the s
 It needs no network, and it finds missing fine detail, which features of a classifier may ignore.
 
 Deviations from the paper: the sets have tens to thousands of images instead of 16,384, so the number of patches is
-limited instead of fixed; levels end at 7 pixels instead of 16, and at four of them; and both sets are divided by the
-standard deviation of the reference instead of each by its own, which would hide that one of them is blurred.
+limited instead of fixed; levels end at 7 pixels instead of 16, and at four of them; both sets are divided by the
+standard deviation of the reference instead of each by its own, which would hide that one of them is blurred; and the
+filter is a half-band one instead of a binomial one, because it separates sizes where the levels' names say so.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ MOST_LEVELS = 4
 MOST_IMAGES = 1024
 """Maximum number of images per set."""
 
+_HALF_BAND = np.array([-1, 0, 9, 16, 9, 0, -1]) / 32  # passes half the amplitude at 4 pixels per period
 _BLOCK = 256  # images split into levels at once
 _QUANTISED = np.float32(1 / 12 / 255**2)  # variance of rounding to uint8: below it, energy means nothing
 
@@ -137,12 +139,12 @@ def _pyramid(x: FloatArray, count: int) -> list[FloatArray]:
 
 
 def _reduce(side: int) -> FloatArray:
-    """Matrix (ceil(side / 2), side): blur with (1, 4, 6, 4, 1) / 16, mirrored at the borders, and keep every second."""
+    """Matrix (ceil(side / 2), side): filter with `_HALF_BAND`, mirrored at the borders, and keep every second pixel."""
     matrix = np.zeros(((side + 1) // 2, side), np.float32)
     for row in range(len(matrix)):
-        for offset, weight in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True):
+        for offset, weight in enumerate(_HALF_BAND, -(len(_HALF_BAND) // 2)):
             at = abs(2 * row + offset)
-            matrix[row, at if at < side else 2 * (side - 1) - at] += weight / 16
+            matrix[row, at if at < side else 2 * (side - 1) - at] += weight
     return matrix
 
 

@@ -29,6 +29,7 @@ CPU = torch.device("cpu")
 CLASS_KEYS = {
     *("name", "n_real", "n_fake", "fid", "fid_floor", "kid", "kid_std", "ssim"),
     *("precision", "recall", "density", "coverage", "copy_rate"),
+    *("swd", "swd_floor", "detail", "recognised", "recognised_real", "just_above"),
 }
 
 
@@ -127,6 +128,7 @@ def test_without_a_test_split_half_of_the_real_images_is_the_reference(halves):
         ("real", 15, 30),
     ]
     assert [row["n_train"] for row in document["classes"]] == [60, 30]  # among which copies are searched
+    assert [row["recognised_real_n"] for row in document["classes"]] == [30, 15]  # which the classifier did not see
     assert any("half of the real images" in note for note in report_of()["notes"])
     assert {p.name for p in Path("report").iterdir()} == {"report.html", "report.json"}
 

@@ -52,7 +52,7 @@ def make_row(k, name, n, classes):
         "detail_energy": None if small else {"2-4": 0.3, "4-8": 0.8, "8+": 1.1},
         "detail": None if small else {"lacking": ["2-4"], "noisy": []}, "recognised": 0.29, "recognised_n": 30,
         "recognised_real": None if small else 0.97, "recognised_real_n": 12, "recognised_less": not small,
-        "taken_for": None if k else {"name": "dog", "share": 0.5},
+        "taken_for": {"name": name, "share": 0.5},
         "pairs": [{"fake": i, "train": i, "distance": 0.01 * i, "chosen": "closest" if i < 4 else "random"}
                   for i in range(8)],
     }  # fmt: skip

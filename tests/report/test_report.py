@@ -2,14 +2,16 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from balancegan.core.errors import DiskError
 from balancegan.evaluation.document import ReportInput, compute_report
-from balancegan.evaluation.findings import MIN_REFERENCE
+from balancegan.evaluation.findings import MIN_REFERENCE, NOT_ASKED
 from balancegan.report.loss_charts import loss_curves
 from balancegan.report.pictures import draw_pictures, sheet
 from balancegan.report.render import render_html
@@ -373,8 +375,73 @@ def test_a_fid_below_real_against_real_is_called_untellable():
     from balancegan.evaluation.findings import _size_findings
 
     row = {"name": "cat", "n_real": 60, "n_fake": 60, "n_holdout": 60, "reference": "holdout", "fid": 5.0}
+    row |= dict.fromkeys(("detail", "swd", "recognised_less"))
     assert "too few images to tell" in _size_findings({**row, "fid_floor": 9.0})[0]["text"]
     assert "too few images to tell" not in _size_findings({**row, "fid_floor": 2.0})[0]["text"]
+
+
+SOUND = {
+    **dict.fromkeys(("fid", "ssim_within_real", "ssim_within_fake", "precision", "recall", "copy_rate", "near_rate")),
+    **{
+        "name": "ring",
+        "n_fake": 60,
+        "reasons": {"fid": NOT_ASKED},
+        "reference": "holdout",
+        "just_above_unusual": False,
+    },
+    **{"swd": {"2-4": 0.4, "4-8": 0.1, "8+": 0.1}, "detail": {"lacking": [], "noisy": []}},
+    **{"recognised": 0.29, "recognised_real": 0.97, "recognised_less": False},
+    "taken_for": {"name": "schizont", "share": 0.5},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"detail": {"lacking": ["2-4"], "noisy": []}}, "The synthetic images lack detail below 4 pixels."),
+        ({"detail": {"lacking": ["4-8"], "noisy": ["2-4"]}}, "lack detail of 4 to 8 pixels and have too much detail "),
+        (
+            {"recognised_less": True},
+            "29% are recognised as ring, but 97% of unseen real images are; 50% are taken for ",
+        ),
+        ({"detail": {"lacking": ["2-4"], "noisy": []}, "recognised_less": True}, "below 4 pixels; they often do not "),
+    ],
+)
+def test_what_eyes_see_is_one_finding_in_words(changes, words):
+    from balancegan.evaluation.findings import _class_findings
+
+    found = _class_findings({**SOUND, **changes})
+    assert [f["level"] for f in found] == ["warning"] * (words is not None)
+    assert words is None or words in found[0]["text"]
+
+
+def test_images_just_above_the_copy_threshold_are_a_finding():
+    from balancegan.evaluation.findings import _class_findings
+
+    row = {**SOUND, "just_above_unusual": True, "just_above": 12, "just_above_rate_real": 0.01, "near_rate": 0.02}
+    row |= {"copy_threshold": 0.08, "near_rate_real_of": "holdout", "nearest_fake": {"n": 60}}
+    (found,) = _class_findings(row)
+    assert "12 more synthetic images (20.0%)" in found["text"] and "0.080 to 0.100" in found["text"]
+
+
+def test_a_leak_is_a_warning_and_its_absence_a_note():
+    leak = {"measured": True, "leak": True, "text": "Siblings everywhere."}
+    document = compute_report(report_input(one_class(), leak=leak), PixelMeans())
+    assert "Siblings everywhere." in texts(document, None) and not document["notes"]
+    document = compute_report(report_input(one_class(), leak={**leak, "leak": False, "text": "None."}), PixelMeans())
+    assert document["notes"] == ["None."] and "None." not in texts(document, None)
+
+
+def test_recognition_needs_a_classifier_and_two_classes():
+    alone = compute_report(report_input(one_class()), PixelMeans())["classes"][0]
+    assert alone["recognised"] is None and "two classes" in alone["reasons"]["recognised"]
+    both = report_input(one_class(), one_class("dog"))
+    assert "No classifier" in compute_report(both, PixelMeans())["classes"][0]["reasons"]["recognised"]
+    told = replace(both, classifier=lambda: SimpleNamespace(logits=lambda images: np.eye(2)[[0] * len(images)]))
+    cat, dog = compute_report(told, PixelMeans())["classes"]
+    assert (cat["recognised"], dog["recognised"], dog["recognised_real"]) == (1.0, 0.0, 0.0)
+    assert dog["taken_for"] == {"name": "cat", "share": 1.0} and cat["swd"].keys() == {"2-4", "4+"}
 
 
 def test_many_rejected_samples_are_a_warning():
