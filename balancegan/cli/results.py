@@ -128,6 +128,7 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
     for note in doc["notes"]:
         console.print(f"• {shown(note)}")
     _verdict(console, doc.get("utility"))
+    _next_steps(console, doc.get("next", []))
     console.print(f"folder: [bold]{shown(doc['out'])}[/]")
     if doc["report"]:
         console.print(f"report: [bold]{shown(doc['report'])}[/]")
@@ -158,13 +159,20 @@ def _verdict(console: Console, utility: dict[str, Any] | None) -> None:
     if not utility:
         return
     if utility["verdict"] is None:
-        console.print(f"verdict: none. {shown(utility.get('note') or '')}")
+        reason = utility.get("headline") or utility.get("note") or ""
+        console.print(f"verdict: none. {shown(reason)}")
         return
     console.print(f"verdict: [bold {_COLOURS[utility['verdict']]}]{utility['verdict']}[/]. {utility['headline']}")
     for text in utility.get("warnings", ()):
         console.print(f"• warning: {shown(text)}")
     if utility.get("unfiltered_verdict"):
         console.print(f"without the quality filter: {utility['unfiltered_verdict']}")
+
+
+def _next_steps(console: Console, steps: list[str]) -> None:
+    """Print what to do next, in order."""
+    for number, text in enumerate(steps, 1):
+        console.print(f"{'next: ' if number == 1 else '      '}{number}. {shown(text)}")
 
 
 def show_evaluate(console: Console, doc: dict[str, Any]) -> None:
@@ -203,6 +211,7 @@ def show_evaluate(console: Console, doc: dict[str, Any]) -> None:
     console.print("")
     _findings(console, doc["findings"])
     _verdict(console, doc["utility"])
+    _next_steps(console, doc["next"])
     console.print(f"report: [bold]{shown(doc['report'])}[/]")
 
 

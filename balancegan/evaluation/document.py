@@ -20,13 +20,14 @@ from balancegan.core.version import __version__
 from balancegan.evaluation.copies import MARGIN
 from balancegan.evaluation.findings import FEW_IMAGES, MIN_REFERENCE, NOT_ASKED, findings
 from balancegan.evaluation.measures import METRICS, Measured, measure_class, measure_overall
+from balancegan.evaluation.next_steps import next_steps
 from balancegan.evaluation.recognition import measure_recognition, no_recognition
 from balancegan.evaluation.run_pictures import Extras
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.embedding import feature_embedding
 from balancegan.metrics.features import Cached, Extractor
 from balancegan.metrics.memorisation import MAX_SIDE
-from balancegan.verdict.material import ClassImages
+from balancegan.verdict.material import ClassImages, not_measured
 from balancegan.verdict.rule import gate_json
 
 _KEPT = ("measured", "asked", "verdict", "headline", "note", "warnings", "unfiltered_verdict", "differences", "classes")
@@ -40,6 +41,7 @@ def summary(document: Json, least: str | float | None) -> Json:
         "findings": document["findings"],
         "utility": {key: utility[key] for key in _KEPT if key in utility},
         "gate": gate_json(utility, least),
+        "next": document["next"],
     }
 
 
@@ -147,7 +149,7 @@ def compute_report(
         },
         "classes": [found.row for found in measured],
         "overall": measure_overall(measured, extractor, seed=seed, metrics=metrics),
-        "utility": inp.utility or {"measured": False, "verdict": None, "note": _UTILITY_NOTE},
+        "utility": inp.utility or not_measured(_UTILITY_NOTE),
         "findings": [],
         "shortcuts": inp.shortcuts,
         "leak_probe": inp.leak,
@@ -170,6 +172,7 @@ def compute_report(
     )
     document["embeddings"] += [shown] if shown else []
     document["findings"] = findings(document)
+    document["next"] = next_steps(document)
     return _finite(document)
 
 
