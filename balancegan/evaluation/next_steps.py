@@ -40,7 +40,8 @@ def _recipe(utility: Json) -> Iterator[str]:
     useful = utility["verdict"] == USE and better_real_arm(utility["differences"]) is None
     others = {name: value for name, value in accuracy.items() if name != utility["candidate"]}
     best = utility["candidate"] if useful else max(others, key=others.__getitem__)
-    text = f"Train your classifier {_RECIPES[best]}, with {utility['augmentation']}: {accuracy[best]:.1%} balanced accuracy"
+    found = f"{accuracy[best]:.1%} balanced accuracy"
+    text = f"Train your classifier {_RECIPES[best]}, with {utility['augmentation']}: {found}"
     if not useful:
         ours = f"{accuracy[utility['candidate']]:.1%} with the synthetic images"
         text += f", against {ours}; leave those out" if utility["verdict"] == DO_NOT_USE else f", and {ours}"
