@@ -4,7 +4,7 @@
     python benchmarks/amounts.py RUN --test FOLDER    # on a test split, once, at the end
     python benchmarks/amounts.py RUN --from noise,own:0.5,other:0.7 --filters copies    # edm, from real images too
 
-Trains the report's classifiers on the run's real images with oversampling, flips and crops, and on these with synthetic
+Trains the report's classifiers on the run's real images with oversampling, and on these with synthetic
 ones: filled up to several imbalance rates, or as many per class as it has real images times a factor. Within a class
 real and synthetic images are drawn in proportion to their numbers, so that an amount is also a mixing ratio. Prints
 the report's verdict on the first of these amounts, then balanced accuracy and the recall of the smallest third of the
@@ -40,10 +40,10 @@ from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import accepted_images
 from balancegan.sampling.choice import make_samplers
 from balancegan.verdict import utility
-from balancegan.verdict.arms import ARMS
-from balancegan.verdict.classifiers import train_all
-from balancegan.verdict.flips import allowed_flips
+from balancegan.verdict.arms import BASELINE, CANDIDATE, arm_named
+from balancegan.verdict.first_pass import first_pass
 from balancegan.verdict.material import Material, Pool, split_plans
+from balancegan.verdict.networks import SMALL
 
 POOL = 500  # synthetic images per class that are drawn from
 
@@ -101,7 +101,7 @@ def main(argv=None):
     parser.add_argument("--from", type=common.several(str), default=["noise"], dest="starts")
     parser.add_argument("--filters", type=common.several(str), default=["copies", "quality"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=utility.UPDATES[1], help="of each classifier")
+    parser.add_argument("--updates", type=int, help="of each classifier; by default the verdict's budget")
     parser.add_argument("--amounts", type=common.several(str), help="only these, e.g. 'to IR 1,1 per real'")
     parser.add_argument("--no-verdict", action="store_true", help="leave out the report's verdict on the first amount")
     parser.add_argument("--device", default="cpu")
@@ -121,37 +121,40 @@ def main(argv=None):
     counts = list(data.class_counts)
     wanted = {k: v for k, v in amounts(counts, data.class_names).items() if not args.amounts or k in args.amounts}
     few = np.argsort(counts, kind="stable")[: -(-len(counts) // 3)]
-    arms = {arm.name: arm for arm in ARMS}
 
     without = Material(data.class_names, real, first, test, "test", [0] * len(counts))
     pool, plans = split_plans(without, args.seeds)
-    flips, note = allowed_flips(pool, plans[0], len(counts), restored.device)
-    print(note, flush=True)
+    updates = args.updates or SMALL.budget(len(real), restored.device)
+    choice = first_pass(
+        pool,
+        plans,
+        data.groups[data.train_rows],
+        len(counts),
+        network=SMALL,
+        updates=max(1, updates // 2),
+        look_for_strongest=False,
+        device=restored.device,
+        progress=lambda done, total: None,
+    )
+    print(choice.note, flush=True)
 
     def trained(arm, fake, delivered):
         """Recalls of the classes with so many synthetic images: two means over classes of every seed (seeds,)."""
-        answers = train_all(
-            replace(without, fake=fake, delivered=delivered),
-            pool,
-            plans,
-            [arm],
-            [np.ones(len(fake), bool)] * len(plans),
-            updates=args.updates,
-            flips=flips,
-            device=restored.device,
-            progress=silent,
-        )[arm.name][:, len(real) :]
+        material = replace(without, fake=fake, delivered=delivered)
+        measurement = utility.Measurement(material, pool, plans, SMALL, restored.device, silent)
+        results = measurement.train([arm_named(arm)], [fake] * len(plans), updates, choice.augmentation)[arm]
+        answers = np.stack([result.predicted for result in results])
         recall = np.stack([(answers[:, test.labels == c] == c).mean(1) for c in range(len(counts))], 1)  # (seeds, K)
         return {"balanced accuracy": recall.mean(1), "few-shot recall": recall[:, few].mean(1)}
 
     if not args.no_verdict:
         _, delivered = next(iter(wanted.items()))
         material = replace(without, fake=first, delivered=delivered)
-        found = utility.measure_utility(material, device=restored.device, seeds=args.seeds, updates=args.updates)
+        found = utility.measure_utility(material, device=restored.device, seeds=args.seeds, updates=updates)
         print(json.dumps({"amount": next(iter(wanted)), "verdict": found["verdict"], "headline": found["headline"]}))
         for arm in found["arms"]:
             print(json.dumps({"arm": arm["name"], "balanced accuracy": arm["balanced_accuracy"]}), flush=True)
-    base = trained(arms["oversampling"], first, [0] * len(counts))
+    base = trained(BASELINE, first, [0] * len(counts))
     plain = {name: round(float(values.mean()), 3) for name, values in base.items()}
     print(json.dumps({"arm": "oversampling", **plain}), flush=True)
     lines = common.grid_head("from", "filter", "few-shot KID x 1000", "synthetic images", *base)
@@ -167,7 +170,7 @@ def main(argv=None):
     for (start, name), fake in fakes.items():
         distance = kid(fake)
         for amount, delivered in wanted.items():
-            found = trained(arms["real + synthetic"], fake, delivered)
+            found = trained(CANDIDATE, fake, delivered)
             gains = {k: (100 * (found[k] - base[k])).tolist() for k in base}
             print(json.dumps({"from": start, "filter": name, "kid": distance, "amount": amount, **gains}), flush=True)
             shown = [f"{statistics.fmean(g):+.1f} ± {statistics.stdev(g):.1f}" for g in gains.values()]

@@ -3,15 +3,14 @@
 Each trains for --minutes and takes about `REST` seconds at most for everything else. In turn: images/s of a training
 step, eager and as a CUDA graph; a real training with the `default` preset; KID and FID of its images by a classifier of
 the training images, against test images, beside those of the training images themselves; and wide residual networks
-trained with and without them (`verdict/converged.py`), seed by seed as far as the time goes. Every result is printed
-and recorded as soon as it is there.
+trained with and without them, in fixed shares of each class's draws, seed by seed as far as the time goes. Every
+result is printed and recorded as soon as it is there.
 
 With --miniature, networks are narrow and everything takes a few steps: it shows that the slices work, nothing else.
 """
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
@@ -30,16 +29,26 @@ from balancegan.data.training_set import open_training_set
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
 from balancegan.metrics.kid import kernel_distance
+from balancegan.metrics.mirror import mirror_check
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import first_images
 from balancegan.sampling.choice import make_samplers
-from balancegan.verdict.converged import train_arms
-from balancegan.verdict.flips import allowed_flips
+from balancegan.verdict.arms import Arm, arm_named
+from balancegan.verdict.augmentation import CROPS, FLIPS
+from balancegan.verdict.classifiers import Job, Shelf, mixed_draw, train_jobs
 from balancegan.verdict.material import Pool, SplitPlan
+from balancegan.verdict.networks import SMALL
 
 REST = 140  # seconds at most for everything else
 COLUMNS = 12
+UPDATES = 1500  # of each classifier
+ARMS = (
+    arm_named("oversampling"),
+    arm_named("balanced softmax"),
+    Arm("half generated", "", "both", share=0.5),
+    Arm("quarter generated", "", "both", share=0.25),
+)
 MOST_BYTES = 11.9e6  # of the generated images that are kept
 NARROW = {
     "width": 16,
@@ -99,7 +108,7 @@ def measure(args, name, data, size):
         note(key, row)
     until = began + 60 * args.minutes + REST
     for outcome in arms(args, real, test, made, until):
-        note(f"{outcome.arm}, seed {outcome.seed}", asdict(outcome) | {"learned": outcome.learned})
+        note(f"{outcome['arm']}, seed {outcome['seed']}", outcome)
     return result
 
 
@@ -158,19 +167,54 @@ def by_class(pool, classes):
 
 
 def arms(args, real, test, made, until):
-    """Yield the classifiers' outcomes as long as another one is likely to end in time."""
+    """Yield what each classifier achieves, seed by seed, as long as another one is likely to end in time."""
     generated = Pool(np.concatenate(made), np.repeat(np.arange(len(made)), [len(images) for images in made]))
-    flips = True
-    if not args.miniature:
-        rows = np.arange(len(real))
-        flips, why = allowed_flips(real, SplitPlan(rows, rows[:0]), len(made), args.device)
-        print(why, flush=True)
-    short = {"seeds": (0,), "updates": 2} if args.miniature else {}
-    start = time.monotonic()
-    outcomes = train_arms(real, generated, test, len(made), flips=flips, device=args.device, **short)
-    for done, outcome in enumerate(outcomes, 1):
-        yield outcome
-        now = time.monotonic()
-        if now + (now - start) / done > until:
-            print(f"time is over after {done} classifiers", flush=True)
-            return
+    shelf = Shelf.of([real, generated, test], len(made), SMALL.side, args.device)
+    rows = np.split(np.arange(len(shelf.labels)), shelf.starts[1:3])
+    plan = SplitPlan(rows[0], rows[2])
+    flips = args.miniature or mirror_keeps_classes(args, real, len(made))
+    start, done = time.monotonic(), 0
+    for seed in (0,) if args.miniature else (0, 1, 2):
+        for arm in ARMS:
+            used = rows[1] if arm.share else rows[1][:0]
+            share = np.full(len(made), arm.share or 0.0)
+            draw = mixed_draw(
+                (rows[0], real.labels), (used, generated.labels[: len(used)]), share, balanced=arm.balanced
+            )
+            updates = 2 if args.miniature else UPDATES
+            (result,) = train_jobs(
+                [Job(arm, seed, plan, draw, FLIPS if flips else CROPS, updates)], shelf, SMALL, args.device
+            )
+            right = result.predicted == test.labels
+            recall = [
+                rounded(right[mine].mean()) if len(mine) else None for mine in rows_by_class(test.labels, len(made))
+            ]
+            few = [recall[k] for k in rarest(np.bincount(real.labels, minlength=len(made))) if recall[k] is not None]
+            yield {
+                "arm": arm.name,
+                "seed": seed,
+                "balanced_accuracy": rounded(fmean(value for value in recall if value is not None)),
+                "rare_recall": rounded(fmean(few)) if few else None,
+                "recall": recall,
+                "training_accuracy": rounded(result.training_accuracy),
+            }
+            done, now = done + 1, time.monotonic()
+            if now + (now - start) / done > until:
+                print(f"time is over after {done} classifiers", flush=True)
+                return
+
+
+def mirror_keeps_classes(args, real, classes):
+    """Whether classifiers may mirror images, by the check that EDM makes."""
+    aside = np.arange(len(real)) % 4 == 0
+    images, labels = (real.images[~aside], real.images[aside]), (real.labels[~aside], real.labels[aside])
+    flips, why = mirror_check(images, labels, classes, str(args.device))
+    print(why, flush=True)
+    return flips
+
+
+def rarest(counts):
+    """The third of the classes with the fewest training images, at least one; classes without any are left out."""
+    order = np.argsort(counts, kind="stable")
+    present = order[counts[order] > 0]
+    return np.sort(present[: max(1, len(present) // 3)])

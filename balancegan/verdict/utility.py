@@ -14,6 +14,7 @@ from balancegan.core.documents import Json
 from balancegan.core.progress import Progress, silent
 from balancegan.verdict import scores as verdict
 from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, DECIDING, Arm, train_counts
+from balancegan.verdict.augmentation import Augmentation
 from balancegan.verdict.classifiers import Draw, Job, Result, Shelf, mixed_draw, train_jobs
 from balancegan.verdict.first_pass import LEARNED, FirstPass, first_pass
 from balancegan.verdict.intervals import SETTLED, images_to_settle
@@ -58,7 +59,7 @@ def measure_utility(
     if reason := _untellable(material, n_test):
         return not_measured(reason)
     with memory_errors(device, "use --device cpu, or skip the verdict with --no-utility"):
-        return _Measurement(material, pool, plans, network, device, progress).run(arms, updates)
+        return Measurement(material, pool, plans, network, device, progress).run(arms, updates)
 
 
 def _tested(plans: Sequence[SplitPlan]) -> NDArray[np.intp]:
@@ -80,8 +81,8 @@ def _untellable(material: Material, n_test: Sequence[int]) -> str | None:
     return None
 
 
-class _Measurement:
-    """One measurement's material and settings."""
+class Measurement:
+    """Trains and tests the arms on one material, and judges it."""
 
     def __init__(
         self,
@@ -114,7 +115,7 @@ class _Measurement:
         )
         arms = self._arms(every, choice)
         fakes = self._pools(arms, updates, choice)
-        results = self._train(arms, fakes, updates, choice)
+        results = self.train(arms, fakes, updates, choice.augmentation)
         return self._document(arms, results, choice) | {
             "seeds": len(self.plans),
             "updates": updates,
@@ -139,10 +140,10 @@ class _Measurement:
             return [first] * len(self.plans)
         return [first, *(again.pool(seed) for seed in range(1, len(self.plans)))]
 
-    def _train(
-        self, arms: Sequence[Arm], fakes: Sequence[Pool], updates: int, choice: FirstPass
+    def train(
+        self, arms: Sequence[Arm], fakes: Sequence[Pool], updates: int, augmentation: Augmentation
     ) -> dict[str, list[Result]]:
-        """Train every arm once per seed; each arm's results, seed by seed."""
+        """Train every arm once per seed, on that seed's synthetic images; each arm's results, seed by seed."""
         unfiltered = self.material.unfiltered or self.material.fake
         shelf = Shelf.of([self.pool, unfiltered, *fakes], len(self.names), self.network.side, self.device)
         jobs = []
@@ -159,7 +160,7 @@ class _Measurement:
             for arm in arms:
                 start, rows, pool = sources[arm.source]
                 draw = self._draw(arm, plan, (start + rows, pool.labels[rows]))
-                jobs.append(Job(arm, seed, plan, draw, arm.augmented(choice.augmentation), updates))
+                jobs.append(Job(arm, seed, plan, draw, arm.augmented(augmentation), updates))
         results = train_jobs(jobs, shelf, self.network, self.device, partial(self.progress, "classifiers"))
         found: dict[str, list[Result]] = {arm.name: [] for arm in arms}
         for job, result in zip(jobs, results, strict=True):

@@ -176,7 +176,7 @@ def test_the_unfiltered_arm_counts_what_it_would_have_got():
 
 
 def measurement(material, plan):
-    return utility._Measurement(material, material.real, [plan], TINY, CPU, lambda *_: None)
+    return utility.Measurement(material, material.real, [plan], TINY, CPU, lambda *_: None)
 
 
 @pytest.mark.parametrize(
