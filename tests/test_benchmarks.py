@@ -849,3 +849,15 @@ def test_starts_from_real_images_are_compared(scripts, edm_run, capsys):
     assert load("amounts").main([edm_run, "--from", "noise,own:0.4", "--no-verdict", *words]) == 0
     table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]
     assert [row[0] for row in table] == ["| noise", "| own:0.4"]
+
+
+def test_coverage_is_simulated_with_the_products_intervals(monkeypatch, capsys, tmp_path):
+    script = load("interval_coverage")
+    monkeypatch.setattr(script, "SETS", {"6, 9": (6, 9), "30": (30,)})
+    out = tmp_path / "coverage.md"
+    monkeypatch.setattr(sys, "argv", ["x", "--repeats", "30", "--seeds", "1", "3", "--out", str(out)])
+    script.main()  # compares some repetitions with the product's intervals
+    assert capsys.readouterr().out.startswith("## 1 seed") and "| 6, 9 |" in out.read_text()
+    with monkeypatch.context() as changed, pytest.raises(AssertionError):
+        changed.setattr(script, "LEAST_BETWEEN", 0.5)
+        script.measure((6, 9), 3, 30, seed=0)

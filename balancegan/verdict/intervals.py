@@ -201,12 +201,13 @@ def images_to_settle(difference: Measured, size: float = SETTLED, level: float =
 
     Then an estimate of that size would differ from zero. The images go where they narrow the interval most: the fewest
     in total, in proportion to the standard deviations of the paired differences (Neyman's allocation). It assumes that
-    new images vary like those of their class, and the seeds as they do now. Few images tell little about their
-    variance, so that the number may be wrong by a factor of two.
+    new images vary like those of their class, and the seeds as they do now. This is rough: of repeated test sets of
+    100 images, four in five gave a number between half and three times the median, and one in eight gave None.
 
     Returns:
         Numbers by class index, without zeros; empty if nothing is missing. None without an estimate, and where no
-        number of images suffices because the training runs differ too much (only more seeds would help).
+        number of images suffices because the training runs differ too much: only more seeds would help. With one seed
+        that is assumed rather than seen (`LEAST_BETWEEN`), and the usual answer for few classes.
     """
     if difference.value is None:
         return None
