@@ -7,9 +7,15 @@ Every case takes disjoint real images for REAL and makes "synthetic" ones of kno
     copied    half of them copies of REAL's images
     one       one image repeated
     shuffled  other real images under random labels: they must do harm
+    siblings  REAL's test images are its training images, shifted and under another exposure: the leak must be noticed
+    twice     DATA thinned to an exponential imbalance of 100, and withheld real images, twice as many as it kept of
+              each class: what a perfect generator would make; they must help
+    fivefold  the same with five times as many
+    noise     noise in place of the images of `twice`: it must do harm
 
 Prints one row per case: FID over its floor (a ratio), KID over its deviation, the highest copy rate of a class, the
-kind of warnings, and the verdict. Only the training split of DATA is used.
+kind of warnings, and the verdict. Only the training split of DATA is used, but for the last three cases, whose test
+images are those of DATA's test split.
 
     python benchmarks/verdict_checks.py DATA [--images 200] [--cases halves,shuffled] [--weights FILE]
 """
@@ -22,15 +28,19 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image, ImageChops, ImageEnhance
 
 from balancegan.commands.evaluate import EvaluateOptions
 from balancegan.commands.evaluate_folders import evaluate_folders
+from balancegan.commands.imbalance import make_imbalanced
 from balancegan.data.scan import scan
 from balancegan.evaluation.assembly import Judging
 from balancegan.metrics.extractors import choose
 
-CASES = ("halves", "starved", "copied", "one", "shuffled")
+CASES = ("halves", "starved", "copied", "one", "shuffled", "siblings", "twice", "fivefold", "noise")
+TAILED = {"twice": 2, "fivefold": 5, "noise": 2}  # synthetic images for each one that is left
 STARVED = 20
 WORDS = {"Mode collapse": "collapse", "Low diversity": "low diversity", "Copies": "copies"}
 
@@ -50,7 +60,10 @@ def main() -> None:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as work:
             folder = Path(work)
-            make(case, pools, folder)
+            if case in TAILED:
+                tail(case, args.data, folder)
+            else:
+                make(case, pools, folder)
             found = evaluate_folders(
                 folder / "real", folder / "fake", EvaluateOptions(out=folder / "report"), judging, progress=show
             )
@@ -89,16 +102,47 @@ def make(case: str, pools: dict[str, list[list[Path]]], folder: Path) -> None:
             sides["fake"] = others[:1] * len(others)
         elif case == "shuffled":
             sides["fake"], every = every[: len(others)], every[len(others) :]
+        elif case == "siblings":
+            sides = {"real/train": ours, "real/test": ours[: len(test)], "fake": others}
         for side, files in sides.items():
             (folder / side / name).mkdir(parents=True)
             for number, path in enumerate(files):
-                shutil.copy(path, folder / side / name / f"{number:05d}{path.suffix}")
+                write = sibling if (case, side) == ("siblings", "real/test") else shutil.copy
+                write(path, folder / side / name / f"{number:05d}{path.suffix}")
+
+
+def tail(case: str, data: Path, folder: Path) -> None:
+    """Write REAL, thinned to an exponential imbalance, and FAKE from what was taken away, or from noise."""
+    make_imbalanced(data, folder / "real", scheme="exp", ir=100)
+    kept = {path.relative_to(folder / "real") for path in (folder / "real/train").rglob("*") if path.is_file()}
+    rng, noise = random.Random(2), np.random.default_rng(2)
+    for source in sorted(path for path in (data / "train").iterdir() if path.is_dir()):
+        away = sorted(path for path in source.iterdir() if path.relative_to(data) not in kept)
+        left = sum(path.parent.name == source.name for path in kept)
+        target = folder / "fake" / source.name
+        for number, path in enumerate(rng.sample(away, min(len(away), TAILED[case] * left))):
+            target.mkdir(parents=True, exist_ok=True)
+            if case == "noise":
+                with Image.open(path) as image:
+                    shape = (image.height, image.width, 3)
+                Image.fromarray(noise.integers(0, 256, shape, np.uint8)).save(target / f"{number:05d}.png")
+            else:
+                shutil.copy(path, target / f"{number:05d}{path.suffix}")
+
+
+def sibling(path: Path, target: Path) -> None:
+    """Write the same picture as if taken a moment later: brighter, and shifted by a thirtieth of its side."""
+    with Image.open(path) as image:
+        changed = ImageEnhance.Brightness(image.convert("RGB")).enhance(1.3)
+    by = max(1, changed.width // 30)
+    ImageChops.offset(changed, by, by).save(target.with_suffix(".png"))
 
 
 def row(case: str, found: dict) -> str:
     overall = found["overall"]
     said = [f["text"].split(":")[0] for f in found["findings"] if f["level"] == "warning" and f["class"]]
     warnings = ", ".join(f"{WORDS[word]} ({said.count(word)} classes)" for word in WORDS if word in said)
+    warnings += ", siblings across the split" if any("have siblings in" in f["text"] for f in found["findings"]) else ""
     copies = max(c["copy_rate"] for c in found["classes"])
     floor = overall["fid"] / overall["fid_floor"]
     kid = overall["kid"] / overall["kid_std"]

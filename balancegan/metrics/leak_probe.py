@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from balancegan.core.documents import Json
 from balancegan.core.rows import blocks, rows_by_class
 from balancegan.metrics.memorisation import pixel_features
+from balancegan.metrics.multiple_tests import holm
 
 Features = NDArray[np.float32]
 Ids = NDArray[np.integer]
@@ -144,7 +145,7 @@ def _summary(found: list[_Found], grouped: bool) -> Json:
     values = [_p_value([of]) for of in tests]
     whole = _p_value(found)
     share, expected = _share(found), PERCENTILE / 100
-    significant = _holm([whole, *values])
+    significant = holm([whole, *values], SIGNIFICANCE)
     leaking = [of for of, low in zip(tests, significant[1:], strict=True) if low and _share([of]) > LEAK * expected]
     everywhere = significant[0] and share > LEAK * expected
     return {
@@ -203,13 +204,3 @@ def _p_value(found: list[_Found]) -> float:
 def _group_size(groups: list[Ids]) -> float:
     sizes = np.concatenate([np.unique(of_class, return_counts=True)[1] for of_class in groups])
     return float(np.square(sizes).sum() / sizes.sum())
-
-
-def _holm(values: list[float]) -> list[bool]:
-    """Which hypotheses are rejected at `SIGNIFICANCE` in Holm's step-down procedure."""
-    rejected = [False] * len(values)
-    for rank, index in enumerate(np.argsort(values, kind="stable")):
-        if values[index] > SIGNIFICANCE / (len(values) - rank):
-            break
-        rejected[index] = True
-    return rejected

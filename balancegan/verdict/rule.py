@@ -8,8 +8,9 @@ import numpy as np
 
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
+from balancegan.metrics.multiple_tests import holm
 from balancegan.verdict.arms import BASELINE, CANDIDATE, REAL_ARMS
-from balancegan.verdict.intervals import LEVEL, holm, interval, p_value
+from balancegan.verdict.intervals import LEVEL, interval, p_value
 from balancegan.verdict.scores import MIN_TEST, Scores
 
 LEAST = ("use", "no-difference")

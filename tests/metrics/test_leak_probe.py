@@ -86,8 +86,3 @@ def test_features_ignore_exposure_and_survive_flat_images():
     assert np.linalg.norm(feats - other, axis=1).max() < 0.1 < np.linalg.norm(feats[0] - feats[1])
     assert not steady_features(np.full((2, 1, 16, 16), 9, np.uint8)).any()
     assert steady_features(images[:0]).shape == (0, 256)
-
-
-def test_holm_steps_down():
-    assert module._holm([1e-9, 0.0006, 0.0003]) == [True, True, True]
-    assert module._holm([1e-9, 0.0006, 0.0006]) == [True, False, False]

@@ -6,7 +6,6 @@ from scipy.stats import norm, t
 
 from balancegan.verdict.intervals import (
     SMALLEST_P,
-    holm,
     images_to_settle,
     interval,
     measured,
@@ -125,20 +124,6 @@ def test_p_values_of_arms_that_do_not_differ_are_not_too_small():
     p = np.array([p_value(difference_of(right_of(rng, labels, (0.8, 0.8)), labels), 1) for _ in range(400)])
     for level in (0.01, 0.025, 0.1):
         assert (p <= level).mean() <= level + 2 * np.sqrt(level / 400)
-
-
-def test_holm_rejects_in_turn():
-    assert holm([0.01, 0.04, 0.03], 0.05).tolist() == [True, False, False]  # 0.03 > 0.05 / 2
-    assert holm([0.04, 0.01, 0.025], 0.05).tolist() == [True, True, True]
-    assert holm([0.017, 0.001, 0.9], 0.05).tolist() == [True, True, False]
-    assert holm([0.02, 0.02, 0.02], 0.05).tolist() == [False] * 3  # stops at the first
-    assert holm([], 0.05).tolist() == []
-
-
-def test_holm_holds_the_level_of_the_family():
-    rng = np.random.default_rng(0)
-    false = [holm(norm.sf(rng.normal((0, 0, 0, 0, 3, 4))), 0.05)[:4].any() for _ in range(3000)]
-    assert 0.03 < np.mean(false) < 0.06
 
 
 # --- how many images --------------------------------------------------------------------------------------------------
