@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
-from helpers import write_images
+from helpers import correlated, write_images
 from PIL import Image
 
 OPTIONS = (
@@ -28,6 +28,13 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(root / "torch"))
     for name in OPTIONS:
         monkeypatch.delenv(f"BALANCEGAN_{name}", raising=False)
+
+
+@pytest.fixture
+def plain_search(monkeypatch):
+    """A search for siblings that is exact in sets of a few made images."""
+    for module in ("data.groups", "inspection.inspect"):
+        monkeypatch.setattr(f"balancegan.{module}.sibling_groups", correlated)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from balancegan.data.scan import scan
 from balancegan.data.store import open_store
 from balancegan.data.training_set import open_training_set, reopen_training_set
 
+pytestmark = pytest.mark.usefixtures("plain_search")
 SMALL = DecodeSettings(image_size=16)
 
 
