@@ -124,9 +124,9 @@ def evaluate_folders(
     if groups is not None and not held:
         notes += _of_one_group(names, train.labels, groups)
     seen = np.arange(len(train))
-    if not held:
+    if groups is not None and not held:
         # The small classifier knows its own training images, and their features differ from those of new ones.
-        seen, rest = stratified_split(train.labels, 0.5, judging.seed, groups)
+        seen, rest = _halves(train.labels, groups, judging.seed)
         classes = _with_apart(classes, Pool(train.images[rest], train.labels[rest]), judging.choice.name == "own")
         notes += [_HALVED] if judging.choice.name == "own" else []
     own = judge.own_extractor(train.images, seen, train.labels, len(names), judging, progress)
@@ -226,6 +226,12 @@ def _unknown_generator(held: str | None) -> str:
         f"training images given here. If the generator saw {where}, this page makes the synthetic images look better "
         "than they are."
     )
+
+
+def _halves(labels: np.ndarray, groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Halve the real images; a class of one group is divided all the same, because it needs images in both halves."""
+    alone = np.isin(labels, of_one_group(labels, groups))
+    return stratified_split(labels, 0.5, seed, np.where(alone, len(groups) + np.arange(len(groups)), groups))
 
 
 def _common_size(store: Store) -> str:

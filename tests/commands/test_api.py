@@ -24,7 +24,7 @@ from balancegan.commands.api.train import OF_TRAIN
 from balancegan.core.errors import BalanceGANError
 from balancegan.methods import METHODS, load_method
 
-pytestmark = pytest.mark.usefixtures("quick_reports")
+pytestmark = pytest.mark.usefixtures("quick_reports", "plain_search")
 
 ROOT = Path(balancegan.__file__).parents[1]
 SMALL = {

@@ -23,7 +23,7 @@ from balancegan.runs.directory import RunDir
 from balancegan.verdict.material import not_measured
 from balancegan.verdict.rule import parse_least
 
-pytestmark = pytest.mark.usefixtures("quick_reports")
+pytestmark = pytest.mark.usefixtures("quick_reports", "plain_search")
 
 CPU = torch.device("cpu")
 CLASS_KEYS = {
@@ -262,6 +262,7 @@ def test_siblings_of_the_real_images_are_split_as_one(balanced, tmp_path, monkey
     assert asked["rule"] == "auto" and asked["among"].sum() == 40
     assert asked["material"].groups.tolist() == [*np.repeat(range(1, 11), 3), *[0] * 10]
     assert "All real images of bee belong to one group: no honest test is possible." in document["notes"]
+    assert [row["n_real"] for row in document["classes"]] == [15, 5]  # the half that the features were not trained on
 
 
 # --- a folder that augment wrote --------------------------------------------------------------------------------------
