@@ -34,7 +34,7 @@ def surface(kind: str, rng: np.random.Generator) -> Image.Image:
         yy, xx = np.ogrid[:n, :n]
         for _ in range(rng.integers(12, 30)):
             y, x, r = *rng.uniform(0, n, 2), rng.uniform(6, 26)
-            spots += rng.uniform(0.4, 1) * np.exp(-(((yy - y) ** 2 + (xx - x) ** 2) / r**2) ** 2)
+            spots += rng.uniform(0.4, 1) * np.exp(-((((yy - y) ** 2 + (xx - x) ** 2) / r**2) ** 2))
         grey = 0.75 - 0.5 * np.minimum(spots, 1) + 0.03 * cloud
     elif kind == "stripes":
         yy, xx = np.mgrid[:n, :n]
@@ -114,7 +114,9 @@ def photographs(
                     gamma=rng.uniform(0.75, 1.35),
                     quality=int(rng.integers(50, 96)),
                 )
-                found.append((f"{TEXTURES[label]}/{rng.integers(16**8):08x}.png", pixels, label, label * objects + thing))
+                found.append(
+                    (f"{TEXTURES[label]}/{rng.integers(16**8):08x}.png", pixels, label, label * objects + thing)
+                )
     found.sort(key=lambda item: item[0])
     names, images, labels, things = zip(*found, strict=True)
     return Photographs(list(images), np.array(labels), np.array(things), list(names))
