@@ -18,7 +18,7 @@ MIN_IMAGES = 5
 
 LACKING = 0.6
 """Detail is missing where its energy is below this fraction of that of real images, and noise where it is above the
-inverse. A Gaussian blur of 0.5 pixels leaves about this fraction in the finest level."""
+inverse. A Gaussian blur of 0.5 pixels leaves 0.5 to 0.6 of it in the finest level."""
 
 BEYOND_FLOOR = 1.5
 """Only distances above this multiple of real against real are called missing detail or noise."""
