@@ -31,7 +31,7 @@ def true_groups(folder, rels):
     """The group of each image by groups.csv, or None."""
     for place, prefix in ((folder, ""), (folder.parent, f"{folder.name}/")):
         if (place / "groups.csv").is_file():
-            with open(place / "groups.csv", newline="") as file:
+            with (place / "groups.csv").open(newline="") as file:
                 found = {row["file_name"]: row["group"] for row in csv.DictReader(file)}
             return np.unique([found[prefix + rel] for rel in rels], return_inverse=True)[1]
     return None
