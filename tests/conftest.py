@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
-from helpers import correlated, write_images
+from helpers import correlated, tiny_network, write_images
 from PIL import Image
 
 OPTIONS = (
@@ -47,7 +47,8 @@ def quick_reports(monkeypatch):
     from balancegan.verdict.utility import measure_utility
 
     def measure(material, **options):
-        return measure_utility(material, **{**options, "seeds": min(2, options["seeds"])}, updates=2)
+        changed = {"seeds": min(2, options["seeds"]), "network": tiny_network()}
+        return measure_utility(material, **{**options, **changed}, updates=2)
 
     monkeypatch.setattr(judge, "measure_utility", measure)
     monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=3))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
 from balancegan.cli.app import app
@@ -20,7 +21,9 @@ from balancegan.data.store import open_store
 from balancegan.methods import METHODS, load_method
 from balancegan.methods.base import DataSpec
 from balancegan.methods.gan import GAN
+from balancegan.nets.classifier import adamw
 from balancegan.verdict.material import Pool
+from balancegan.verdict.networks import Network
 
 GANS = [name for name in METHODS if issubclass(load_method(name), GAN)]
 
@@ -171,6 +174,16 @@ def patterns(label, n, seed=0, modes=6):
     rng = np.random.default_rng([label, seed])
     images = kinds[np.arange(n) % modes].repeat(4, axis=1).repeat(4, axis=2)[:, None]
     return np.clip(images + rng.normal(0, 15, (n, 1, 16, 16)), 0, 255).astype(np.uint8)
+
+
+def tiny_network():
+    """A classifier for the verdict that learns patterns in a second."""
+
+    def build(channels, classes, side):
+        trunk = (nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        return nn.Sequential(*trunk, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, classes))
+
+    return Network("tiny", build, adamw, side=64, batch=16, epochs=20, updates=(80, 80), note="-")
 
 
 def pool(*parts):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from balancegan.core.documents import Json
 from balancegan.core.text import printable
-from balancegan.verdict.rule import DO_NOT_USE, USE, better_real_arm
+from balancegan.verdict.rule import DO_NOT_USE, NO_DIFFERENCE, USE, better_real_arm
 
 FEW = 50  # real images; a generator of fewer mostly repeats them
 MANY_COPIES = 0.2
@@ -65,13 +65,14 @@ def _change(document: Json) -> Iterator[str]:
         for row in document["classes"]
         if row.get("recognised_less") or (row.get("detail") or {}).get("lacking")
     ]
-    step = max((row.get("step", 0) for row in document["history"]), default=0)
+    step = max((row.get("step", 0) for row in document["history"]), default=0) - settings.get("pretrain_steps", 0)
     if copied:
         yield f"Do not train longer on {_names(copied)}: many synthetic images there copy real ones."
-    elif poor and step:
+    elif poor and step > 0:
+        more = f" --steps {2 * step}" if settings.get("steps", 0) < 2 * step else ""
         yield (
-            f"Train longer: the images of {_names(poor)} do not show enough yet: "
-            f"`balancegan train {data} --method {method} --resume {run} --steps {2 * step}`."
+            f"Train longer, because the images of {_names(poor)} do not show enough yet: "
+            f"`balancegan train {data} --method {method} --resume {run}{more}`."
         )
     if utility["measured"] and method:
         other = ALTERNATIVES.get(method, "edm")
@@ -82,7 +83,7 @@ def _gather(document: Json) -> Iterator[str]:
     """Which images are missing."""
     utility = document["utility"]
     settle = utility.get("to_settle") or {}
-    if settle.get("images") and utility["verdict"] != USE:
+    if settle.get("images") and utility["verdict"] in (None, NO_DIFFERENCE):
         wanted = dict(sorted(settle["images"].items(), key=lambda item: -item[1]))
         shown = ", ".join(f"{n:,} of {printable(name)}" for name, n in list(wanted.items())[:_NAMED])
         rest = f" and {len(wanted) - _NAMED} more classes" if len(wanted) > _NAMED else ""

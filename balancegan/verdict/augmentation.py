@@ -30,8 +30,9 @@ class Augmentation:
 
     def __str__(self) -> str:
         """Name it as it stands within a sentence."""
-        geometric = ("flips and crops" if self.flips else "crops") if self.crops else ""
-        return " with ".join(filter(None, ("TrivialAugment" * self.trivial, geometric))) or "no augmentation"
+        used = [name for name in ("trivial", "flips", "crops") if getattr(self, name)]
+        names = ["TrivialAugment" if name == "trivial" else name for name in used]
+        return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:]))) or "no augmentation"
 
     def __call__(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         """Change uint8 images (B, C, S, S) at random and return them as floats in [-1, 1]."""

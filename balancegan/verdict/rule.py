@@ -135,14 +135,14 @@ def headline(verdict: str | None, differences: Sequence[Json]) -> str:
         DO_NOT_USE: "A classifier trained with the synthetic images is worse:",
         None: "Too few test images to tell whether the synthetic images help:",
     }
-    better = better_real_arm(differences)
-    further = "" if better is None else f" {_STILL_BETTER[better]} is better still."
+    better = better_real_arm(differences) if verdict != DO_NOT_USE else None
+    further = "" if better is None else f" {_OTHERWISE[better]} is clearly better than with the synthetic images."
     return f"{meaning[verdict]} {change}.{further}"
 
 
 def better_real_arm(differences: Sequence[Json]) -> str | None:
     """The real-only arm that is clearly better than the candidate by most; the baseline itself is not considered."""
-    others = [d for d in differences if d["arm"] == CANDIDATE and d["against"] in _STILL_BETTER]
+    others = [d for d in differences if d["arm"] == CANDIDATE and d["against"] in _OTHERWISE]
     clear = holm([d["p_worse"] for d in others], (1 - LEVEL) / 2)
     better = [
         d for d, sure in zip(others, clear, strict=True) if sure and d["balanced_accuracy"]["value"] <= -LEAST_GAIN
@@ -150,13 +150,13 @@ def better_real_arm(differences: Sequence[Json]) -> str | None:
     return min(better, key=lambda d: d["balanced_accuracy"]["value"])["against"] if better else None
 
 
-_STILL_BETTER = {
+_OTHERWISE = {
     "real only": "Training on the real images without balancing",
     "balanced softmax": "Training on the real images alone with balanced softmax",
     "oversampling with TrivialAugment": "Oversampling the real images with TrivialAugment",
     "Mixup": "Training on the real images alone with Mixup and deferred re-weighting",
 }
-assert {*_STILL_BETTER, BASELINE} == {*REAL_ARMS}
+assert {*_OTHERWISE, BASELINE} == {*REAL_ARMS}
 
 
 def gate(utility: Json, least: str | float) -> str | None:

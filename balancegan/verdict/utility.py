@@ -214,7 +214,7 @@ class Measurement:
         differences += [verdict.difference_json(BASELINE, arm, scores, self.names) for arm in real if arm != BASELINE]
         decided = judge(differences)
         unfiltered = next((arm.name for arm in arms if arm.source == "unfiltered"), None)
-        learned = min(row["training_accuracy"] for row in rows if row["name"] in (BASELINE, CANDIDATE)) >= LEARNED
+        known = {row["name"]: row["training_accuracy"] for row in rows}
         return {
             "measured": True,
             "verdict": decided,
@@ -228,8 +228,8 @@ class Measurement:
             "augmentation": str(choice.augmentation),
             "augmentation_note": choice.note,
             "first_pass": list(choice.trials),
-            "learned": learned,
-            "learned_note": _learned_note(rows, learned),
+            "learned": known[BASELINE] >= LEARNED,
+            "learned_note": _learned_note(known[BASELINE], known[CANDIDATE]),
             "arms": rows,
             "differences": differences,
             "to_settle": self._to_settle(scores),
@@ -257,15 +257,19 @@ def _bootstrapped(rows: NDArray[np.intp], labels: NDArray[np.int64], seed: int) 
     return np.concatenate([rows[:0], *(rng.choice(mine, len(mine)) for mine in of_class)])
 
 
-def _learned_note(arms: Sequence[Json], learned: bool) -> str:
-    known = {row["name"]: row["training_accuracy"] for row in arms}
-    shown = f"{known[BASELINE]:.0%} of them with oversampling and {known[CANDIDATE]:.0%} with the synthetic images"
-    if learned:
-        return f"The classifiers know the real training images ({shown}), so longer training would hardly change this."
-    return (
-        f"The classifiers had not fully learned the real training images when training ended ({shown}); longer "
-        "training, as on a GPU, might change the order of the arms."
+def _learned_note(oversampled: float, mixed: float) -> str:
+    if oversampled < LEARNED:
+        return (
+            f"The classifiers had not fully learned the real training images when training ended: oversampling "
+            f"recognises {oversampled:.0%} of them. Longer training, as on a GPU, might change the order of the arms."
+        )
+    text = (
+        f"The classifiers have learned the real training images: oversampling recognises {oversampled:.0%} of them, so "
+        "longer training would hardly change the order of the arms."
     )
+    if mixed < LEARNED:
+        text += f" With the synthetic images, which take up part of every batch, it is {mixed:.0%}."
+    return text
 
 
 def _warnings(material: Material, n_test: Sequence[int], seeds: int, left_out: int) -> list[str]:

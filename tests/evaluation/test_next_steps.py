@@ -37,7 +37,7 @@ def document(verdict="no difference", classes=(), better_mixup=False, **changes)
     return {
         "utility": utility | changes.pop("utility", {}),
         "classes": [row | of for of in classes],
-        "settings": {"method": "sgbgan"},
+        "settings": {"method": "sgbgan", "steps": 400, "pretrain_steps": 100},
         "history": [{"step": 10}, {"step": 500}],
         "run": "00001-sgbgan-cells",
         "data": "/data/my cells",
@@ -67,7 +67,7 @@ def test_a_useful_folder_needs_no_other_generator():
 @pytest.mark.parametrize("row", [{"recognised_less": True}, {"detail": {"lacking": ["2-4"], "noisy": []}}])
 def test_poor_images_ask_for_longer_training(row):
     steps = next_steps(document(classes=[{"name": "ring"} | row, {"name": "other"}]))
-    command = "balancegan train '/data/my cells' --method sgbgan --resume 00001-sgbgan-cells --steps 1000"
+    command = "balancegan train '/data/my cells' --method sgbgan --resume 00001-sgbgan-cells --steps 800"
     assert "ring" in steps[1] and "other" not in steps[1] and f"`{command}`" in steps[1]
     assert "`balancegan compare '/data/my cells' --methods sgbgan,edm`" in steps[2]
 

@@ -217,6 +217,8 @@ def quicken() -> None:
     """What costs seconds and plays no part here: drawings, well-trained classifiers, waiting for the disk."""
     from functools import partial
 
+    from helpers import tiny_network
+
     import balancegan.commands.compare.run
     import balancegan.commands.train
     import balancegan.report.write
@@ -239,8 +241,10 @@ def quicken() -> None:
         write_atomic(out / "compare.csv", cells_csv(document))
         write_atomic(out / "compare.html", "-")
 
+    network = tiny_network()
+
     def measure(material: Any, **options: Any) -> Json:
-        return measure_utility(material, **{**options, "seeds": 1}, updates=2)
+        return measure_utility(material, **{**options, "seeds": 1, "network": network}, updates=2)
 
     balancegan.commands.train.plot_losses = plot
     balancegan.commands.compare.run.write_comparison = page  # type: ignore[assignment]

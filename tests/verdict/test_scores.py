@@ -225,7 +225,7 @@ def test_the_rule(real, over, softmax, expected):
     assert judge(rows[1:]) == expected  # an arm that was not trained
     better = [arm for arm, row in zip(arms, (real, over, softmax), strict=True) if row is WORSE and arm != BASELINE]
     assert better_real_arm(rows) == (better[0] if better else None)
-    assert ("is better still" in headline(judge(rows), rows)) == bool(better)
+    assert ("is clearly better than" in headline(judge(rows), rows)) == bool(better)
 
 
 @pytest.fixture
@@ -267,11 +267,11 @@ def test_the_headline_fits_the_number():
     rows = [difference(arm, *row) for arm, row in zip(arms, (WORSE, BETTER, worst), strict=True)]
     others = [difference(arm, -0.9, -0.8, -0.7, arm="synthetic only") for arm in arms]
     text = headline(judge(rows), [*others, *rows])
-    assert "+4.0 points" in text and "better: " in text and "balanced softmax is better still" in text
+    assert "+4.0 points" in text and "better: " in text and "balanced softmax is clearly better" in text
     rows = [difference(arm, *BETTER) for arm in arms]
     text = headline(judge(rows), rows)
     assert "+4.0 points" in text and "oversampling" in text and "better" in text and f"{LEVEL:.0%}" in text
-    assert "still" not in text
+    assert "clearly" not in text
     for row, words in ((UNSURE, "No clear difference"), (WORSE, "worse"), (WIDE, "Too few test images to tell")):
         text = headline(judge([difference(BASELINE, *row)]), [difference(BASELINE, *row)])
         assert words in text and f"{100 * row[1]:+.1f} points" in text

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import patterns, pool
+from helpers import patterns, pool, tiny_network
 from torch import nn
 
 from balancegan.nets.augmentation import flipped_and_cropped
@@ -20,19 +20,12 @@ from balancegan.verdict.first_pass import FirstPass, first_pass
 from balancegan.verdict.material import Material, Pool, allowed_images, stratified_split, untestable, why_not
 from balancegan.verdict.material import SplitPlan as Plan
 from balancegan.verdict.material import split_plans as plans_of
-from balancegan.verdict.networks import SMALL, Network
+from balancegan.verdict.networks import SMALL
 from balancegan.verdict.utility import measure_utility
 
 CPU = torch.device("cpu")
 NAMES = ("many", "few")
-
-
-def small_network(channels, classes, side):
-    trunk = (nn.Conv2d(channels, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
-    return nn.Sequential(*trunk, nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, classes))
-
-
-TINY = Network("tiny", small_network, adamw, side=64, batch=16, epochs=20, updates=(80, 80), note="-")
+TINY = tiny_network()
 
 
 def starved(fake, delivered=(0, 58), **changes):
@@ -138,7 +131,7 @@ def test_without_test_images_real_ones_are_split_and_the_reader_is_warned():
     document = measure(starved(pool((patterns(1, 20), 1)), real=real, test=None, kind="splits"), updates=2)
     assert document["test"]["kind"] == "splits" and document["test"]["total"] < 60
     assert document["test"]["n"]["many"] > 12  # two splits together
-    assert document["learned"] is False and "longer training" in document["learned_note"]
+    assert document["learned"] is False and "Longer training" in document["learned_note"]
     json.dumps(document, allow_nan=False)
 
 
