@@ -113,6 +113,7 @@ def outline(x: Floats, view: View = PLAIN) -> Floats:
 
 
 def unit(x: Floats) -> Floats:
+    """Give the rows of (N, D) length 1; rows of zeros stay."""
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6))
 
 
@@ -123,6 +124,7 @@ class Whitening(NamedTuple):
     matrix: Floats  # (D, dims)
 
     def __call__(self, features: Floats, labels: Ints) -> Floats:
+        """Whiten features (N, D) of images of these classes: (N, dims)."""
         return np.asarray((features - self.means[labels]) @ self.matrix)
 
 

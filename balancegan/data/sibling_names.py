@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"^(.*?)(\d+)\D*$", re.DOTALL)
 class NameHints(NamedTuple):
     """Per image: number of its run, how many images of its class that run has, and its number within the run.
 
-    `consecutive` is true of names whose number is the only one to go by: only neighbours in a count are hinted.
+    `named`: whether the run has a name of its own; in another one, only neighbours in the count are hinted.
     """
 
     run: NDArray[np.int64]

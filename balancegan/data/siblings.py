@@ -146,8 +146,8 @@ def _accepted(pairs: Pairs, labels: Ints, hints: NameHints) -> Pairs:
     np.minimum.at(best, pairs.other, pairs.expected)
     shares = (best[:, None] < LIMITS).mean(axis=0)
     by_chance = 10**LIMITS * (1 - shares) / np.maximum(shares, 1e-9)
-    fine = np.flatnonzero((by_chance <= FALSE_SHARE) | (LIMITS[0] >= LIMITS))
-    limit = LIMITS[fine[-1]]
+    fine = np.flatnonzero(by_chance <= FALSE_SHARE)
+    limit = LIMITS[fine[-1] if len(fine) else 0]
     others = np.maximum(np.bincount(labels)[labels] - 1, 1)[pairs.one]
     easier = np.log10(np.minimum(hints.partners(pairs.one, pairs.other), others) / others) + 0.5
     keep = pairs.expected + np.clip(easier, -NAMED, 0) < limit
