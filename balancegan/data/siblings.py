@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from balancegan.data.decode import finite_range, to_uint8
 from balancegan.data.sibling_looks import (
     KEPT,
+    PLAIN,
     SHIFTED,
     SIDE,
     Floats,
@@ -119,20 +120,23 @@ def _copies(thumbs: NDArray[np.uint8]) -> tuple[Ints, Ints]:
 def _descriptors(thumbs: NDArray[np.uint8], labels: Ints, views: list[View]) -> list[Floats]:
     """Descriptors (N, 192) of views of the images, of unit length."""
     sample = sampled(len(thumbs))
-    fits = []
-    for describe in (lambda x: picture(x)[:, :256], lambda x: picture(x)[:, 256:], outline):
-        features = in_blocks(thumbs[sample], lambda x, at, describe=describe: describe(x))
-        fits.append(whitening(features, labels[sample], 64))
+    features = in_blocks(thumbs[sample], lambda x, at: np.concatenate(_parts(x, PLAIN), axis=1))
+    fits = [whitening(part, labels[sample], 64) for part in np.split(features, (256, 384), axis=1)]
 
     def described(view: View) -> Floats:
         def block(x: Floats, at: Ints) -> Floats:
-            seen = picture(x, view)
-            parts = (seen[:, :256], seen[:, 256:], outline(x, view))
-            return unit(np.concatenate([unit(f(p, labels[at])) for f, p in zip(fits, parts, strict=True)], axis=1))
+            parts = zip(fits, _parts(x, view), strict=True)
+            return unit(np.concatenate([unit(fit(part, labels[at])) for fit, part in parts], axis=1))
 
         return in_blocks(thumbs, block)
 
     return [described(view) for view in views]
+
+
+def _parts(x: Floats, view: View) -> tuple[Floats, Floats, Floats]:
+    """Brightness (N, 256), colour (N, 128) and edges (N, 512) of a view; each is whitened by itself."""
+    seen = picture(x, view)
+    return seen[:, :256], seen[:, 256:], outline(x, view)
 
 
 def _accepted(pairs: Pairs, labels: Ints, hints: NameHints) -> Pairs:
