@@ -119,8 +119,9 @@ def _siblings(i: Inspection) -> Iterator[str]:
             "each group into one split"
         )
     if i.of_one_group:
+        each = "each of " if len(i.of_one_group) > 1 else ""
         yield (
-            f"all images of {_names([*i.of_one_group])} belong to one group: no honest test is possible for it; gather "
+            f"all images of {each}{_names([*i.of_one_group])} belong to one group: no honest test is possible; gather "
             "images of other objects"
         )
 
