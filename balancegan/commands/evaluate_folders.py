@@ -241,8 +241,8 @@ def _common_size(store: Store) -> str:
 def _of_one_group(names: list[str], labels: np.ndarray, groups: np.ndarray) -> list[str]:
     """Return a note on classes that cannot be split into training and test images."""
     alike = [names[k] for k in of_one_group(labels, groups)]
-    each = "each of " if len(alike) > 1 else ""
-    return [f"All real images of {each}{_some(alike)} belong to one group: no honest test is possible."] if alike else []
+    which = f"each of {_some(alike)}" if len(alike) > 1 else _some(alike)
+    return [f"All real images of {which} belong to one group: no honest test is possible."] if alike else []
 
 
 def _some(names: list[str]) -> str:

@@ -43,6 +43,7 @@ class TrainingSet:
     holdout_wanted: bool
     group_by: str = NONE  # the rule of `groups`
     progress: Progress = silent  # of the search for siblings
+    known_groups: NDArray[np.int64] | None = None  # of an earlier search
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
@@ -50,6 +51,8 @@ class TrainingSet:
 
         A first search for siblings takes minutes for tens of thousands of images; the store remembers what it found.
         """
+        if self.known_groups is not None:
+            return self.known_groups
         return image_groups(self.folder, self.store, self.group_by, progress=self.progress)
 
     @property
@@ -177,7 +180,8 @@ def _split(
         if cfg.group_by not in (AUTO, NONE):
             _ = whole.groups  # find a mistake in what the user wrote now, not in the verdict
         held = np.zeros(len(rows), bool)
-    whole = replace(whole, train_rows=rows[~held], holdout_rows=rows[held])
+    known = whole.groups if "groups" in vars(whole) else None
+    whole = replace(whole, train_rows=rows[~held], holdout_rows=rows[held], known_groups=known)
     return whole.thinned(cfg.train_ir, cfg.holdout_seed) if cfg.train_ir else whole
 
 
