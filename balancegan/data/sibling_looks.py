@@ -196,7 +196,8 @@ class Crowd:
             if np.isfinite(power[own]).any():
                 power[own] = (power[own] + np.nanmedian(power[own])) / 2
         if not self._rows:
-            return Pairs(*np.empty((2, 0), np.int64), np.empty(0))
+            none = np.empty(0, np.int64)
+            return Pairs(none, none, np.empty(0))
         rows, columns = np.concatenate(self._rows), np.concatenate(self._columns)
         count = len(labels)
         key = np.minimum(rows, columns) * count + np.maximum(rows, columns)

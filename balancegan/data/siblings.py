@@ -13,9 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from balancegan.data.decode import finite_range, to_uint8
 from balancegan.data.sibling_looks import (
@@ -97,12 +94,17 @@ def _join(thumbs: NDArray[np.uint8], labels: Ints, hints: NameHints) -> Ints:
 
 
 def _components(count: int, one: Ints, other: Ints) -> Ints:
+    from scipy.sparse import coo_matrix  # slow to import, and storing images does not need it
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_matrix((np.ones(len(one), bool), (one, other)), shape=(count, count))
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 
 def _copies(thumbs: NDArray[np.uint8]) -> tuple[Ints, Ints]:
     """Pairs of images of any class that are equal but for noise and compression."""
+    from scipy.spatial import cKDTree
+
     levels = thumbs.reshape(len(thumbs), SIDE // 8, 8, SIDE // 8, 8, 3).mean(axis=(2, 4), dtype=np.float32)
     coarse = levels.reshape(len(thumbs), -1)  # means of 64 pixels differ by no more than the pixels do
     pairs = cKDTree(coarse).query_pairs(SAME_LEVELS * np.sqrt(coarse.shape[1]), output_type="ndarray").astype(np.int64)

@@ -81,7 +81,7 @@ def nothing_left(place):
 
 
 def test_the_registry():
-    assert list(PUBLISHED) == ["inception", "resnet50"]
+    assert list(PUBLISHED) == ["inception", "resnet50", "resnet18"]
     for published in PUBLISHED.values():
         assert re.fullmatch("[0-9a-f]{64}", published.sha256) and published.url.startswith("https://")
         # torch names files by the head of their hash.
@@ -227,13 +227,13 @@ def test_verify_tells_published_usable_and_damaged(published, network_file, tmp_
     found = verify(tmp_path / "broken.pth")
     assert (found.name, found.state) == (None, "damaged") and "damaged" in found.reason
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
-    assert "none of the networks inception, resnet50" in verify(tmp_path / "other.pth").reason
+    assert "none of the networks inception, resnet50, resnet18" in verify(tmp_path / "other.pth").reason
     with pytest.raises(UsageError, match="absent"):
         verify(tmp_path / "absent")
 
 
 def test_status_of_all(published, place, network_file, monkeypatch):
-    assert [(s.name, s.state) for s in status()] == [("inception", "missing"), ("resnet50", "missing")]
+    assert [(s.name, s.state) for s in status()] == [(name, "missing") for name in PUBLISHED]
     fetch("inception")
     monkeypatch.setenv("BALANCEGAN_RESNET50_WEIGHTS", str(network_file))
     assert [s.state for s in status()] == ["published", "other"]
