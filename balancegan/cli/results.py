@@ -203,9 +203,11 @@ def show_evaluate(console: Console, doc: dict[str, Any]) -> None:
         score, std = overall["inception_score"], overall["inception_score_std"]
         console.print(f"Inception Score {significant(score)} ± {significant(std)}")
     if doc["utility"]["arms"]:
-        arms = table("classifier trained on", "balanced accuracy", "macro F1", right=("balanced accuracy", "macro F1"))
+        scores = ("balanced accuracy", "macro F1", "log loss")
+        arms = table("classifier trained on", *scores, right=scores)
         for arm in doc["utility"]["arms"]:
-            arms.add_row(shown(arm["name"]), _share(arm["balanced_accuracy"]), _share(arm["macro_f1"]))
+            f1 = f"{arm['macro_f1']['value']:.1%}"
+            arms.add_row(shown(arm["name"]), _share(arm["balanced_accuracy"]), f1, _number(arm["log_loss"]))
         console.print("")
         console.print(arms)
     console.print("")
