@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from balancegan.core.documents import Json
+from balancegan.verdict.scores import MIN_TEST
 
-WIDE_CLASSES = 6
-"""With more classes than this, the recalls get a separate table with one row per class."""
+AT_A_GLANCE = 4
+"""The overview shows images of this many classes."""
+
+RAREST = 5
+"""The areas under the ROC and the precision-recall curve are shown for this many classes."""
 
 MANY_CLASSES = 12
-"""With more classes than this, confusion matrices are folded, and charts show only the verdict's two arms."""
+"""With more classes than this, confusion matrices are folded."""
 
 VERDICTS = {
     "use": ("good", "✓", "Use these images"),
     "no difference": ("note", "=", "No clear difference"),
     "do not use": ("warning", "✕", "Do not use these images"),
-    None: ("unknown", "?", "Usefulness not measured"),
+    None: ("unknown", "?", "Too few test images to tell"),
 }
 """Verdict -> (tone, sign, title)."""
 
@@ -42,6 +47,31 @@ def reasons(row: Json, keys: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(given[key] for key in keys if given.get(key)))
 
 
+def worst_first(document: Json) -> list[Json]:
+    """The findings by level; of equal ones, those on all images before those on one class.
+
+    A folder that is complete is no success unless its images are to be used. The note that nothing was measured stands
+    in the place of the verdict.
+    """
+    utility = Measured(document.get("utility") or {})
+    found = [f for f in document["findings"] if f["text"] != utility["note"]]
+    if utility["verdict"] != "use":
+        found = [f | {"level": "note"} if f["level"] == "good" else f for f in found]
+    return sorted(found, key=lambda f: (("warning", "note", "good").index(f["level"]), f["class"] is not None))
+
+
+def at_a_glance(document: Json) -> list[int]:
+    """The classes whose images the overview shows, worst first; only those that have synthetic images."""
+    rows = [Measured(row) for row in document["classes"]]
+    warned = Counter(f["class"] for f in document["findings"] if f["level"] == "warning")
+    judged = (document.get("utility") or {}).get("classes") or []
+    harmed = {row["name"] for row in judged if row["verdict"] == "do not use"}
+    shown = [k for k, row in enumerate(rows) if row["n_fake"]]
+    return sorted(
+        shown, key=lambda k: (rows[k]["name"] not in harmed, -warned[rows[k]["name"]], -rows[k]["synthetic"])
+    )[:AT_A_GLANCE]
+
+
 def level_title(level: str) -> str:
     """Title of a level of detail: "Detail of 2–4 px" for "2-4"."""
     low, _, high = level.rstrip("+").partition("-")
@@ -51,26 +81,46 @@ def level_title(level: str) -> str:
 def utility_view(document: Json) -> Json:
     """The document's `utility`, completed with what the usefulness section shows."""
     utility = Measured(document.get("utility") or {})
-    utility |= {key: utility[key] or [] for key in ("arms", "classes", "differences", "warnings")}
+    utility |= {key: utility[key] or [] for key in ("arms", "classes", "differences", "warnings", "first_pass")}
+    utility["arms"] = [Measured(arm) for arm in utility["arms"]]
     names = [row["name"] for row in document["classes"]]
-    tested = [name for name in names if any(name in (arm.get("recall") or {}) for arm in utility["arms"])]
+    tested = [name for name in names if any(name in (arm["recall"] or {}) for arm in utility["arms"])]
     verdict = utility["verdict"] if utility["verdict"] in VERDICTS else None
     tone, sign, title = VERDICTS[verdict]
-    if utility["measured"] and verdict is None:
-        title = "No verdict"
+    if not utility["measured"]:
+        title = "Usefulness not measured"
+    unlearned = [utility["learned_note"]] if utility["learned"] is False else []
     summary = _summary(utility)
     utility |= {
         "tone": tone,
         "sign": sign,
         "title": title,
         "tested": tested,
-        "wide": len(tested) <= WIDE_CLASSES,
+        "rare": _rarest(utility["arms"], document["classes"]),
+        "warnings": [{"level": "warning", "class": None, "text": text} for text in [*unlearned, *utility["warnings"]]],
+        "classes": [row | {"reason": _why_not_judged(row, document)} for row in utility["classes"]],
         "confusions": _confusions(utility, names, tested),
         "summary": summary,
         "reach": _reach([row.get("difference") for row in [*utility["classes"], *summary]]),
         "test_name": TEST_SETS.get((utility["test"] or {}).get("kind", ""), "real images"),
     }
     return utility
+
+
+def _rarest(arms: Sequence[Json], classes: Sequence[Json]) -> list[str]:
+    """The classes with the fewest real images whose probabilities were scored."""
+    scored = [row for row in classes if any((arm["auroc"] or {}).get(row["name"]) is not None for arm in arms)]
+    return [row["name"] for row in sorted(scored, key=lambda row: row["real"])[:RAREST]]
+
+
+def _why_not_judged(row: Json, document: Json) -> str | None:
+    """Why the row of a class has no verdict, or None if it has one."""
+    if row["verdict"]:
+        return None
+    if any(found["name"] == row["name"] and not found["synthetic"] for found in document["classes"]):
+        return "no synthetic images"
+    few = row["n_test"] is not None and row["n_test"] < MIN_TEST
+    return f"fewer than {MIN_TEST} test images" if few else "too few test images to tell"
 
 
 def _reach(differences: Sequence[Json | None]) -> float:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 DASH = "–"
+SHORT_CODE = 28  # characters that fit into a line on a phone
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -113,11 +114,18 @@ def _time(seconds: float | None) -> str:
 
 
 def _code(text: str) -> Markup:
-    """Escape text and set its `quoted commands` as code."""
+    """Escape text and set its `quoted commands` as code; only long ones have line breaks, but not within an option."""
     text = str(escape(printable(text)))
     if text.count("`") % 2:  # a file name contains a backtick
         return Markup(text)
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", text))
+    return Markup(re.sub(r"`([^`]*)`", _quoted, text))
+
+
+def _quoted(found: re.Match[str]) -> str:
+    if len(found[1]) <= SHORT_CODE:
+        return f"<code>{found[1]}</code>"
+    parts = re.sub(r"(?<=\s)(--[\w-]+)", r"<span>\1</span>", found[1])
+    return f'<code class="long">{parts}</code>'
 
 
 def _breakable(text: str) -> Markup:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from balancegan.report.document_view import at_a_glance
 from balancegan.report.pages import picture_uri
 
 Images = NDArray[np.uint8]
@@ -75,11 +76,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """The pictures of one class; a sheet is None if there are no images."""
+    """The pictures of one class; a sheet is None if there are no images.
+
+    `glance` holds a row of real and a row of synthetic images for the overview, empty if it does not show the class.
+    """
 
     real: Sheet | None
     fake: Sheet | None
     pairs: tuple[Pair, ...]
+    glance: tuple[tuple[str, Sheet], ...] = ()
 
 
 def draw_pictures(inp: ReportImages, document: dict[str, Any], *, seed: int = 0) -> list[ClassPictures]:
@@ -92,8 +97,9 @@ def draw_pictures(inp: ReportImages, document: dict[str, Any], *, seed: int = 0)
     """
     # Keeps the page small enough for a phone when there are dozens of classes.
     limit = 32 if len(inp.classes) <= 12 else 16
+    first = at_a_glance(document)
     return [
-        _class_pictures(images, row, seed + index, limit)
+        _class_pictures(images, row, seed + index, limit, glance=index in first)
         for index, (images, row) in enumerate(zip(inp.classes, document["classes"], strict=True))
     ]
 
@@ -120,7 +126,8 @@ def contact_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int = COLUMNS) ->
     return Sheet(_png(canvas), len(tiles), canvas.shape[1], canvas.shape[0])
 
 
-def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: int) -> ClassPictures:
+def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: int, *, glance: bool) -> ClassPictures:
+    real = images.real_train if len(images.real_train) else images.real_holdout
     pairs = tuple(
         Pair(
             fake=_png(tile(images.fake[pair["fake"]])),
@@ -130,10 +137,12 @@ def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: 
         )
         for pair in row["pairs"] or ()
     )
+    rows = {"Real": real, "Synthetic": images.fake} if glance else {}
     return ClassPictures(
-        real=sheet(images.real_train if len(images.real_train) else images.real_holdout, limit=limit, seed=seed),
+        real=sheet(real, limit=limit, seed=seed),
         fake=sheet(images.fake, limit=limit, seed=seed),
         pairs=pairs,
+        glance=tuple((kind, row) for kind, of in rows.items() if (row := sheet(of, limit=COLUMNS, seed=seed))),
     )
 
 

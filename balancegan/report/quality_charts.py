@@ -22,17 +22,20 @@ from balancegan.report.charts import (
     class_colour,
     short,
 )
-from balancegan.report.document_view import MANY_CLASSES, Measured, utility_view
+from balancegan.report.document_view import Measured, utility_view
 
 Point = tuple[float, float, int, bool]
 ARMS = {
     "real only": COLOURS["c8"],
     "oversampling": REAL,
     "balanced softmax": COLOURS["c4"],
+    "oversampling with TrivialAugment": COLOURS["c5"],
+    "Mixup": COLOURS["c7"],
     "real + synthetic": FAKE,
     "real + synthetic, unfiltered": COLOURS["c9"],
     "synthetic only": COLOURS["c2"],
 }
+_MOST_MARKS = 60  # in the chart of recalls; with more, it shows only the verdict's two arms
 _NAME, _ROW, _GAP = 0.17, 0.16, 0.07  # inches: a lane's name, each row of marks below it, and the gap to the next lane
 _AROUND = 0.75  # inches for the axis and the legend
 _DOT, _MAP = 0.03, 3.4  # inches: the size of a point on a map, and of the map
@@ -109,10 +112,10 @@ def _distance(rows: Sequence[Json], key: str, title: str, fold: float) -> list[P
 
 
 def recalls(document: Json) -> list[Panel]:
-    """Recall per class and arm, with intervals; only the verdict's two arms if there are many classes."""
+    """Recall per class and arm, with intervals; only the verdict's two arms if there are many."""
     view = utility_view(document)
-    arms = [arm for arm in view["arms"] if arm.get("recall")]
-    if len(view["tested"]) > MANY_CLASSES:
+    arms = [arm for arm in view["arms"] if arm["recall"]]
+    if len(view["tested"]) * len(arms) > _MOST_MARKS:
         arms = [arm for arm in arms if arm["name"] in (view["baseline"], view["candidate"])]
     lanes = _Lanes(view["tested"], len(arms))
 

@@ -14,11 +14,19 @@ from balancegan.core.documents import REFERENCES, Json
 from balancegan.core.text import significant
 from balancegan.report import quality_charts
 from balancegan.report.charts import Panel, chart_style, class_colour, css, draw_panels, inline_svg
-from balancegan.report.document_view import MANY_CLASSES, Measured, level_title, reasons, utility_view
+from balancegan.report.document_view import (
+    MANY_CLASSES,
+    Measured,
+    at_a_glance,
+    level_title,
+    reasons,
+    utility_view,
+    worst_first,
+)
 from balancegan.report.filmstrip import Frame, Strip
 from balancegan.report.loss_charts import Curve, loss_curves
 from balancegan.report.pages import flat, render_page
-from balancegan.report.pictures import ClassPictures
+from balancegan.report.pictures import COLUMNS, ClassPictures
 from balancegan.report.quality_charts import Map
 
 
@@ -43,7 +51,6 @@ def render_html(
         noise_latents: whether the latents between which the strips lead are images of noise.
     """
     rows = [Measured(row) for row in document["classes"]]
-    general = [f for f in document["findings"] if f["class"] is None or f["level"] == "warning"]
     maps = quality_charts.maps(document)
     curves = loss_curves(document["history"])
     labels = sorted({label for found in maps for label in found.labels if 0 <= label < len(rows)})
@@ -54,14 +61,15 @@ def render_html(
         drawn_curves = [(curve, _chart(curve.panel, _curve_label(curve))) for curve in curves]
     return render_page(
         "template.html.j2",
-        doc={"delivered": True, **document},
+        doc={"delivered": True, "next": [], **document},
         kinds=REFERENCES,
         run=document.get("origin", "run") == "run",
         rows=list(zip(rows, pictures, strict=True)),
         overall=Measured(document["overall"]),
         largest=max(1, *(row["real"] + row["synthetic"] for row in rows), 1),
-        general=general,
-        class_notes=[f for f in document["findings"] if f not in general],
+        findings=worst_first(document),
+        glance=[(rows[k], pictures[k].glance) for k in at_a_glance(document) if pictures[k].glance],
+        columns=COLUMNS,
         short=[row["name"] for row in rows if row["synthetic"] < row["requested"]],
         levels=next((list(row["swd"]) for row in rows if row["swd"]), []),
         level_title=level_title,

@@ -49,6 +49,9 @@ def page(tmp_path_factory):
     document, inp = make_document(NAMES), make_input(NAMES)
     for row, value in zip(document["classes"], (9.0, None, 10.0, 1.0), strict=True):
         row["fid"] = value
+    command = f"balancegan compare {'a-long/path_to' * 9} --methods sgbgan,edm"
+    document["next"].append(f"Try another method: `{command}`.")
+    document["findings"].insert(0, {"level": "warning", "class": None, "text": f"Use `{command}`."})
     extras = make_extras(len(NAMES), frames)
     strips = draw_strips(extras.interpolation, NAMES)
     path = folder / "report.html"
@@ -111,10 +114,23 @@ def test_every_image_is_loaded_and_described(opened):
     assert len(found) > 30 and all(loaded and alt and alt.strip() for loaded, alt in found)
 
 
-@pytest.mark.parametrize("width", [320, 390, 760, 1200])
+@pytest.mark.parametrize("width", [320, 390, 760, 1200, 1920])
 def test_nothing_sticks_out(opened, width):
     size(opened, width)
     assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_nothing_is_clipped(opened, width):
+    """Also not in what is folded; only confusion matrices may scroll."""
+    size(opened, width)
+    clipped = opened.execute_script(
+        """document.querySelectorAll("details").forEach((part) => { part.open = true; });
+        return [...document.querySelectorAll(".panel, .card, .findings li, .next li, td, figure, .verdict")]
+        .filter((part) => part.scrollWidth > part.clientWidth + 1 && part.clientWidth && !part.closest(".scroll"))
+        .map((part) => part.textContent.trim().slice(0, 80))"""
+    )
+    assert clipped == []
 
 
 def test_a_click_sorts_by_number_with_the_summary_last(opened):

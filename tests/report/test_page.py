@@ -10,12 +10,14 @@ from documents import VERDICTS, make_document, make_extras, make_input
 from PIL import Image
 
 from balancegan.report.charts import COLOURS, Panel, chart_style, class_colour, css, draw_panels, inline_svg, short
+from balancegan.report.document_view import at_a_glance, utility_view
 from balancegan.report.filmstrip import MAX_FRAMES, MAX_WIDTH, draw_frames, draw_strips
 from balancegan.report.pictures import draw_pictures
 from balancegan.report.quality_charts import differences, distances, maps, recalls
 from balancegan.report.render import render_html
 
 EVIL = "<script>alert(1)</script>"
+PROBABLE = ("log_loss", "calibration_error", "auroc", "auprc", "training_accuracy")
 
 
 def page_of(document, names=("ant", "bee", "cat"), **more):
@@ -31,9 +33,10 @@ def words(page):
 def test_the_verdict_stands_first_in_words(verdict):
     text = words(page_of(make_document(verdict=verdict)))
     title = {"use": "Use these images", "no difference": "No clear difference", "do not use": "Do not use these images",
-             None: "No verdict"}[verdict]  # fmt: skip
-    assert title in text and text.index(title) < text.index("What to know first")
-    assert "Balanced accuracy rises by 4.1 points" in text
+             None: "Too few test images to tell"}[verdict]  # fmt: skip
+    found = [text.index(part) for part in (title, "Generated beside real", "What to do next", "What to know first")]
+    assert found == sorted(found) and "+4.1 points of balanced accuracy" in text
+    assert ("Complete" in text) == (verdict == "use") != ("90 of 90 images delivered" in text)
 
 
 def test_not_measured_shows_the_note_and_nothing_else():
@@ -42,7 +45,8 @@ def test_not_measured_shows_the_note_and_nothing_else():
     page = page_of(document)
     part = page[page.index('<section id="help">') : page.index("<h2>Images per class")]
     assert words(part) == "Do the synthetic images help? Not asked for: use --utility ." and "<table" not in part
-    assert "Usefulness not measured" in words(page)
+    assert "Usefulness not measured" in words(page) and "delivered" in words(page)
+    assert words(page).count("Not asked for") == 2  # in the place of the verdict, too
 
 
 def test_two_folders_have_no_method_or_run():
@@ -51,12 +55,92 @@ def test_two_folders_have_no_method_or_run():
     assert "Balanced folder" not in text and "Rejected samples" not in text.split("Measures per class")[0]
 
 
-def test_few_classes_are_columns_and_many_are_rows():
-    few, many = make_document(), make_document([f"class {k}" for k in range(14)])
-    assert "Recall ant" in words(page_of(few))
-    page = page_of(many, [f"class {k}" for k in range(14)])
-    assert "Recall class 1" not in words(page) and "Recall per class: the share" in words(page)
-    assert page.index("<summary>Confusion matrices") > 0
+def test_the_confusions_of_many_classes_are_folded():
+    names = [f"class {k}" for k in range(14)]
+    assert "<summary>Confusion matrices" in page_of(make_document(names), names)
+    assert "<summary>Confusion matrices" not in page_of(make_document())
+
+
+def test_the_overview_shows_images_of_the_worst_classes_that_have_any():
+    names = [f"class {k}" for k in range(9)]
+    document = make_document(names)
+    for row, verdict in zip(document["utility"]["classes"], [None] * 7 + ["do not use", "use"], strict=True):
+        row["verdict"] = verdict
+    document["findings"] = [{"level": "warning", "class": names[k], "text": "Bad."} for k in (0, 3, 5, 5)]
+    document["classes"][0]["n_fake"] = 0
+    assert at_a_glance(document) == [7, 5, 3, 1]
+    pictures = draw_pictures(make_input(names), document)
+    assert [k for k, of in enumerate(pictures) if of.glance] == [1, 3, 5, 7]
+    assert [(kind, row.shown) for kind, row in pictures[7].glance] == [("Real", 8), ("Synthetic", 8)]
+    page = page_of(document, names)
+    part = page[page.index('id="glance"') : page.index('id="next"')]
+    assert re.findall("<h3>(.*?)</h3>", part) == ["class 7", "class 5", "class 3", "class 1"]
+    for row in document["classes"]:
+        row["n_fake"] = 0
+    assert 'id="glance"' not in page_of(document, names)
+
+
+def test_what_to_do_next_is_a_list_with_its_commands_as_code():
+    document = make_document()
+    document["next"][1] = f"Try `balancegan compare data/insects --methods {EVIL},edm`."
+    page = page_of(document)
+    (steps,) = re.findall(r'<ol class="panel next">(.*?)</ol>', page, re.DOTALL)
+    assert words(steps).startswith("Train your classifier on the real images") and steps.count("<li>") == 2
+    assert '<code class="long">balancegan compare data/insects <span>--methods</span> &lt;script' in steps
+    assert "What to do next" not in words(page_of({**document, "next": []}))
+
+
+def test_five_findings_are_open_and_the_worst_come_first():
+    document = make_document(verdict="do not use")
+    levels = ["good", *["note"] * 4, *["warning"] * 4]
+    document["findings"] = [{"level": lv, "class": "ant", "text": f"Text {k}."} for k, lv in enumerate(levels)]
+    document["findings"].append({"level": "warning", "class": None, "text": "Concerns all."})
+    page = page_of(document)
+    part = page[page.index("What to know first") : page.index('id="help"')]
+    shown, folded = part.split("<details>")
+    assert re.findall(r"Concerns all|Text \d", shown) == ["Concerns all", *(f"Text {k}" for k in (5, 6, 7, 8))]
+    assert "5 more" in folded and re.findall(r"Text (\d)", folded) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_a_complete_folder_is_a_success_only_if_its_images_are_to_be_used(verdict):
+    document = make_document(verdict=verdict)
+    document["findings"] = [{"level": "good", "class": None, "text": "All there."}]
+    assert ('<li class="good">' in page_of(document)) == (verdict == "use")
+
+
+def test_why_a_class_is_not_judged():
+    document = make_document([*"abcd"])
+    for row, n in zip(document["utility"]["classes"], (9, 4, 9, 9), strict=True):
+        row |= {"verdict": None if row["name"] != "d" else "use", "n_test": n, "weak": True}
+    document["classes"][0]["synthetic"] = 0
+    reasons = [row["reason"] for row in utility_view(document)["classes"]]
+    assert reasons == ["no synthetic images", "fewer than 5 test images", "too few test images to tell", None]
+    assert "not judged fewer than 5 test images" in words(page_of(document, [*"abcd"]))
+
+
+def test_how_the_classifiers_were_trained_is_said_in_words():
+    document = make_document()
+    text = words(page_of(document))
+    for part in (
+        "WRN-16-1", "32 × 32 pixels", "3 runs per arm, 1,500 updates each", "newly generated", "1,234 more real test",
+        "know the real training images", "Oversampling with TrivialAugment", "8.3%", "0.95 / 0.71",
+        "no augmentation 0.92 70.0%",
+    ):  # fmt: skip
+        assert part in text, part
+    document["utility"] |= {"learned": False, "learned_note": "Not learned.", "pools": 1, "to_settle": None}
+    text = words(page_of(document))
+    assert "Warning Not learned." in text and "All runs share one set" in text and "No number of them" in text
+    document["utility"]["to_settle"] = {"points": 2.0, "images": {}}
+    assert "There are enough to tell a difference of 2 points" in words(page_of(document))
+
+
+def test_the_rarest_classes_have_their_areas():
+    names = [f"class {k}" for k in range(9)]
+    document = make_document(names)
+    for arm in document["utility"]["arms"]:
+        arm["auroc"]["class 8"] = None  # it has no test images
+    assert utility_view(document)["rare"] == [f"class {k}" for k in (7, 6, 5, 4, 3)]
 
 
 def test_every_null_gives_a_page():
@@ -70,17 +154,26 @@ def test_every_null_gives_a_page():
     nothing = {"value": None, "low": None, "high": None}
     for arm in utility["arms"]:
         arm |= {"balanced_accuracy": nothing, "macro_f1": None, "recall": {"ant": nothing}, "confusion": None}
+        arm |= dict.fromkeys(PROBABLE)
     for row in utility["classes"]:
         row |= {"verdict": None, "difference": None}
     utility |= {"test": None, "seeds": None, "updates": None, "differences": [], "rule": "", "headline": ""}
+    utility |= dict.fromkeys(("network", "pools", "learned", "learned_note", "to_settle", "image_size", "first_pass"))
     text = words(page_of(document))
     assert "not judged" in text and "None" not in text and "nan" not in text.split()
 
 
 def test_a_document_of_an_older_version_gives_a_page():
     document = make_document()
-    for key in ("origin", "embeddings"):
+    for key in ("origin", "embeddings", "next", "leak_probe"):
         del document[key]
+    new = ("augmentation", "augmentation_note", "first_pass", "learned", "learned_note", "network", "pools")
+    for part, keys in ((document["utility"], new), *((arm, PROBABLE) for arm in document["utility"]["arms"])):
+        for key in keys:
+            del part[key]
+    document["utility"] |= {"flips": True, "flips_note": "Flips and crops."}
+    text = words(page_of(document))
+    assert "Log loss" not in text and "AUROC" not in text and "None" not in text
     document["utility"] = {"measured": False, "verdict": None, "note": "A note."}
     for row in document["classes"]:
         for key in ("kid", "kid_std", "precision", "near_rate", "prdc_k"):
@@ -98,8 +191,10 @@ def test_small_classes_copies_and_floors_are_said_in_words():
 def test_what_comes_from_outside_is_text():
     names = [EVIL, "a\x1b[31m\udc80b", "漢字"]
     document = make_document(names)
-    for key in ("headline", "rule", "note", "flips_note"):
+    for key in ("headline", "rule", "note", "augmentation_note", "learned_note", "network"):
         document["utility"][key] = EVIL
+    document["utility"]["first_pass"][0] |= {"arm": EVIL, "augmentation": EVIL}
+    document["next"].append(f"{EVIL} `balancegan {EVIL} --{EVIL}`")
     document["utility"]["arms"][0] |= {"title": EVIL, "description": EVIL}
     document["utility"]["warnings"] = [EVIL]
     document["embeddings"][0] |= {"title": EVIL, "caption": EVIL}
