@@ -385,7 +385,8 @@ def test_a_card_that_the_user_edited_survives_a_call_that_was_killed(run, tmp_pa
 
 def test_too_few_test_images_give_no_verdict_and_pass_no_gate(run, tmp_path):
     document = go(run, tmp_path / "out", report=True, fail_under="no-difference")
-    assert document["utility"]["measured"] and document["utility"]["verdict"] is None
+    utility = document["utility"]
+    assert not utility["measured"] and utility["verdict"] is None and utility["note"].startswith("No verdict: ")
     assert document["gate"]["passed"] is False
 
 

@@ -394,6 +394,7 @@ def of_run(run, **options):
 
 def test_a_run_is_reported_on_in_its_folder(trained, monkeypatch):
     monkeypatch.setattr("balancegan.report.write.write_figures", write_figures)
+    monkeypatch.setattr("balancegan.verdict.scores.MIN_TEST", 1)
     document = of_run(trained, utility=True)
     out = trained.path / "report"
     assert {p.name for p in out.iterdir()} == {"report.html", "report.json", "figures"}

@@ -236,10 +236,10 @@ def test_status_of_all(published, place, network_file, monkeypatch):
     assert [(s.name, s.state) for s in status()] == [(name, "missing") for name in PUBLISHED]
     fetch("inception")
     monkeypatch.setenv("BALANCEGAN_RESNET50_WEIGHTS", str(network_file))
-    assert [s.state for s in status()] == ["published", "other"]
-    assert [s.state for s in status(load=True)] == ["published", "usable"]
+    assert [s.state for s in status()] == ["published", "other", "missing"]
+    assert [s.state for s in status(load=True)] == ["published", "usable", "missing"]
     place.write_bytes(b"half")
-    assert [s.state for s in status(load=True)] == ["damaged", "usable"]
+    assert [s.state for s in status(load=True)] == ["damaged", "usable", "missing"]
     monkeypatch.setenv(WEIGHTS_VARIABLE, "/absent/file")
     assert WEIGHTS_VARIABLE in status()[0].reason
 
@@ -284,10 +284,10 @@ def test_command_fetch(published, place, server, tmp_path):
 
 def test_command_list_and_verify(published, place, network_file, tmp_path):
     rows = call_json("list")["weights"]
-    assert [row["state"] for row in rows] == ["missing", "missing"]
+    assert [row["state"] for row in rows] == ["missing"] * 3
     assert set(rows[0]) == {"name", "state", "path", "sha256", "reason", "published"}
     assert "balancegan weights fetch resnet50" in call("list").stdout
-    assert [row["state"] for row in call_json("verify")["weights"]] == ["missing", "missing"]
+    assert [row["state"] for row in call_json("verify")["weights"]] == ["missing"] * 3
     fetch("inception")
     assert "inception: the published file" in call("verify").stdout
     assert "not the published file, but it loads" in call("verify", network_file).stdout
