@@ -26,7 +26,6 @@ from balancegan.verdict.networks import Network
 from balancegan.verdict.probabilities import probability_scores
 
 ASIDE = 0.25  # part of the training images that decides
-LEARNED = 0.9  # accuracy on the training images, the mean over classes, at which a classifier has learned them
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,6 @@ class FirstPass:
 
     augmentation: Augmentation
     strongest: Arm | None  # the best real-only arm; None if the pass did not look
-    learned: bool  # whether half the budget sufficed to learn the training images
     seconds: float  # of one core (or of the device) per update
     trials: tuple[Json, ...]
 
@@ -44,9 +42,10 @@ class FirstPass:
         """Say in one sentence what was chosen."""
         if not self.trials:
             return f"All arms use {self.augmentation}: too few training images to compare augmentations."
+        tried = len({row["augmentation"] for row in self.trials if row["arm"] == BASELINE})
         return (
-            f"All arms use {self.augmentation}: of {len(self.trials)} ways tried on a quarter of the training images, "
-            "oversampling with it had the lowest log loss."
+            f"All arms use {self.augmentation}: of the {tried} that were tried, oversampling with it had the lowest "
+            "log loss on a quarter of the training images that it was not trained on."
         )
 
 
@@ -80,13 +79,13 @@ def first_pass(
     plan = SplitPlan(kept, aside)
     small = Pool(pool.images[untested], pool.labels[untested])
     if len(np.unique(small.labels[aside])) < 2:
-        return FirstPass(FLIPS, arm_named(BASELINE) if look_for_strongest else None, True, 0.0, ())
+        return FirstPass(FLIPS, arm_named(BASELINE) if look_for_strongest else None, 0.0, ())
     shelf = Shelf.of([small], num_classes, network.side, device)
     others = [arm for arm in ARMS if arm.source == "real" and arm.name != BASELINE] if look_for_strongest else []
     total, began = len(PLAIN) + 1 + len(others), time.perf_counter()
     trials: list[Json] = []
 
-    def attempt(arms: Sequence[Arm], augmentations: Sequence[Augmentation]) -> list[Result]:
+    def attempt(arms: Sequence[Arm], augmentations: Sequence[Augmentation]) -> None:
         jobs = [
             Job(arm, 0, plan, _draw(small, plan, arm, num_classes), augmentation, updates)
             for arm, augmentation in zip(arms, augmentations, strict=True)
@@ -97,16 +96,15 @@ def first_pass(
             {"arm": job.arm.name, "augmentation": str(job.augmentation), **_scores(result, small.labels[aside])}
             for job, result in zip(jobs, results, strict=True)
         )
-        return results
 
     base = arm_named(BASELINE)
-    results = attempt([base] * len(PLAIN), PLAIN)
+    attempt([base] * len(PLAIN), PLAIN)
     plain = [row["log_loss"] for row in trials]
     geometric = PLAIN[1] if plain[1] <= plain[2] else PLAIN[2]
     candidates = (*PLAIN, Augmentation(geometric.crops, geometric.flips, trivial=True))
-    results += attempt([base], candidates[-1:])
+    attempt([base], candidates[-1:])
     best = int(np.argmin([row["log_loss"] for row in trials]))
-    chosen, learned = candidates[best], results[best].training_accuracy >= LEARNED
+    chosen = candidates[best]
     oversampled = trials[best]["balanced_accuracy"]
     others = [arm for arm in others if arm.augmented(chosen) != chosen or not arm.trivial]
     total = len(trials) + len(others)
@@ -115,7 +113,7 @@ def first_pass(
     strongest = [base, *others][int(np.argmax(accuracy))] if look_for_strongest else None
     cores = usable_cores() if device.type == "cpu" else 1
     seconds = (time.perf_counter() - began) * cores / (len(trials) * updates)
-    return FirstPass(chosen, strongest, learned, seconds, tuple(trials))
+    return FirstPass(chosen, strongest, seconds, tuple(trials))
 
 
 def _draw(pool: Pool, plan: SplitPlan, arm: Arm, num_classes: int) -> Draw:
