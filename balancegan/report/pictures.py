@@ -142,7 +142,7 @@ def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: 
         real=sheet(real, limit=limit, seed=seed),
         fake=sheet(images.fake, limit=limit, seed=seed),
         pairs=pairs,
-        glance=tuple((kind, row) for kind, of in rows.items() if (row := sheet(of, limit=COLUMNS, seed=seed))),
+        glance=tuple((kind, some) for kind, of in rows.items() if (some := sheet(of, limit=COLUMNS, seed=seed))),
     )
 
 
