@@ -50,11 +50,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, default=200, help="per class and folder")
     parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--image-size", type=int, help="side in pixels; by default that of the images")
     parser.add_argument("--weights", type=Path, help="Inception weights; without them the features are the own ones")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     pools = members(args.data, args.images)
-    judging = Judging(choose("inception" if args.weights else "own", args.weights), torch.device(args.device))
+    choice = choose("inception" if args.weights else "own", args.weights)
+    judging = Judging(choice, torch.device(args.device), metrics=frozenset({"fid", "kid", "copies", "ssim"}))
     print(f"{'case':10} {'FID/floor':>10} {'KID/std':>8} {'copies':>7}  verdict         warnings", flush=True)
     for case in args.cases.split(","):
         began = time.perf_counter()
@@ -65,10 +67,14 @@ def main() -> None:
             else:
                 make(case, pools, folder)
             found = evaluate_folders(
-                folder / "real", folder / "fake", EvaluateOptions(out=folder / "report"), judging, progress=show
+                folder / "real",
+                folder / "fake",
+                EvaluateOptions(out=folder / "report", image_size=args.image_size),
+                judging,
+                progress=show,
             )
         print(
-            f"{row(case, found)}  ({time.perf_counter() - began:.0f} s)\n{'':10} {found['utility']['headline']}",
+            f"{row(case, found)}  ({time.perf_counter() - began:.0f} s)\n{'':10} {found['utility'].get('headline') or found['utility']['note']}",
             flush=True,
         )
 
@@ -143,10 +149,10 @@ def row(case: str, found: dict) -> str:
     said = [f["text"].split(":")[0] for f in found["findings"] if f["level"] == "warning" and f["class"]]
     warnings = ", ".join(f"{WORDS[word]} ({said.count(word)} classes)" for word in WORDS if word in said)
     warnings += ", siblings across the split" if any("have siblings in" in f["text"] for f in found["findings"]) else ""
-    copies = max(c["copy_rate"] for c in found["classes"])
+    copies = max(c["copy_rate"] or 0 for c in found["classes"])
     floor = overall["fid"] / overall["fid_floor"]
     kid = overall["kid"] / overall["kid_std"]
-    return f"{case:10} {floor:10.2f} {kid:8.2f} {copies:7.1%}  {found['utility']['verdict']:15} {warnings or '-'}"
+    return f"{case:10} {floor:10.2f} {kid:8.2f} {copies:7.1%}  {found['utility']['verdict']!s:15} {warnings or '-'}"
 
 
 def show(stage: str, done: int, total: int) -> None:
