@@ -73,10 +73,8 @@ def main() -> None:
                 judging,
                 progress=show,
             )
-        print(
-            f"{row(case, found)}  ({time.perf_counter() - began:.0f} s)\n{'':10} {found['utility'].get('headline') or found['utility']['note']}",
-            flush=True,
-        )
+        said = found["utility"].get("headline") or found["utility"]["note"]
+        print(f"{row(case, found)}  ({time.perf_counter() - began:.0f} s)\n{'':10} {said}", flush=True)
 
 
 def members(data: Path, images: int) -> dict[str, list[list[Path]]]:

@@ -121,10 +121,9 @@ def evaluate_folders(
     try_out(out)
     groups = ours.groups(names, "train", progress) if judging.utility or not held else None
     notes = [_unknown_generator(held), _common_size(ours.store)]
-    if groups is not None and not held:
-        notes += _of_one_group(names, train.labels, groups)
     seen = np.arange(len(train))
     if groups is not None and not held:
+        notes += _of_one_group(names, train.labels, groups)
         # The small classifier knows its own training images, and their features differ from those of new ones.
         seen, rest = _halves(train.labels, groups, judging.seed)
         classes = _with_apart(classes, Pool(train.images[rest], train.labels[rest]), judging.choice.name == "own")

@@ -108,13 +108,11 @@ def compute_report(
         inp: images, counts and context.
         extractor: computes the features behind FID, KID, precision, recall, density and coverage.
         seed: for every random choice (subsets, pairs, halves).
-        max_images: each measure uses at most this many images per class and set. Copies are an exception: all training
-            images of the class are searched for them.
+        max_images: of a class and set in each measure, but for copies, for which all training images are searched.
         metrics: which of `METRICS` to measure.
         progress: called as `("report", classes done, classes)`.
 
-    Returns:
-        A document that `json.dumps(…, allow_nan=False)` accepts: every number is finite or null.
+    Returns a document that `json.dumps(…, allow_nan=False)` accepts: every number is finite or null.
     """
     measured = []
     known = inp.origin == "run"

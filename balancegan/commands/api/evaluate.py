@@ -37,13 +37,12 @@ def evaluate(
     """Measure a run's generator, or a folder of synthetic images against a real one, and say if the images help.
 
     Args:
-        what: a `Run`, or its folder, name or number (by default the newest); or, with `fake`, a folder of real
-            images.
+        what: a `Run`, or its folder, name or number (the newest by default), or with `fake` a folder of real images.
         fake: a folder of synthetic images.
-        metrics: measure only these of `fid`, `kid`, `is`, `ssim`, `prdc` and `copies`.
+        metrics: measure only these of `fid`, `kid`, `is`, `ssim`, `prdc`, `copies`, `swd` and `recognised`.
         extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
         weights: weights file for the extractor.
-        utility: train classifiers to see whether the synthetic images help; takes minutes.
+        utility: train classifiers to see whether the synthetic images help.
         fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
         images: images to generate per class, for a run; more if the class needs more.
         image_size: side in pixels at which two folders are compared.
@@ -54,14 +53,12 @@ def evaluate(
         arms: ways of training to compare: `all`, the `deciding` ones, or `auto`: all on a GPU.
         checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
         from_: what a run's images start from: `noise`, a real image of their `own` class, or of an `other` (`edm`).
-        strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6.
-        guidance: pushes images towards their class: above 1, more typical but less diverse (`edm`).
+        strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6; `guidance`: pushes
+            images towards their class: above 1, more typical but less diverse (`edm`).
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
-        runs: the folder that holds the runs.
-        progress: show progress on stderr.
+        runs: the folder that holds the runs; `progress`: show progress on stderr.
 
-    Returns:
-        The measures: `classes[…].kid`, `overall.fid`, `utility.verdict`, `report` and more.
+    Returns the measures: `classes[…].kid`, `overall.fid`, `utility.verdict`, `report` and more.
 
     Raises:
         UsageError: an option is invalid, or the run or folder does not exist.
