@@ -38,7 +38,7 @@ def evaluate(
 
     Args:
         what: a `Run`, or its folder, name or number (the newest by default), or with `fake` a folder of real images.
-        fake: a folder of synthetic images.
+        fake: synthetic images.
         metrics: measure only these of `fid`, `kid`, `is`, `ssim`, `prdc`, `copies`, `swd` and `recognised`.
         extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
         weights: weights file for the extractor.
@@ -46,8 +46,7 @@ def evaluate(
         fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
         images: images to generate per class, for a run; more if the class needs more.
         image_size: side in pixels at which two folders are compared.
-        data: where a run's data is now, if it has moved.
-        out: folder for the report; by default the run's `report/`, or `evaluation`.
+        data: where a run's data is now; `out`: the report's folder, by default the run's `report/` or `evaluation`.
         seeds: classifiers trained per arm.
         classifier: network to train: `small`, `resnet18`, or the weights file of a torchvision ResNet.
         arms: ways of training to compare: `all`, the `deciding` ones, or `auto`: all on a GPU.
