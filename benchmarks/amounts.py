@@ -151,7 +151,15 @@ def main(argv=None):
         _, delivered = next(iter(wanted.items()))
         material = replace(without, fake=first, delivered=delivered)
         found = utility.measure_utility(material, device=restored.device, seeds=args.seeds, updates=updates)
-        print(json.dumps({"amount": next(iter(wanted)), "verdict": found["verdict"], "headline": found["headline"]}))
+        print(
+            json.dumps(
+                {
+                    "amount": next(iter(wanted)),
+                    "verdict": found["verdict"],
+                    "headline": found.get("headline", found["note"]),
+                }
+            )
+        )
         for arm in found["arms"]:
             print(json.dumps({"arm": arm["name"], "balanced accuracy": arm["balanced_accuracy"]}), flush=True)
     base = trained(BASELINE, first, [0] * len(counts))

@@ -700,7 +700,7 @@ def test_a_profile_of_a_step_adds_up_and_names_the_penalty(scripts):
 
 
 @pytest.fixture
-def ablation(scripts, monkeypatch, folder, tmp_path):
+def ablation(scripts, plain_search, monkeypatch, folder, tmp_path):
     """The command on the training folder with networks that are made in a moment; gives its rows."""
     module = load("ablation")
     narrow = {"image_size": 16, "width": 16, "batch_size": 4, "pretrain_steps": 1}

@@ -91,7 +91,9 @@ def test_a_machine_without_faults(tmp_path):
     assert (output["what"], output["path"], output["free_gib"]) == ("output", str(tmp_path / "work"), 50.0)
     assert (cache["what"], cache["path"]) == ("cache", os.environ["BALANCEGAN_CACHE_DIR"])
     assert output["writable"] and cache["writable"] and output["reason"] is None
-    assert {w["name"]: w["state"] for w in document["weights"]} == {"inception": "missing", "resnet50": "missing"}
+    assert {w["name"]: w["state"] for w in document["weights"]} == dict.fromkeys(
+        ("inception", "resnet50", "resnet18"), "missing"
+    )
     assert document["speed"] is None
     assert [n["what"].split(":")[0] for n in document["notes"]] == [
         "PyTorch found no usable GPU",

@@ -14,7 +14,7 @@ CHANGES = {
     "exposure": {"exposure": 0.5},
     "contrast": {"contrast": 0.5},
     "gamma": {"gamma": 1.6},
-    "shift": {"shift": (0.03, -0.04)},
+    "shift": {"shift": (0.03, -0.03)},
     "crop": {"zoom": 0.88},
     "mirror": {"mirror": True},
     "jpeg": {"quality": 40},

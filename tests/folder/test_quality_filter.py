@@ -15,6 +15,7 @@ from balancegan.folder import quality_filter as quality
 from balancegan.folder.copy_filter import CopyFilter
 from balancegan.folder.quality_filter import FEWEST, FOLDS, Band, QualityFilter, QualityKeep, _band, _folds
 from balancegan.runs.directory import RunDir
+from balancegan.verdict import utility
 
 CPU = torch.device("cpu")
 
@@ -181,6 +182,8 @@ def test_augment_with_the_filter_reports_both_ways(run, tmp_path, monkeypatch):
     """Of three samples one is a copy and one is taken for another class."""
     monkeypatch.setattr(QualityFilter, "__call__", lambda self, images, label: np.arange(len(images)) % 2 == 0)
     monkeypatch.setattr(CopyFilter, "__call__", lambda self, images, seeds: np.arange(len(images)) % 3 > 0)
+    monkeypatch.setattr("balancegan.verdict.scores.MIN_TEST", 1)
+    monkeypatch.setattr(utility, "DECIDING", (*utility.DECIDING, "real + synthetic, unfiltered"))
     document = go(run, tmp_path / "out")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     json.dumps(document, allow_nan=False)
