@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from balancegan.core.options import AUTO
 from balancegan.core.text import plural, printable
 from balancegan.data.training_set import TrainingSet
 
@@ -37,4 +38,8 @@ def _group_notes(data: TrainingSet) -> list[str]:
         if name in of_one_group:
             why = "all of them belong to one group, so no honest test of this class is possible"
         notes.append(f"no images of {printable(name)} are held out: {why}.")
+    if data.group_by == AUTO and {*of_one_group} & {*data.without_holdout}:
+        notes.append(
+            "if they show different objects, name the groups with --group-by FILE.csv, or use --group-by none."
+        )
     return notes
