@@ -40,6 +40,6 @@ def _group_notes(data: TrainingSet) -> list[str]:
         notes.append(f"no images of {printable(name)} are held out: {why}.")
     if data.group_by == AUTO and {*of_one_group} & {*data.without_holdout}:
         notes.append(
-            "if they show different objects, name the groups with --group-by FILE.csv, or use --group-by none."
+            "if they show different objects, name the groups by --group-by FILE.csv, or use --group-by none."
         )
     return notes
