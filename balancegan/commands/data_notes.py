@@ -39,7 +39,5 @@ def _group_notes(data: TrainingSet) -> list[str]:
             why = "all of them belong to one group, so no honest test of this class is possible"
         notes.append(f"no images of {printable(name)} are held out: {why}.")
     if data.group_by == AUTO and {*of_one_group} & {*data.without_holdout}:
-        notes.append(
-            "if they show different objects, name the groups by --group-by FILE.csv, or use --group-by none."
-        )
+        notes.append("if they show different objects, name the groups by --group-by FILE.csv, or use --group-by none.")
     return notes
