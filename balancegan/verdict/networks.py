@@ -55,7 +55,7 @@ SMALL = Network(
     sgd,
     side=64,
     batch=128,
-    epochs=10,
+    epochs=8,
     updates=(300, 1500),
     note=(
         "These results are for a small classifier, a wide residual network of 16 layers (WRN-16-1). A larger or "
