@@ -25,7 +25,7 @@ from balancegan.verdict.rule import RULE, WEAK_TEST, headline, judge, judge_clas
 
 SEEDS = 3
 LEARNED = 0.9  # accuracy on the training images, the mean over classes, at which a classifier has learned them
-QUICK = 0.5  # part of the budget that each run of the first pass gets
+QUICK = 1 / 3  # part of the budget that each run of the first pass gets
 
 
 def measure_utility(
