@@ -14,7 +14,7 @@ Every case takes disjoint real images for REAL and makes "synthetic" ones of kno
     noise     noise in place of the images of `twice`: it must do harm
 
 Prints one row per case: FID over its floor (a ratio), KID over its deviation, the highest copy rate of a class, the
-kind of warnings, and the verdict. Only the training split of DATA is used, but for the last three cases, whose test
+kind of warnings, and the verdict. Only the training split of DATA is used, except in the last three cases, whose test
 images are those of DATA's test split.
 
     python benchmarks/verdict_checks.py DATA [--images 200] [--cases halves,shuffled] [--weights FILE]

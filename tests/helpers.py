@@ -110,7 +110,7 @@ def call_json(*args, code=0):
 
 
 def correlated(thumbs, labels, names):
-    """Group images that are equal but for brightness and contrast, instead of a search that weighs many images."""
+    """Group images that differ only in brightness and contrast; stands in for the search, which needs many images."""
     x = thumbs.reshape(len(thumbs), -1).astype(float)
     x -= x.mean(axis=1, keepdims=True)
     x /= np.linalg.norm(x, axis=1, keepdims=True) + 1e-9

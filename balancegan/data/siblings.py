@@ -102,7 +102,7 @@ def _components(count: int, one: Ints, other: Ints) -> Ints:
 
 
 def _copies(thumbs: NDArray[np.uint8]) -> tuple[Ints, Ints]:
-    """Pairs of images of any class that are equal but for noise and compression."""
+    """Pairs of images, of any class, that differ only in noise and compression."""
     from scipy.spatial import cKDTree
 
     levels = thumbs.reshape(len(thumbs), SIDE // 8, 8, SIDE // 8, 8, 3).mean(axis=(2, 4), dtype=np.float32)

@@ -108,7 +108,7 @@ def compute_report(
         inp: images, counts and context.
         extractor: computes the features behind FID, KID, precision, recall, density and coverage.
         seed: for every random choice (subsets, pairs, halves).
-        max_images: of a class and set in each measure, but for copies, for which all training images are searched.
+        max_images: limit per class and set in each measure; the search for copies always uses all training images.
         metrics: which of `METRICS` to measure.
         progress: called as `("report", classes done, classes)`.
 

@@ -1,9 +1,9 @@
 """GAN-test: does a classifier of real images take generated images for their class?
 
 Shmelkov et al., "How good is my GAN?" (2018, arXiv 1807.09499): a classifier that was trained on real images is tested
-on generated ones. Its recall on other real images tells what to expect. Images that show nothing of their class, such
-as a part without its defect, are found here even where all their features look real. A high share is no proof of
-quality: it cannot fall below that of images that are all alike.
+on generated ones. Its recall on other real images tells what to expect. The test finds images that show nothing of
+their class, such as a part without its defect, even if all their features look real. A high share does not prove
+quality: a generator that repeats one good image scores 100%.
 """
 
 from __future__ import annotations

@@ -103,15 +103,14 @@ def train_jobs(
     """
     stop = threading.Event()
     channels, side = shelf.images.shape[1:3]
+    labels = shelf.labels.cpu().numpy()
 
     def work(job: Job, module: nn.Module) -> Result:
         if device.type == "cpu":
             torch.set_num_threads(1)  # in this worker; there are as many workers as cores
         train(module, shelf, job, network.batch, network.optimise, keep_on=lambda: not stop.is_set())
-        known = _some_of_each_class(job.plan.train, shelf.labels.cpu().numpy()[job.plan.train])
-        right = predict(module, shelf.images, known).argmax(1) == shelf.labels.cpu().numpy()[known]
-        of_class = rows_by_class(shelf.labels.cpu().numpy()[known], shelf.num_classes)
-        accuracy = float(np.mean([right[rows].mean() for rows in of_class if len(rows)]))
+        known = _some_of_each_class(job.plan.train, labels[job.plan.train])
+        accuracy = balanced_accuracy(predict(module, shelf.images, known).argmax(1), labels[known])
         return Result(predict(module, shelf.images, job.plan.test), accuracy)
 
     # Built before any is trained: initial weights come from the global generator, which TrivialAugment uses too.
@@ -129,6 +128,13 @@ def train_jobs(
             executor.shutdown(wait=True, cancel_futures=True)
             raise
     return [results[index] for index in range(len(jobs))]
+
+
+def balanced_accuracy(predicted: NDArray[np.integer], labels: Labels) -> float:
+    """Mean recall of the classes that have images, given predicted and true classes (n,)."""
+    right = predicted == labels
+    of_class = rows_by_class(labels, int(labels.max()) + 1)
+    return float(np.mean([right[rows].mean() for rows in of_class if len(rows)]))
 
 
 def _some_of_each_class(rows: NDArray[np.intp], labels: Labels) -> NDArray[np.intp]:

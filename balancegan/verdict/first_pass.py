@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from balancegan.compute.machine import usable_cores
 from balancegan.core.documents import Json
-from balancegan.core.rows import rows_by_class
 from balancegan.verdict.arms import ARMS, BASELINE, Arm, arm_named
 from balancegan.verdict.augmentation import FLIPS, PLAIN, Augmentation
-from balancegan.verdict.classifiers import Draw, Job, Result, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.classifiers import Draw, Job, Result, Shelf, balanced_accuracy, mixed_draw, train_jobs
 from balancegan.verdict.material import Labels, Pool, SplitPlan, stratified_split
 from balancegan.verdict.networks import Network
 from balancegan.verdict.probabilities import probability_scores
@@ -124,7 +123,5 @@ def _draw(pool: Pool, plan: SplitPlan, arm: Arm, num_classes: int) -> Draw:
 
 def _scores(result: Result, labels: Labels) -> Json:
     """Log loss and accuracy on the images that decide, means over their classes."""
-    right = result.predicted == labels
-    recall = [right[rows].mean() for rows in rows_by_class(labels, result.probabilities.shape[1]) if len(rows)]
     log_loss = probability_scores(result.probabilities[None], labels)["log_loss"]
-    return {"log_loss": log_loss, "balanced_accuracy": float(np.mean(recall))}
+    return {"log_loss": log_loss, "balanced_accuracy": balanced_accuracy(result.predicted, labels)}

@@ -4,7 +4,7 @@ An interval is the estimate plus or minus t standard errors, cut off at what is 
 two parts:
 
 - Test images. Each score is approximated by a sum over the test images, so that its variance follows from how much the
-  images of each class differ. A few images without any difference do not mean that there is none, so we add
+  images of each class differ. A few images that show no difference do not prove that there is none, so we add
   `IMAGINARY` images on which the arms differ (for one arm, on which it is wrong where it is otherwise right). The
   classes share them by the square of the variance that a class's size gives it, so that most go to the smallest ones,
   and the intervals of many classes stay narrow. The idea of imaginary observations is that of Bonett & Price,

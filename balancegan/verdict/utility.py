@@ -146,17 +146,19 @@ class Measurement:
     ) -> dict[str, list[Result]]:
         """Train every arm once per seed, on that seed's synthetic images; each arm's results, seed by seed."""
         unfiltered = self.material.unfiltered or self.material.fake
-        shelf = Shelf.of([self.pool, unfiltered, *fakes], len(self.names), self.network.side, self.device)
+        distinct = {id(pool): pool for pool in (self.pool, unfiltered, *fakes)}  # seeds may share their images
+        shelf = Shelf.of(list(distinct.values()), len(self.names), self.network.side, self.device)
+        starts = dict(zip(distinct, shelf.starts, strict=False))
         jobs = []
         for seed, plan in enumerate(self.plans):
             sources = {"real": (0, np.empty(0, np.intp), fakes[seed])}
             usable = allowed_images(self.material, self.pool, plan, fakes[seed])
             self.left_out = max(self.left_out, len(fakes[seed]) - len(usable))
-            for name, number, pool, rows in (
-                ("both", 2 + seed, fakes[seed], usable),
-                ("unfiltered", 1, unfiltered, np.arange(len(unfiltered))),
+            for name, pool, rows in (
+                ("both", fakes[seed], usable),
+                ("unfiltered", unfiltered, np.arange(len(unfiltered))),
             ):
-                sources[name] = (shelf.starts[number], _bootstrapped(rows, pool.labels, seed), pool)
+                sources[name] = (starts[id(pool)], _bootstrapped(rows, pool.labels, seed), pool)
             sources["fake"] = sources["both"]
             for arm in arms:
                 start, rows, pool = sources[arm.source]

@@ -442,7 +442,7 @@ def test_without_flips_nothing_is_mirrored():
 
 
 def textured(direction):
-    """Two classes whose images are of all kinds but for the direction of a ramp, which a flip turns."""
+    """Two classes that differ only in the direction of a ramp, which a flip reverses."""
     ramp = np.linspace(20, 230, 16)[None, None, None].repeat(16, axis=2).repeat(60, axis=0)
     noisy = np.clip(ramp + np.random.default_rng(0).normal(0, 10, ramp.shape), 0, 255).astype(np.uint8)
     if direction == "down":
