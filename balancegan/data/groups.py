@@ -22,7 +22,7 @@ from balancegan.data.siblings import sibling_groups
 from balancegan.data.store import Store
 from balancegan.data.tables import read_table
 
-CACHED = "groups-1.npy"
+CACHED = "groups-2.npy"
 """File in a store's folder with the groups of siblings; raise the number when the search finds other ones."""
 
 

@@ -94,9 +94,14 @@ def _flat(x: Floats) -> Floats:
     return x.reshape(len(x), -1)
 
 
+def brightness(x: Floats, view: View = PLAIN) -> Floats:
+    """(N, 3, 32, 32) -> (N, 256): logarithms of brightness at 16 x 16."""
+    return _flat(_sample(x[:, 0], 16, 1.0, view))
+
+
 def picture(x: Floats, view: View = PLAIN) -> Floats:
     """(N, 3, 32, 32) -> (N, 384): brightness at 16 x 16 without its mean and spread, colour at 8 x 8."""
-    grey = _flat(_sample(x[:, 0], 16, 1.0, view))
+    grey = brightness(x, view)
     grey = grey - grey.mean(axis=1, keepdims=True)
     grey /= grey.std(axis=1, keepdims=True) + 0.05
     return np.concatenate([grey, 3 * _flat(_sample(x[:, 1:], 8, 1.5, view))], axis=1)
@@ -117,33 +122,49 @@ def unit(x: Floats) -> Floats:
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6))
 
 
-class Whitening(NamedTuple):
-    """Takes the mean of its class from a feature and gives every direction the same spread."""
+class Projection(NamedTuple):
+    """Takes the mean of its class from a feature and projects it."""
 
     means: Floats  # (classes, D)
     matrix: Floats  # (D, dims)
 
     def __call__(self, features: Floats, labels: Ints) -> Floats:
-        """Whiten features (N, D) of images of these classes: (N, dims)."""
+        """Project features (N, D) of images of these classes: (N, dims)."""
         return np.asarray((features - self.means[labels]) @ self.matrix)
 
 
-def whitening(features: Floats, labels: Ints, dims: int, floor: float = 1e-3) -> Whitening:
-    """Fit to features (N, D) and labels; directions of little spread, below `floor` of the largest, stay small.
+def class_means(features: Floats, labels: Ints) -> Floats:
+    """Means (classes, D) of features (N, D); that of a class with few images lies near that of all.
 
-    The mean of a class with few images lies near that of all, so that a class of one object is not lost.
+    Otherwise a class of one object would be lost.
     """
     overall = features.mean(axis=0)
     means = np.tile(overall, (int(labels.max()) + 1, 1))
     for c in np.unique(labels).tolist():
         own = features[labels == c]
         means[c] += (own.mean(axis=0) - overall) * (len(own) / (len(own) + 20))
-    rest = features - means[labels]
-    dims = min(dims, max(len(features) // 3, 8))  # more would be whitened noise
-    spread, directions = np.linalg.eigh(rest.T @ rest / len(rest))
-    spread, directions = spread[::-1][:dims], directions[:, ::-1][:, :dims]
+    return np.asarray(means, np.float32)
+
+
+def principal(features: Floats, dims: int) -> tuple[Floats, Floats]:
+    """Variances (d,) of features (N, D) about 0, the largest first, and their directions (D, d); d is at most `dims`.
+
+    Few features give fewer directions, because more would be noise.
+    """
+    dims = min(dims, max(len(features) // 3, 8))
+    spread, directions = np.linalg.eigh(features.T @ features / len(features))
+    return spread[::-1][:dims], directions[:, ::-1][:, :dims]
+
+
+def whitening(features: Floats, labels: Ints, dims: int, floor: float = 1e-3) -> Projection:
+    """Fit to features (N, D) and labels a projection that gives every direction the same spread.
+
+    Directions of little spread, below `floor` of the largest, stay small.
+    """
+    means = class_means(features, labels)
+    spread, directions = principal(features - means[labels], dims)
     scale = np.sqrt(np.maximum(spread, 0) + floor * spread[0] + 1e-3)
-    return Whitening(means.astype(np.float32), (directions / scale).astype(np.float32))
+    return Projection(means, (directions / scale).astype(np.float32))
 
 
 def in_blocks(thumbs: NDArray[np.uint8], describe: Callable[[Floats, Ints], Floats], size: int = 1000) -> Floats:
@@ -212,6 +233,15 @@ class Crowd:
         return Pairs(one[keep], other[keep], expected[keep])
 
 
+def components(count: int, one: Ints, other: Ints) -> Ints:
+    """Number the sets (count,) of images that pairs of them connect."""
+    from scipy.sparse import coo_matrix  # slow to import, and storing images does not need it
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_matrix((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+
+
 def class_columns(labels: Ints) -> Iterator[tuple[Ints, Ints]]:
     """Give the images of each class, and those to compare them with: of all classes where the class is small."""
     for c in np.unique(labels).tolist():
@@ -226,7 +256,7 @@ def plain_look(rows: list[Floats], labels: Ints) -> Pairs:
     """Compare descriptors (N, dims) of unit length as they are; of several views of the rows, the best counts."""
     crowd = Crowd(len(labels))
     for own, columns in class_columns(labels):
-        for at in _row_blocks(own, columns):
+        for at in row_blocks(own, columns):
             similarity = rows[0][at] @ rows[0][columns].T
             for view in rows[1:]:
                 np.maximum(similarity, view[at] @ rows[0][columns].T, out=similarity)
@@ -245,7 +275,7 @@ def aligned_look(thumbs: NDArray[np.uint8], labels: Ints, both: tuple[Floats, Fl
     described = unit(whiten(features, labels))
     crowd = Crowd(len(labels))
     for own, columns in class_columns(labels):
-        for at in _row_blocks(own, columns):
+        for at in row_blocks(own, columns):
             similarity = both[0][at] @ both[0][columns].T
             np.maximum(similarity, both[1][at] @ both[0][columns].T, out=similarity)
             chosen = _nearest(at, columns, similarity)
@@ -261,7 +291,8 @@ def sampled(count: int, most: int = 8000) -> Ints:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
-def _row_blocks(own: Ints, columns: Ints) -> list[Ints]:
+def row_blocks(own: Ints, columns: Ints) -> list[Ints]:
+    """Split the images of a class into blocks to compare with the columns; none where there is nothing to compare."""
     return [own[k : k + _BLOCK] for k in range(0, len(own), _BLOCK)] if len(columns) > 2 else []
 
 

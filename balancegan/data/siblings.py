@@ -2,7 +2,8 @@
 
 Siblings on both sides of a split make a test too easy. They differ in exposure, contrast, a few pixels of shift, a
 small crop, mirroring or compression, while images of one class may look alike without being siblings. So two images
-are joined only if they are much nearer to each other than different objects of their class are; see `sibling_looks`.
+are joined only if they are much nearer to each other than different objects of their class are (`sibling_looks`).
+Where many are found, they teach what else may differ between siblings, and more are found (`sibling_metric`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from balancegan.data.sibling_looks import (
     Pairs,
     View,
     aligned_look,
+    components,
     in_blocks,
     outline,
     picture,
@@ -33,6 +35,7 @@ from balancegan.data.sibling_looks import (
     unit,
     whitening,
 )
+from balancegan.data.sibling_metric import more_siblings
 from balancegan.data.sibling_names import NameHints, name_hints
 
 THUMB_BYTES = SIDE * SIDE * 3
@@ -90,15 +93,7 @@ def _join(thumbs: NDArray[np.uint8], labels: Ints, hints: NameHints) -> Ints:
     for pairs in (plain_look(views[:-1], labels), aligned_look(thumbs, labels, (views[0], views[-1]))):
         near = _accepted(pairs, labels, hints)
         one, other = np.concatenate([one, near.one]), np.concatenate([other, near.other])
-    return _components(count, one, other)
-
-
-def _components(count: int, one: Ints, other: Ints) -> Ints:
-    from scipy.sparse import coo_matrix  # slow to import, and storing images does not need it
-    from scipy.sparse.csgraph import connected_components
-
-    links = coo_matrix((np.ones(len(one), bool), (one, other)), shape=(count, count))
-    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+    return more_siblings(thumbs, labels, components(count, one, other))
 
 
 def _copies(thumbs: NDArray[np.uint8]) -> tuple[Ints, Ints]:
