@@ -7,7 +7,7 @@ Every case takes disjoint real images for REAL and makes "synthetic" ones of kno
     copied    half of them copies of REAL's images
     one       one image repeated
     shuffled  other real images under random labels: they must do harm
-    siblings  REAL's test images are its training images, shifted and under another exposure: the leak must be noticed
+    siblings  REAL's test images are its training images, shifted and under another exposure: no honest test is possible
     twice     DATA thinned to an exponential imbalance of 100, and withheld real images, twice as many as it kept of
               each class: what a perfect generator would make; they must help
     fivefold  the same with five times as many
@@ -146,7 +146,8 @@ def row(case: str, found: dict) -> str:
     overall = found["overall"]
     said = [f["text"].split(":")[0] for f in found["findings"] if f["level"] == "warning" and f["class"]]
     warnings = ", ".join(f"{WORDS[word]} ({said.count(word)} classes)" for word in WORDS if word in said)
-    warnings += ", siblings across the split" if any("have siblings in" in f["text"] for f in found["findings"]) else ""
+    leak = any("probably have siblings in" in f["text"] for f in found["findings"])
+    warnings += ", leak between the splits" if leak else ""
     copies = max(c["copy_rate"] or 0 for c in found["classes"])
     floor = overall["fid"] / overall["fid_floor"]
     kid = overall["kid"] / overall["kid_std"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from balancegan.evaluation.leaks import folder_leaks
 from balancegan.evaluation.shortcuts import shortcut_checks
 from balancegan.folder.metadata import synthetic_images
 from balancegan.report.write import write_report
-from balancegan.verdict.material import ClassImages, Material, Pool, stratified_split
+from balancegan.verdict.material import ClassImages, Material, Pool, folder_material, stratified_split
 
 SIDES = (8, 128)  # least and most pixels per side at which folders are compared
 _HALVED = (
@@ -66,15 +67,18 @@ class _Side:
 
         Read from the store's file, so that its pages are not in memory twice.
         """
-        rows = [self.rows(name, (split,)) if split else np.empty(0, np.int64) for name in names]
-        images = RowReader(self.store.images)(np.concatenate([np.empty(0, np.int64), *rows]))
-        return Pool(images, np.repeat(np.arange(len(names)), [len(of_class) for of_class in rows]))
+        rows = self._of(names, split)
+        labels = np.repeat(np.arange(len(names)), [len(of_class) for of_class in rows])
+        return Pool(RowReader(self.store.images)(np.concatenate(rows)), labels)
 
-    def groups(self, names: list[str], split: str, progress: Progress) -> np.ndarray:
-        """Group numbers (n,) of the images that `pool` returns, siblings together; see `data.groups`."""
-        rows = [self.rows(name, (split,)) for name in names]
+    def _of(self, names: list[str], split: str | None) -> list[np.ndarray]:
+        return [self.rows(name, (split,) if split else ()) for name in names]
+
+    def groups(self, names: list[str], splits: Sequence[str | None], progress: Progress) -> list[np.ndarray]:
+        """Group numbers (n,) of the images that `pool` returns of each split, siblings together; see `data.groups`."""
         among = None if self.wanted.all() else self.wanted
-        return image_groups(self.folder, self.store, AUTO, among=among, progress=progress)[np.concatenate(rows)]
+        found = image_groups(self.folder, self.store, AUTO, among=among, progress=progress)
+        return [found[np.concatenate(self._of(names, split))] for split in splits]
 
     def files(self, names: list[str], splits: tuple[str, ...]) -> list[Path]:
         """Paths of the classes' images in the given splits."""
@@ -119,7 +123,9 @@ def evaluate_folders(
     if not len(train):
         raise UsageError(f"{real} has no real training images", "see its metadata.csv: only real images are used")
     try_out(out)
-    groups = ours.groups(names, "train", progress) if judging.utility or not held else None
+    groups = tested = None
+    if judging.utility or not held:
+        groups, tested = ours.groups(names, ("train", held), progress)
     notes = [_unknown_generator(held), _common_size(ours.store)]
     seen = np.arange(len(train))
     if groups is not None and not held:
@@ -132,16 +138,8 @@ def evaluate_folders(
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
 
     def material() -> Material:
-        return Material(
-            names=names,
-            real=train,
-            fake=fakes,
-            test=test if held else None,
-            kind=held or "splits",
-            delivered=[len(c.fake) for c in classes],
-            may_have_seen=True,
-            groups=groups,
-        )
+        made = [len(c.fake) for c in classes]
+        return folder_material(names, train, fakes, test, groups, tested, kind=held or "splits", delivered=made)
 
     made = [c.name for c in classes if len(c.fake)]
     inp = ReportInput(
@@ -156,7 +154,7 @@ def evaluate_folders(
         warnings=[f"{_some(unknown)}: in the synthetic folder only; left out."] if unknown else [],
         notes=[*notes, *ours.store.notes, *theirs.store.notes],
         utility=judge.verdict_of(material, judging, progress),
-        leak=folder_leaks(train, test, names),
+        leak=folder_leaks(train, test, names, groups, tested),
         classifier=own,
     )
     document = judge.report_document(inp, extractor, judging, progress)

@@ -31,15 +31,25 @@ def run_leaks(data: TrainingSet) -> Json:
     )
 
 
-def folder_leaks(train: Pool, test: Pool, names: Sequence[str]) -> Json:
-    """Probe a folder's own split; without a test split, the document says that nothing was measured."""
+def folder_leaks(
+    train: Pool,
+    test: Pool,
+    names: Sequence[str],
+    groups: NDArray[np.int64] | None,
+    groups_test: NDArray[np.int64] | None,
+) -> Json:
+    """Probe a folder's own split; without a test split, the document says that nothing was measured.
+
+    `groups` (N,) and `groups_test` (n,) are None if siblings were not searched for.
+    """
     feats = [_features(pool.images, np.arange(len(pool))) for pool in (test, train)]
     return leak_probe(
         feats_test=feats[0],
         feats_train=feats[1],
         labels_test=test.labels,
         labels_train=train.labels,
-        groups=None,
+        groups=groups,
+        groups_test=groups_test,
         names=names,
     )
 

@@ -37,8 +37,9 @@ LEAK = 3.0
 MIN_TEST = 10
 """Minimum number of test images of a class for a test of its own."""
 
-MIN_GROUPS = 5
-"""Minimum number of training groups of a class for a percentile of the distances between them."""
+MIN_GROUPS = 20
+"""Minimum number of training groups of a class. With fewer, the least of their distances stands for the percentile,
+and test images are nearer than that far more often than 5% of the time."""
 
 MOST_QUERIES = 2000
 """Maximum number of test, and of training, images per class whose nearest image is searched."""

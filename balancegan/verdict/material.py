@@ -29,23 +29,55 @@ def run_material(data: TrainingSet, classes: Sequence[ClassImages], resampling: 
     """The classifiers' material from a run: images the generator saw, images it did not see, and its own images."""
     images, seen, unseen = data.store.images, data.train_rows, data.unseen_rows
     kind = str(data.store.splits[unseen[0]]) if len(data.other_rows) else "holdout"
-    train = set(data.store.pixel_digests(seen))
-    fresh = np.array([digest not in train for digest in data.store.pixel_digests(unseen)], bool)
+    test = Pool(images[unseen], data.labels[unseen])
+    apart = _without_siblings(test, data.groups[unseen], data.groups[seen])
     filtered = any(c.unfiltered is not None for c in classes)
     others = [c.fake if c.unfiltered is None else c.unfiltered for c in classes]
     return Material(
         names=data.class_names,
         real=Pool(images[seen], data.labels[seen]),
         fake=pool([c.fake for c in classes], images),
-        test=Pool(images[unseen[fresh]], data.labels[unseen[fresh]]),
+        test=apart,
         kind=kind,
         delivered=[c.synthetic for c in classes],
         unfiltered=pool(others, images) if filtered else None,
         delivered_unfiltered=[_without_filter(c) for c in classes] if filtered else (),
-        leaks=int((~fresh).sum()),
+        leaks=len(test) - len(apart),
         groups=data.groups[seen],
         resampling=resampling,
     )
+
+
+def folder_material(
+    names: Sequence[str],
+    real: Pool,
+    fake: Pool,
+    test: Pool,
+    groups: Labels | None,
+    groups_test: Labels | None,
+    *,
+    kind: str,
+    delivered: Sequence[int],
+) -> Material:
+    """The classifiers' material from two folders; without test images, the real ones are split anew for every seed."""
+    apart = test if groups is None or groups_test is None else _without_siblings(test, groups_test, groups)
+    return Material(
+        names=names,
+        real=real,
+        fake=fake,
+        test=apart if len(test) else None,
+        kind=kind,
+        delivered=delivered,
+        may_have_seen=True,
+        leaks=len(test) - len(apart),
+        groups=groups,
+    )
+
+
+def _without_siblings(test: Pool, groups_test: Labels, groups: Labels) -> Pool:
+    """The test images (n,) whose group has no image in training, where `groups` (N,) are those of the real images."""
+    apart = ~np.isin(groups_test, groups)
+    return Pool(test.images[apart], test.labels[apart])
 
 
 def _without_filter(images: ClassImages) -> int:
@@ -100,7 +132,7 @@ class Material:
     unfiltered: Pool | None = None
     delivered_unfiltered: Sequence[int] = ()
     may_have_seen: bool = False
-    leaks: int = 0  # test images left out because they are identical to training images
+    leaks: int = 0  # test images left out because training images are identical to them or their siblings
     groups: Labels | None = None  # (n,) of the real images; a group stays on one side of a split
     resampling: Resampling | None = None  # where new synthetic images like `fake` can be drawn
 
@@ -118,6 +150,11 @@ def why_not(material: Material) -> str | None:
     if (counts > 0).sum() < 2:
         return "A classifier needs at least two classes with real images."
     if material.test is not None and len(np.unique(material.test.labels)) < 2:
+        if material.leaks:
+            return (
+                "Whether the images help was not measured: nearly all test images have siblings among the training "
+                "images, so no honest test is possible. Keep the images of one object or film in one split."
+            )
         return (
             "Whether the images help was not measured: that takes real images of at least two classes that the "
             "generator has not seen. Train with --holdout, or add a test split to the data."

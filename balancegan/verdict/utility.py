@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from balancegan.compute.memory import memory_errors
 from balancegan.core.documents import Json
 from balancegan.core.progress import Progress, silent
+from balancegan.core.text import plural
 from balancegan.verdict import scores as verdict
 from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, DECIDING, Arm, train_counts
 from balancegan.verdict.augmentation import Augmentation
@@ -283,7 +284,10 @@ def _warnings(material: Material, n_test: Sequence[int], seeds: int, left_out: i
             f"{'barely' if seeds > 1 else 'do not'} reflect run-to-run variation. Use --seeds {SEEDS} or more."
         )
     if material.leaks:
-        found.append(f"{material.leaks:,} test images are identical to training images and were left out of the test.")
+        found.append(
+            f"{plural(material.leaks, 'test image was', 'test images were')} left out of the test, because training "
+            "images are identical to them or show the same object (siblings)."
+        )
     if material.may_have_seen:
         found.append(
             "It is not known what the generator was trained on. If it saw the real test images, the synthetic images "

@@ -265,6 +265,33 @@ def test_siblings_of_the_real_images_are_split_as_one(balanced, tmp_path, monkey
     assert [row["n_real"] for row in document["classes"]] == [15, 5]  # the half that the features were not trained on
 
 
+def judged_on(monkeypatch, folder, siblings, fake):
+    """The material of the verdict where `siblings` numbers the groups of files."""
+    asked = {}
+
+    def found(folder, store, rule, *, among, progress):
+        return np.array([siblings(f.rel) for f in store.files])
+
+    def material_of(material, *rest):
+        asked["material"] = material()
+        return not_measured("")
+
+    monkeypatch.setattr("balancegan.commands.evaluate_folders.image_groups", found)
+    monkeypatch.setattr("balancegan.evaluation.assembly.verdict_of", material_of)
+    folders(folder, fake, utility=True)
+    return asked["material"]
+
+
+def test_test_images_with_siblings_in_training_are_left_out_of_the_test(split_discs, tmp_path, monkeypatch):
+    fake = write_images(tmp_path / "fake", {"ant": 9, "bee": 9, "cat": 9}, seed=4)
+    number = {rel: k for k, rel in enumerate(sorted(hashes(split_discs)))}
+    shown_twice = [rel for rel in number if rel.startswith("test/ant")][:2]
+    same = dict(zip(shown_twice, [rel for rel in number if rel.startswith("train/ant")], strict=False))
+    material = judged_on(monkeypatch, split_discs, lambda rel: number[same.get(rel, rel)], fake)
+    assert material.leaks == 2 and len(material.test) == 13
+    assert np.bincount(material.test.labels).tolist() == [4, 5, 4]
+
+
 # --- a folder that augment wrote --------------------------------------------------------------------------------------
 
 

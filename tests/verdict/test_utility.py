@@ -135,6 +135,11 @@ def test_without_test_images_real_ones_are_split_and_the_reader_is_warned():
     json.dumps(document, allow_nan=False)
 
 
+def test_test_images_that_were_left_out_are_counted():
+    document = measure(starved(pool((patterns(1, 9, seed=2), 1)), delivered=(0, 9), leaks=3))
+    assert any(text.startswith("3 test images were left out of the test") for text in document["warnings"])
+
+
 def test_few_test_images_are_called_weak():
     test = pool((patterns(0, 30), 0), (patterns(1, 6), 1))
     document = measure(starved(pool((patterns(1, 20), 1)), test=test), updates=2)
@@ -179,6 +184,7 @@ def measurement(material, plan):
         ({"real": pool((patterns(1, 9), 1))}, "two classes"),
         ({"test": pool()}, "not seen"),
         ({"test": pool((patterns(1, 9), 1))}, "two classes"),
+        ({"test": pool((patterns(1, 9), 1)), "leaks": 9}, "siblings among the training images"),
         ({"test": pool((patterns(0, 9), 0), (patterns(1, 3), 1))}, "few has 3"),
         ({"test": None, "real": pool((patterns(0, 9), 0), (patterns(1, 1), 1))}, "too few"),
     ],
