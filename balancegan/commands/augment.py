@@ -65,8 +65,8 @@ class AugmentOptions:
     filter: Filter = "copies"
     sampler: Sampler = "auto"
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
-    out_size: OutSize = "model"
-    format: Format = "png"
+    out_size: OutSize = "native"
+    format: Format = "match"
     seed: int = 0
     report: bool = True
     weights: Path | None = None
@@ -122,7 +122,7 @@ def augment(
     note = note or _say_nothing
     note(f"{restored.progress} of {data.folder.root}")
     if size := _other_size(data, need, options):
-        note(f"synthetic images will be {size}; use --out-size native for the sizes of the real ones")
+        note(f"synthetic images will be {size}; leave out --out-size model to get the sizes of the real ones")
     check_space(options.out, real, options.real, sum(need.values()), _bytes_each(data, options))
     quality = _quality(data, progress) if options.filter == "quality" and any(need.values()) else None
 

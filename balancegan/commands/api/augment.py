@@ -24,8 +24,8 @@ def augment(
     from_: Start = "noise",
     strength: float | None = None,
     guidance: float | None = None,
-    out_size: OutSize = "model",
-    format: Format = "png",
+    out_size: OutSize = "native",
+    format: Format = "match",
     seed: int = 0,
     checkpoint: str | int = "auto",
     report: bool = True,
@@ -50,7 +50,7 @@ def augment(
         from_: what images start from: `noise`, a real image of their `own` class, or of an `other` class (`edm`).
         strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6.
         guidance: pushes images towards their class: above 1, more typical but less diverse (`edm`).
-        out_size: `model`, or `native` for the size of real images; `format`: `png`, `jpeg`, or `match` for theirs.
+        out_size: `native` for the sizes of real images, or `model`; `format`: `match` for theirs, `png` or `jpeg`.
         seed: seed of all random choices.
         checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
         report: write a quality report with it; `utility`: train classifiers to see whether the images help (minutes).
