@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from balancegan.commands.api.evaluate import evaluate
     from balancegan.commands.api.inspect import inspect
     from balancegan.commands.api.results import Balanced, Comparison, Evaluation, Inspection, Run, TrainingPlan
+    from balancegan.commands.api.sample_weights import sample_weights
     from balancegan.commands.api.train import load_run, train
 
 __all__ = [
@@ -53,12 +54,13 @@ __all__ = [
     "evaluate",
     "inspect",
     "load_run",
+    "sample_weights",
     "train",
 ]
 
 _API = "balancegan.commands.api"
 _LAZY = {
-    **{name: f"{_API}.{name}" for name in ("augment", "compare", "evaluate", "inspect", "train")},
+    **{name: f"{_API}.{name}" for name in ("augment", "compare", "evaluate", "inspect", "sample_weights", "train")},
     "load_run": f"{_API}.train",
     **dict.fromkeys(("Balanced", "Comparison", "Evaluation", "Inspection", "Run", "TrainingPlan"), f"{_API}.results"),
 }
