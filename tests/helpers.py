@@ -109,7 +109,7 @@ def call_json(*args, code=0):
     return document
 
 
-def correlated(thumbs, labels, names):
+def correlated(thumbs, labels, names, *, progress=None):
     """Group images that differ only in brightness and contrast; stands in for the search, which needs many images."""
     x = thumbs.reshape(len(thumbs), -1).astype(float)
     x -= x.mean(axis=1, keepdims=True)

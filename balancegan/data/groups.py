@@ -92,9 +92,7 @@ def of_one_group(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> list[i
 def _search(store: Store, paths: list[str], among: NDArray[np.bool_], progress: Progress) -> list[int | None]:
     """Search for siblings among some images; None for the others."""
     rows = np.flatnonzero(among)
-    progress("siblings", 0, len(rows))
-    found = sibling_groups(store.thumbs[rows], store.labels[rows], [paths[i] for i in rows])
-    progress("siblings", len(rows), len(rows))
+    found = sibling_groups(store.thumbs[rows], store.labels[rows], [paths[i] for i in rows], progress=progress)
     keys: list[int | None] = [None] * len(paths)
     for row, group in zip(rows.tolist(), found.tolist(), strict=True):
         keys[row] = group

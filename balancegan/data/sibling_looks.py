@@ -252,8 +252,11 @@ def class_columns(labels: Ints) -> Iterator[tuple[Ints, Ints]]:
         yield own, np.concatenate([own, extra])
 
 
-def plain_look(rows: list[Floats], labels: Ints) -> Pairs:
-    """Compare descriptors (N, dims) of unit length as they are; of several views of the rows, the best counts."""
+def plain_look(rows: list[Floats], labels: Ints, tick: Callable[[int], None]) -> Pairs:
+    """Compare descriptors (N, dims) of unit length as they are; of several views of the rows, the best counts.
+
+    `tick` is told how many images have been compared since the last time.
+    """
     crowd = Crowd(len(labels))
     for own, columns in class_columns(labels):
         for at in row_blocks(own, columns):
@@ -261,10 +264,17 @@ def plain_look(rows: list[Floats], labels: Ints) -> Pairs:
             for view in rows[1:]:
                 np.maximum(similarity, view[at] @ rows[0][columns].T, out=similarity)
             _candidates_of(crowd, at, own, columns, similarity)
+            tick(len(at))
     return crowd.pairs(labels)
 
 
-def aligned_look(thumbs: NDArray[np.uint8], labels: Ints, both: tuple[Floats, Floats], dims: int = 96) -> Pairs:
+def aligned_look(
+    thumbs: NDArray[np.uint8],
+    labels: Ints,
+    both: tuple[Floats, Floats],
+    tick: Callable[[int], None],
+    dims: int = 96,
+) -> Pairs:
     """Compare views of each image (shifted, nearer, mirrored) with the images that look alike at first.
 
     `both`: descriptors of the images and of their mirror images, which choose the candidates.
@@ -283,6 +293,7 @@ def aligned_look(thumbs: NDArray[np.uint8], labels: Ints, both: tuple[Floats, Fl
             views = np.stack([unit(whiten(picture(x, view), labels[at])) for view in ALIGNED], axis=1)  # (R, V, dims)
             best = np.stack([(v @ described[j].T).max(axis=0) for v, j in zip(views, chosen, strict=True)])
             crowd.add(at, chosen, best, labels[chosen] == labels[at][:, None])
+            tick(len(at))
     return crowd.pairs(labels)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from balancegan.core.progress import Progress, silent
 from balancegan.data.decode import finite_range, to_uint8
 from balancegan.data.sibling_looks import (
     KEPT,
@@ -57,7 +58,9 @@ def sibling_thumbnail(pixels: NDArray[Any]) -> bytes:
     return colour.resize((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0).tobytes()
 
 
-def sibling_groups(thumbs: NDArray[np.uint8], labels: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.int64]:
+def sibling_groups(
+    thumbs: NDArray[np.uint8], labels: NDArray[np.int64], names: Sequence[str], *, progress: Progress = silent
+) -> NDArray[np.int64]:
     """Number the groups of siblings among N images: (N,), equal for siblings, in order of first occurrence.
 
     `thumbs`: (N, THUMB_BYTES) or (N, 32, 32, 3) of `sibling_thumbnail`; `names`: relative paths, which support what
@@ -74,7 +77,9 @@ def sibling_groups(thumbs: NDArray[np.uint8], labels: NDArray[np.int64], names: 
     distinct = thumbs[first].reshape(-1, SIDE, SIDE, 3)
     shown = np.flatnonzero(distinct.astype(np.float32).mean(axis=3).std(axis=(1, 2)) >= FLAT)
     hints = name_hints([names[k] for k in first[shown]], labels[first[shown]])
-    joined = _join(distinct[shown], labels[first[shown]], hints)
+    progress("siblings", 0, count)
+    joined = _join(distinct[shown], labels[first[shown]], hints, progress)
+    progress("siblings", count, count)
     groups = np.full(len(first), -1, np.int64)
     groups[shown] = joined
     found = groups[place]
@@ -84,13 +89,20 @@ def sibling_groups(thumbs: NDArray[np.uint8], labels: NDArray[np.int64], names: 
     return np.argsort(np.argsort(start))[number.reshape(-1)].astype(np.int64)
 
 
-def _join(thumbs: NDArray[np.uint8], labels: Ints, hints: NameHints) -> Ints:
+def _join(thumbs: NDArray[np.uint8], labels: Ints, hints: NameHints, progress: Progress) -> Ints:
     count = len(thumbs)
     if count < 2:
         return np.arange(count, dtype=np.int64)
+    compared = 0
+
+    def tick(images: int) -> None:
+        nonlocal compared
+        compared += images
+        progress("siblings", compared // 2, count)  # every image is compared in two ways
+
     one, other = _copies(thumbs)
     views = _descriptors(thumbs, labels, [*SHIFTED, View(mirror=True)])
-    for pairs in (plain_look(views[:-1], labels), aligned_look(thumbs, labels, (views[0], views[-1]))):
+    for pairs in (plain_look(views[:-1], labels, tick), aligned_look(thumbs, labels, (views[0], views[-1]), tick)):
         near = _accepted(pairs, labels, hints)
         one, other = np.concatenate([one, near.one]), np.concatenate([other, near.other])
     return more_siblings(thumbs, labels, components(count, one, other))

@@ -173,9 +173,8 @@ def _siblings(folder: ImageFolder, good: list[tuple[ImageFile, _Look]], progress
         return {}
     thumbs = np.frombuffer(b"".join(look.thumb for _, look in good), np.uint8).reshape(len(good), -1)
     labels, names = np.array([f.label for f, _ in good], np.int64), [f.rel for f, _ in good]
-    progress("siblings", 0, len(good))
-    groups = joined([look.digest for _, look in good], sibling_groups(thumbs, labels, names).tolist())
-    progress("siblings", len(good), len(good))
+    siblings = sibling_groups(thumbs, labels, names, progress=progress)
+    groups = joined([look.digest for _, look in good], siblings.tolist())
     members: defaultdict[int, list[int]] = defaultdict(list)
     for i, group in enumerate(groups.tolist()):
         members[group].append(i)

@@ -71,6 +71,15 @@ def test_one_exposure_each_gives_no_groups(others):
     assert len(set(sibling_groups(thumbs(images), labels, nothing(120)))) == 120
 
 
+def test_progress_grows_to_the_number_of_images(others):
+    images, labels = others
+    seen = []
+    sibling_groups(thumbs(images), labels, nothing(120), progress=lambda *call: seen.append(call))
+    done = [call[1] for call in seen]
+    assert {call[0::2] for call in seen} == {("siblings", 120)} and done == sorted(done)
+    assert done[0] == 0 and done[-1] == 120 and any(0 < k < 120 for k in done)
+
+
 def test_the_order_of_the_images_does_not_matter(shots):
     order = np.random.default_rng(0).permutation(len(shots.images))
     small = thumbs(shots.images)
