@@ -109,8 +109,9 @@ def call_json(*args, code=0):
     return document
 
 
-def correlated(thumbs, labels, names, *, progress=None):
+def correlated(thumbs, labels, names, *, progress):
     """Group images that differ only in brightness and contrast; stands in for the search, which needs many images."""
+    progress("siblings", len(thumbs), len(thumbs))
     x = thumbs.reshape(len(thumbs), -1).astype(float)
     x -= x.mean(axis=1, keepdims=True)
     x /= np.linalg.norm(x, axis=1, keepdims=True) + 1e-9

@@ -107,7 +107,7 @@ def test_the_three_commands(discs):
     assert "imbalance rate 4 -> 1" in shown
 
 
-def test_augment_below_the_gate_is_9_and_the_folder_is_there(split_discs):
+def test_augment_below_the_gate_is_9_and_the_folder_is_there(split_discs, plain_search):
     call("train", split_discs, *SMALL)
     document = call_json("augment", "--filter", "none", "--fail-under", "99", code=9)
     assert document["gate"]["passed"] is False and "99" in document["gate"]["reason"]
