@@ -11,6 +11,7 @@ from balancegan.cli.options import (
     Extractor,
     FailUnder,
     From,
+    GroupBy,
     Guidance,
     Runs,
     Strength,
@@ -50,6 +51,7 @@ def evaluate(
             "--image-size", help="Side in px for comparing folders. [default: FAKE's, 8 to 128]", min=8, max=512
         ),
     ] = None,
+    group_by: GroupBy = None,
     data: Annotated[Path | None, typer.Option("--data", help="Where a run's data is now, if it has moved.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the report. [default: the run's report/, or evaluation]")
@@ -78,6 +80,7 @@ def evaluate(
         data=data,
         images=images,
         image_size=image_size,
+        group_by=group_by,
         fail_under=fail_under,
         checkpoint=checkpoint,
         sampling=SamplingOptions(from_, strength, guidance),

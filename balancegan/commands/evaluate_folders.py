@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from balancegan.commands.evaluate_run import OUT, EvaluateOptions, check_out, command_document, try_out
+from balancegan.core.config import require_group_rule
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
 from balancegan.core.options import AUTO
@@ -74,10 +75,10 @@ class _Side:
     def _of(self, names: list[str], split: str | None) -> list[np.ndarray]:
         return [self.rows(name, (split,) if split else ()) for name in names]
 
-    def groups(self, names: list[str], splits: Sequence[str | None], progress: Progress) -> list[np.ndarray]:
-        """Group numbers (n,) of the images that `pool` returns of each split, siblings together; see `data.groups`."""
+    def groups(self, names: list[str], splits: Sequence[str | None], rule: str, progress: Progress) -> list[np.ndarray]:
+        """Group numbers (n,) of the images that `pool` returns of each split; see `data.groups`."""
         among = None if self.wanted.all() else self.wanted
-        found = image_groups(self.folder, self.store, AUTO, among=among, progress=progress)
+        found = image_groups(self.folder, self.store, rule, among=among, progress=progress)
         return [found[np.concatenate(self._of(names, split))] for split in splits]
 
     def files(self, names: list[str], splits: tuple[str, ...]) -> list[Path]:
@@ -103,6 +104,7 @@ def evaluate_folders(
     """
     if options.data is not None or options.images is not None:
         raise UsageError("--data and --images apply only to a run", "leave them out")
+    require_group_rule(options.group_by or AUTO)
     folders = [scan(path, least_classes=1, progress=progress) for path in (real, fake)]
     out = options.out or OUT
     for folder in folders:
@@ -124,8 +126,8 @@ def evaluate_folders(
         raise UsageError(f"{real} has no real training images", "see its metadata.csv: only real images are used")
     try_out(out)
     groups = tested = None
-    if judging.utility or not held:
-        groups, tested = ours.groups(names, ("train", held), progress)
+    if judging.utility or not held or options.group_by:
+        groups, tested = ours.groups(names, ("train", held), options.group_by or AUTO, progress)
     notes = [_unknown_generator(held), _common_size(ours.store)]
     seen = np.arange(len(train))
     if groups is not None and not held:

@@ -46,6 +46,7 @@ class EvaluateOptions:
     data: Path | None = None
     images: int | None = None  # per class, from a run
     image_size: int | None = None  # for two folders
+    group_by: str | None = None  # of two folders: which real images stay on one side of a split; None: auto
     fail_under: str | float | None = None
     checkpoint: str = AUTO  # of a run
     sampling: SamplingOptions = field(default_factory=SamplingOptions)  # of a run
@@ -63,6 +64,8 @@ def evaluate_run(
     """
     if options.image_size is not None:
         raise UsageError("--image-size applies only to two folders; a run has its own", "leave it out")
+    if options.group_by is not None:
+        raise UsageError("--group-by applies only to two folders; a run has its own groups", "leave it out")
     restored = restore(run, judging.device, warn=note, checkpoint=options.checkpoint)
     restored.require_trained()
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)

@@ -88,11 +88,7 @@ class MethodConfig:
         self.require_choice("fit", FITS)
         require(re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb")
         object.__setattr__(self, "group_by", self.group_by or NONE)  # earlier versions wrote an empty text
-        try:
-            re.compile("" if is_table(self.group_by) else self.group_by)
-        except (re.error, RecursionError, OverflowError) as error:
-            what = f"group_by: {brief(self.group_by)} is not a regular expression ({error})"
-            raise UsageError(what, r"write e.g. --group-by 'patient(\d+)'") from None
+        require_group_rule(self.group_by)
 
     def require_choice(self, name: str, allowed: Iterable[object]) -> None:
         """Raise `UsageError` unless the field has one of the allowed values."""
@@ -122,6 +118,15 @@ def require(ok: bool, name: str, value: object, expected: str) -> None:
     """Raise `UsageError` for a field's value unless it is `ok`; `expected` completes "set <name> to …"."""
     if not ok:
         raise UsageError(f"{name} = {brief(value)} is invalid", f"set {name} to {expected}")
+
+
+def require_group_rule(rule: str) -> None:
+    """Raise `UsageError` for a value of `--group-by` that is neither a table nor a regular expression."""
+    try:
+        re.compile("" if is_table(rule) else rule)
+    except (re.error, RecursionError, OverflowError) as error:
+        what = f"group_by: {brief(rule)} is not a regular expression ({error})"
+        raise UsageError(what, r"write e.g. --group-by 'patient(\d+)'") from None
 
 
 def brief(value: object) -> str:

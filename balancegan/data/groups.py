@@ -125,7 +125,7 @@ def _pattern_keys(paths: Sequence[str], pattern: str) -> list[str | None]:
 
 
 def _table_keys(folder: ImageFolder, paths: Sequence[str], rule: str) -> list[str | None]:
-    """Look up every image's group in a table, by its path below the root or below the folder of its split."""
+    """Look up every image's group in a table, by its path below the root, below its split's folder or from the root."""
     table = next((p for p in (Path(rule), folder.root / Path(rule).name) if p.is_file()), None)
     if table is None:
         raise UsageError(f"--group-by {printable(rule)}: there is no such file", "check the path")
@@ -137,10 +137,13 @@ def _table_keys(folder: ImageFolder, paths: Sequence[str], rule: str) -> list[st
     shown = printable(str(table))
     if not columns >= {"file_name", "group"}:
         raise DatasetError(f"{shown} lacks the column file_name or group", "its first line must name both columns")
-    found = [groups.get(path) or groups.get(_without_split(path, folder.split_dirs.values())) for path in paths]
+    splits, above = folder.split_dirs.values(), folder.root.resolve().name
+    found = [
+        groups.get(path) or groups.get(_without_split(path, splits)) or groups.get(f"{above}/{path}") for path in paths
+    ]
     if paths and not any(found):
         raise DatasetError(
-            f"{shown} names none of the {len(paths)} images", f"write file names such as {printable(paths[0])!r}"
+            f"{shown} names none of the {len(paths):,} images", f"write file names such as {printable(paths[0])!r}"
         )
     return found
 

@@ -53,7 +53,9 @@ def _change(document: Json) -> Iterator[str]:
     utility, settings = document["utility"], document["settings"]
     data, run = shlex.quote(printable(document["data"])), printable(document["run"])
     probe = document["leak_probe"]
-    if probe and probe["leak"]:
+    if probe and probe.get("shared"):
+        yield "Move all images of one object or film into one split; `balancegan inspect` lists those in several."
+    elif probe and probe["leak"]:
         regroup = f": `balancegan train {data} --group-by auto`, or name the groups" if run else ""
         yield f"Split the data anew, so that all images of one object are on one side{regroup}."
     if not run or utility["verdict"] == USE:

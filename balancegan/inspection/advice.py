@@ -106,8 +106,13 @@ def _siblings(i: Inspection) -> Iterator[str]:
         sizes = [len(g.paths) for g in i.siblings]
         yield (
             f"{plural(sum(sizes), 'image has', 'images have')} siblings, which probably show the same object or scene "
-            f"({plural(len(sizes), 'group')}, largest {max(sizes):,}, e.g. {_example(i.siblings[0], '~')}): `train` "
-            "keeps each group on one side of its split (`--group-by auto`, the default)"
+            f"({plural(len(sizes), 'group')}, largest {max(sizes):,}, e.g. {_example(i.siblings[0], '~')}): "
+            + (
+                "the report's verdict leaves out test images with siblings in training"
+                if "test" in i.splits or "val" in i.splits
+                else "`train` keeps each group on one side of its split (`--group-by auto`, the default; "
+                "`--group-by FILE.csv` where you know the groups)"
+            )
         )
     if i.pattern:
         yield f"file names tell which images belong together: `--group-by '{i.pattern}'` groups by them alone"

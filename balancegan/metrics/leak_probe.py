@@ -34,6 +34,9 @@ SIGNIFICANCE = 0.001
 LEAK = 3.0
 """A leak is reported only if this many times more test images than expected are near."""
 
+SHARED = 0.01
+"""A leak is also reported if more than this share of the test images are known to have siblings in training."""
+
 MIN_TEST = 10
 """Minimum number of test images of a class for a test of its own."""
 
@@ -100,7 +103,8 @@ def leak_probe(
         seed: for the choice of images.
 
     Returns:
-        `measured`, `leak`, `text`, and unless nothing was measured: `n` test images, `closer_share` of them near
+        `measured`, `leak`, `text`, `shared` (number of test images whose group has images in training, if they are
+        more than 1%), and unless nothing was measured: `n` test images, `closer_share` of them near
         (`expected_share` without a leak), `p_value` of all classes together, `classes` with a significant leak.
     """
     grouped = groups is not None
@@ -111,10 +115,31 @@ def leak_probe(
         if len(tested) and len(np.unique(groups[trained])) >= MIN_GROUPS:
             known = None if groups_test is None else groups_test[tested]
             found.append(_near(name, feats_test[tested], feats_train[trained], known, groups[trained], seed))
+    shared = _shared(labels_test, groups_test, groups, names) if grouped else {}
+    if shared:
+        return _summary(found, grouped) | shared if found else {"measured": False, **shared}
     if not found:
         why = f"no class has test images and training images of {MIN_GROUPS} groups."
         return {"measured": False, "leak": False, "text": f"Leaks between training and test were not measured: {why}"}
     return _summary(found, grouped)
+
+
+def _shared(labels_test: Ids, groups_test: Ids | None, groups: Ids, names: Sequence[str]) -> Json:
+    """What is known of test images whose group has images in training; nothing if they are few."""
+    if groups_test is None or not len(groups_test):
+        return {}
+    known = np.isin(groups_test, groups)
+    if known.mean() <= SHARED:
+        return {}
+    counts = np.bincount(labels_test[known], minlength=len(names))
+    most = ", ".join(f"{names[k]} {counts[k]:,}" for k in np.argsort(-counts, kind="stable")[:5] if counts[k])
+    further = " and more" if (counts > 0).sum() > 5 else ""
+    text = (
+        f"{known.sum():,} of {len(known):,} test images {'has' if known.sum() == 1 else 'have'} siblings among the "
+        f"training images ({most}{further}), so results on them are too good; the verdict leaves them out. Others may "
+        "have gone unnoticed: keep all images of one object or film in one split."
+    )
+    return {"leak": True, "shared": int(known.sum()), "text": text}
 
 
 def _near(name: str, test: Features, train: Features, groups_test: Ids | None, groups: Ids, seed: int) -> _Found:
@@ -171,8 +196,8 @@ def _text(found: list[_Found], leak: bool, grouped: bool) -> str:
     expected = PERCENTILE / 100
     where = f" of {', '.join(of.name for of in found[:5])}{' and more' if found[5:] else ''}" if leak else ""
     measured = (
-        f"{_share(found):.0%} of the test images{where} are as near to a training image as only {expected:.0%} of the "
-        f"training images are to {'one of another group' if grouped else 'another one'}"
+        f"{_share(found):.0%} of the test images{where} are nearer to a training image than the nearest {expected:.0%} of "
+        f"training images are to {'one of another group' if grouped else 'another one'}; about {expected:.0%} is expected"
     )
     if leak:
         return (

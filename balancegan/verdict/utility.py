@@ -73,6 +73,8 @@ def _untellable(material: Material, n_test: Sequence[int]) -> str | None:
     enough = [n >= verdict.MIN_TEST for n in n_test]
     few = ", ".join(f"{name} has {n}" for name, n, ok in zip(material.names, n_test, enough, strict=True) if not ok)
     hint = "Set more real images aside with --holdout, or add a test split to the data."
+    if not any(material.delivered):
+        return "No class needs synthetic images, so there is nothing to judge."
     if sum(enough) < 2:
         return f"No verdict: at least two classes need {verdict.MIN_TEST} or more real test images; {few}. {hint}"
     if not any(n and ok for n, ok in zip(material.delivered, enough, strict=True)):

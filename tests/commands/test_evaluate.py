@@ -44,7 +44,7 @@ def judging(**options):
 
 def folders(real, fake, out="report", *, notes=None, **options):
     """Evaluate two folders; measures only, unless `utility` is asked for."""
-    wanted = {key: options.pop(key) for key in ("image_size", "fail_under") if key in options}
+    wanted = {key: options.pop(key) for key in ("image_size", "fail_under", "group_by") if key in options}
     return evaluate_folders(real, fake, EvaluateOptions(out=Path(out), **wanted), judging(**options))
 
 
@@ -290,6 +290,18 @@ def test_test_images_with_siblings_in_training_are_left_out_of_the_test(split_di
     material = judged_on(monkeypatch, split_discs, lambda rel: number[same.get(rel, rel)], fake)
     assert material.leaks == 2 and len(material.test) == 13
     assert np.bincount(material.test.labels).tolist() == [4, 5, 4]
+
+
+def test_groups_can_be_named(split_discs, tmp_path):
+    fake = write_images(tmp_path / "fake", {"ant": 9, "bee": 9, "cat": 9}, seed=4)
+    together = ["test/ant/000.png", "train/ant/000.png"]
+    assert all((split_discs / name).is_file() for name in together)
+    Path("groups.csv").write_text("file_name,group\n" + "".join(f"{name},x\n" for name in together))
+    document = folders(split_discs, fake, utility=True, group_by="groups.csv")
+    assert document["utility"]["test"]["n"] == {"ant": 5, "bee": 5, "cat": 4}
+    assert "1 of 15 test images has siblings among the training images (ant 1)" in texts(document)
+    with pytest.raises(UsageError, match="not a regular expression"):
+        folders(split_discs, fake, group_by="(")
 
 
 # --- a folder that augment wrote --------------------------------------------------------------------------------------

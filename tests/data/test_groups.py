@@ -106,6 +106,9 @@ def test_a_table_of_groups(objects, tmp_path, split):
     )
     found = of(objects, str(table))
     assert frozenset(f"{where}{name}" for name in ("a/00.png", "b/01.png", "b/02.png")) in found and len(found) == 46
+    inside = tmp_path / "inside.csv"
+    inside.write_text(f"file_name,group\n{objects.name}/{where}a/00.png,x\n{objects.name}/{where}b/01.png,x\n")
+    assert frozenset(f"{where}{name}" for name in ("a/00.png", "b/01.png")) in of(objects, str(inside))
     shutil.move(table, objects / "groups.csv")
     assert of(objects, "/elsewhere/groups.csv") == found  # the data has moved and brought its table along
 

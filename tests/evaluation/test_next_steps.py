@@ -91,6 +91,12 @@ def test_leaks_and_missing_images():
     assert "Gather more real images of schizont (20)" in steps[4]
 
 
+def test_a_split_that_is_known_to_divide_groups():
+    steps = next_steps(document(None, leak_probe={"leak": True, "shared": 9}))
+    assert any(text.startswith("Move all images of one object") for text in steps)
+    assert not any("--group-by auto" in text for text in steps)
+
+
 def test_without_a_verdict_and_without_a_run():
     found = document(None, run="", settings={}, history=[], utility={"arms": [], "measured": False})
     assert next_steps(found) == []

@@ -22,9 +22,16 @@ def probe(feats, groups, test, *, known=True, names=("a",), labels=None):
 
 def test_a_random_split_of_siblings_leaks():
     feats, groups = objects(60, 5)
-    found = probe(feats, groups, np.random.default_rng(0).random(len(feats)) < 0.2)
+    test = np.random.default_rng(0).random(len(feats)) < 0.2
+    found = probe(feats, groups, test)
     assert found["leak"] and found["closer_share"] > 0.9 and found["p_value"] < 1e-6
-    assert "siblings in training" in found["text"] and "--group-by" in found["text"]
+    assert found["shared"] == np.isin(groups[test], groups[~test]).sum()
+    assert f"{found['shared']} of {test.sum()} test images have siblings" in found["text"]
+    unknown = leak_probe(
+        feats_test=feats[test], feats_train=feats[~test], labels_test=np.zeros(test.sum(), np.int64),
+        labels_train=np.zeros((~test).sum(), np.int64), groups=groups[~test], names=("a",),
+    )  # fmt: skip
+    assert unknown["leak"] and "shared" not in unknown and "--group-by" in unknown["text"]
 
 
 def test_a_split_by_groups_does_not_leak():
@@ -54,7 +61,7 @@ def test_one_leaking_class_is_named():
     test = np.isin(groups % 100, range(8))
     test[labels == 3] = np.random.default_rng(0).random(160) < 0.2
     found = probe(feats, groups, test, labels=labels, names="abcdef")
-    assert found["leak"] and found["classes"] == ["d"] and "test images of d are as near" in found["text"]
+    assert found["leak"] and found["classes"] == ["d"] and "(d 31)" in found["text"]
 
 
 def test_copies_across_a_split_are_found_without_groups():
@@ -62,6 +69,14 @@ def test_copies_across_a_split_are_found_without_groups():
     feats = np.concatenate([feats, feats[:30] + 0.01])
     found = probe(feats, groups, np.arange(330) >= 270, known=False)
     assert found["leak"] and found["closer_share"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_known_siblings_are_a_leak_even_if_nothing_can_be_measured():
+    feats, groups = objects(3, 4)
+    found = probe(feats, groups, np.arange(12) % 4 == 0)
+    assert not found["measured"] and found["leak"] and "3 of 3 test images have siblings" in found["text"]
+    few = probe(*objects(150, 1), np.arange(150) < 120)
+    assert "shared" not in few and not few["leak"]
 
 
 def test_nothing_to_measure_is_said():

@@ -185,6 +185,7 @@ def measurement(material, plan):
         ({"test": pool()}, "not seen"),
         ({"test": pool((patterns(1, 9), 1))}, "two classes"),
         ({"test": pool((patterns(1, 9), 1)), "leaks": 9}, "siblings among the training images"),
+        ({"delivered": (0, 0)}, "No class needs synthetic images"),
         ({"test": pool((patterns(0, 9), 0), (patterns(1, 3), 1))}, "few has 3"),
         ({"test": None, "real": pool((patterns(0, 9), 0), (patterns(1, 1), 1))}, "too few"),
     ],

@@ -21,6 +21,7 @@ def evaluate(
     fail_under: str | float | None = None,
     images: int | None = None,
     image_size: int | None = None,
+    group_by: str | None = None,
     data: StrPath | None = None,
     out: StrPath | None = None,
     seeds: int = 3,
@@ -45,17 +46,15 @@ def evaluate(
         utility: train classifiers to see whether the synthetic images help.
         fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
         images: images to generate per class, for a run; more if the class needs more.
-        image_size: side in pixels at which two folders are compared.
+        image_size: of two folders: the side in pixels at which they are compared.
+        group_by: of two folders: which real images stay in one split, as in `train`.
         data: where a run's data is now; `out`: the report's folder, by default the run's `report/` or `evaluation`.
         seeds: classifiers trained per arm.
         classifier: network to train: `small`, `resnet18`, or the weights file of a torchvision ResNet.
         arms: ways of training to compare: `all`, the `deciding` ones, or `auto`: all on a GPU.
         checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
-        from_: what a run's images start from: `noise`, a real image of their `own` class, or of an `other` (`edm`).
-        strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6; `guidance`: pushes
-            images towards their class: above 1, more typical but less diverse (`edm`).
-        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
-        runs: the folder that holds the runs; `progress`: show progress on stderr.
+        from_: what a run's images start from, `strength` of the noise added to that, and `guidance`, as in `augment`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `runs`: the runs' folder; `progress`: show it on stderr.
 
     Returns the measures: `classes[…].kid`, `overall.fid`, `utility.verdict`, `report` and more.
 
@@ -73,6 +72,7 @@ def evaluate(
         data=as_path(data),
         images=images,
         image_size=image_size,
+        group_by=group_by,
         fail_under=fail_under,
         checkpoint=str(checkpoint),
         sampling=SamplingOptions(from_, strength, guidance),
