@@ -196,8 +196,9 @@ def _text(found: list[_Found], leak: bool, grouped: bool) -> str:
     expected = PERCENTILE / 100
     where = f" of {', '.join(of.name for of in found[:5])}{' and more' if found[5:] else ''}" if leak else ""
     measured = (
-        f"{_share(found):.0%} of the test images{where} are nearer to a training image than the nearest {expected:.0%} of "
-        f"training images are to {'one of another group' if grouped else 'another one'}; about {expected:.0%} is expected"
+        f"{_share(found):.0%} of the test images{where} are nearer to a training image than the nearest {expected:.0%} "
+        f"of training images are to {'one of another group' if grouped else 'another one'}; about {expected:.0%} is "
+        "expected"
     )
     if leak:
         return (
