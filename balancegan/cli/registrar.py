@@ -44,7 +44,7 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
                 raise typer.Exit(error.exit_code) from None
             except KeyboardInterrupt as stop:
                 signum = stop.signum if isinstance(stop, _StopNow) else signal.SIGINT
-                stopped = StoppedError(UNFINISHED, "run the same command again to continue", signum=signum)
+                stopped = StoppedError(UNFINISHED, "run the same command again", signum=signum)
                 console.fail(stopped)
                 raise typer.Exit(stopped.exit_code) from None
             except BrokenPipeError:
