@@ -140,8 +140,8 @@ def evaluate_folders(
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
 
     def material() -> Material:
-        made = [len(c.fake) for c in classes]
-        return folder_material(names, train, fakes, test, groups, tested, kind=held or "splits", delivered=made)
+        sizes = [len(c.fake) for c in classes]
+        return folder_material(names, train, fakes, test, groups, tested, kind=held or "splits", delivered=sizes)
 
     made = [c.name for c in classes if len(c.fake)]
     inp = ReportInput(

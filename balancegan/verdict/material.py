@@ -29,20 +29,19 @@ def run_material(data: TrainingSet, classes: Sequence[ClassImages], resampling: 
     """The classifiers' material from a run: images the generator saw, images it did not see, and its own images."""
     images, seen, unseen = data.store.images, data.train_rows, data.unseen_rows
     kind = str(data.store.splits[unseen[0]]) if len(data.other_rows) else "holdout"
-    test = Pool(images[unseen], data.labels[unseen])
-    apart = _without_siblings(test, data.groups[unseen], data.groups[seen])
+    apart = unseen[~np.isin(data.groups[unseen], data.groups[seen])]
     filtered = any(c.unfiltered is not None for c in classes)
     others = [c.fake if c.unfiltered is None else c.unfiltered for c in classes]
     return Material(
         names=data.class_names,
         real=Pool(images[seen], data.labels[seen]),
         fake=pool([c.fake for c in classes], images),
-        test=apart,
+        test=Pool(images[apart], data.labels[apart]),
         kind=kind,
         delivered=[c.synthetic for c in classes],
         unfiltered=pool(others, images) if filtered else None,
         delivered_unfiltered=[_without_filter(c) for c in classes] if filtered else (),
-        leaks=len(test) - len(apart),
+        leaks=len(unseen) - len(apart),
         groups=data.groups[seen],
         resampling=resampling,
     )
@@ -59,8 +58,14 @@ def folder_material(
     kind: str,
     delivered: Sequence[int],
 ) -> Material:
-    """The classifiers' material from two folders; without test images, the real ones are split anew for every seed."""
-    apart = test if groups is None or groups_test is None else _without_siblings(test, groups_test, groups)
+    """The classifiers' material from two folders; without test images, the real ones are split anew for every seed.
+
+    Test images (n,) whose group has an image among the real ones (N,) are left out.
+    """
+    apart = test
+    if groups is not None and groups_test is not None:
+        kept = ~np.isin(groups_test, groups)
+        apart = Pool(test.images[kept], test.labels[kept])
     return Material(
         names=names,
         real=real,
@@ -72,12 +77,6 @@ def folder_material(
         leaks=len(test) - len(apart),
         groups=groups,
     )
-
-
-def _without_siblings(test: Pool, groups_test: Labels, groups: Labels) -> Pool:
-    """The test images (n,) whose group has no image in training, where `groups` (N,) are those of the real images."""
-    apart = ~np.isin(groups_test, groups)
-    return Pool(test.images[apart], test.labels[apart])
 
 
 def _without_filter(images: ClassImages) -> int:
