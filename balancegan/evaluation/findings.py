@@ -101,7 +101,7 @@ def _size_findings(row: Json) -> list[Json]:
     sentences = []
     if min(row["n_real"], row["n_fake"]) < FEW_IMAGES:
         size, what = min((row["n_real"], f"{kind} images"), (row["n_fake"], "synthetic images"))
-        sentences.append(f"FID is rough with only {size} {what}; compare it with real against real.")
+        sentences.append(f"FID is only approximate with {size} {what}; compare it with real against real.")
     if row["fid_floor"] is not None and row["fid"] < row["fid_floor"]:
         why = "its features do not show the difference" if _appearance(row) else "too few images to tell them apart"
         sentences.append(f"FID is below that of two halves of the real images: {why}.")
