@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from balancegan.core.options import AUTO
+from balancegan.core.options import AUTO, NONE
 from balancegan.core.text import plural, printable
 from balancegan.data.training_set import TrainingSet
 
@@ -16,6 +16,11 @@ def data_notes(data: TrainingSet) -> list[str]:
         )
     if data.holdout_wanted:
         notes += _group_notes(data)
+    elif data.group_by not in (AUTO, NONE) and (known := data.known_siblings):
+        notes.append(
+            f"Test images in groups that also have training images: {known:,} of {len(data.unseen_rows):,}. "
+            "The report's verdict will leave them out."
+        )
     if len(data.holdout_rows):
         notes.append(
             f"{len(data.holdout_rows)} of {len(data.holdout_rows) + len(data.train_rows)} images are held out "

@@ -61,6 +61,11 @@ class TrainingSet:
         return group_summary(self.groups[self.split_rows])
 
     @property
+    def known_siblings(self) -> int:
+        """Number of images that no network was trained on although their group has training images."""
+        return int(np.isin(self.groups[self.unseen_rows], self.groups[self.train_rows]).sum())
+
+    @property
     def unseen_rows(self) -> np.ndarray:
         """Rows no network was trained on: the test or val split, or the held-out part."""
         return self.other_rows if len(self.other_rows) else self.holdout_rows

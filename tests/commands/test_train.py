@@ -100,6 +100,14 @@ def test_training_says_what_is_kept_together_and_what_cannot_be_tested(alike, tm
     reopen_training_set(recorded, read_config(run)[1])
 
 
+def test_training_says_how_many_test_images_have_named_siblings(split_discs, tmp_path):
+    monitor, table = Quiet(), tmp_path / "groups.csv"
+    table.write_text("file_name,group\ntest/ant/000.png,x\ntrain/ant/000.png,x\ntest/ant/001.png,y\n")
+    train_tiny(split_discs, tmp_path / "runs", monitor, group_by=str(table))
+    text = "Test images in groups that also have training images: 1 of 15. The report's verdict will leave them out."
+    assert text in monitor.notes
+
+
 def test_a_continued_run_keeps_the_images_that_it_held_out(discs, tmp_path):
     """Also where another version would hold out others."""
     run = RunDir(train_tiny(discs, tmp_path / "runs", group_by="auto")["run"])
