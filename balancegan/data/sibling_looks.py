@@ -113,7 +113,7 @@ def outline(x: Floats, view: View = PLAIN) -> Floats:
     if view.mirror:
         found = found[:, (_EDGES // 2 - np.arange(_EDGES)) % _EDGES]
     found = _flat(_sample(found, 8, 2.0, view))
-    size = np.linalg.norm(found, axis=1, keepdims=True) / np.sqrt(found.shape[1])
+    size = np.sqrt(np.mean(np.square(found), axis=1, keepdims=True))
     return np.asarray(found / (size + 0.05))
 
 

@@ -73,7 +73,7 @@ def _features(thumbs: NDArray[np.uint8], labels: Ints) -> Floats:
     means = class_means(seen, labels[sample])
     rest = seen - means[labels[sample]]
     same = [np.full_like(part[0], 1 / np.linalg.norm(part)) for part in np.split(rest, _PARTS, axis=1)]
-    scale = np.concatenate(same) * np.sqrt(len(rest))  # every part counts the same
+    scale = np.concatenate(same) * np.sqrt(len(rest), dtype=np.float32)  # every part counts the same
     _, directions = principal(rest * scale, COMPONENTS)
     project = Projection(means, scale[:, None] * directions)
     return in_blocks(thumbs, lambda x, at: project(parts(x), labels[at]))
