@@ -16,7 +16,7 @@ def data_notes(data: TrainingSet) -> list[str]:
         )
     if data.holdout_wanted:
         notes += _group_notes(data)
-    elif data.group_by not in (AUTO, NONE) and (known := data.known_siblings):
+    elif data.group_by not in (AUTO, NONE) and (known := len(data.unseen_rows) - len(data.independent_rows)):
         notes.append(
             f"Test images in groups that also have training images: {known:,} of {len(data.unseen_rows):,}. "
             "The report's verdict will leave them out."

@@ -104,7 +104,8 @@ def evaluate_folders(
     """
     if options.data is not None or options.images is not None:
         raise UsageError("--data and --images apply only to a run", "leave them out")
-    require_group_rule(options.group_by or AUTO)
+    rule = options.group_by or AUTO
+    require_group_rule(rule)
     folders = [scan(path, least_classes=1, progress=progress) for path in (real, fake)]
     out = options.out or OUT
     for folder in folders:
@@ -127,7 +128,7 @@ def evaluate_folders(
     try_out(out)
     groups = tested = None
     if judging.utility or not held or options.group_by:
-        groups, tested = ours.groups(names, ("train", held), options.group_by or AUTO, progress)
+        groups, tested = ours.groups(names, ("train", held), rule, progress)
     notes = [_unknown_generator(held), _common_size(ours.store)]
     seen = np.arange(len(train))
     if groups is not None and not held:

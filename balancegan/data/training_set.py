@@ -61,14 +61,14 @@ class TrainingSet:
         return group_summary(self.groups[self.split_rows])
 
     @property
-    def known_siblings(self) -> int:
-        """Number of images that no network was trained on although their group has training images."""
-        return int(np.isin(self.groups[self.unseen_rows], self.groups[self.train_rows]).sum())
-
-    @property
     def unseen_rows(self) -> np.ndarray:
         """Rows no network was trained on: the test or val split, or the held-out part."""
         return self.other_rows if len(self.other_rows) else self.holdout_rows
+
+    @property
+    def independent_rows(self) -> np.ndarray:
+        """Those of `unseen_rows` whose group has no training image."""
+        return self.unseen_rows[~np.isin(self.groups[self.unseen_rows], self.groups[self.train_rows])]
 
     @property
     def split_rows(self) -> np.ndarray:

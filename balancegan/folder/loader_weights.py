@@ -8,7 +8,7 @@ from pathlib import Path
 
 from balancegan.core.errors import UsageError
 from balancegan.data.tables import read_table
-from balancegan.folder.metadata import NAME, stays_inside
+from balancegan.folder.metadata import NAME, is_synthetic, stays_inside
 
 _TRAINING = ("train", "holdout")
 
@@ -52,5 +52,5 @@ def _images(folder: str) -> dict[str, tuple[str, bool]]:
             path = table.parent / name
             if row.get("split") in _TRAINING and stays_inside(name) and path.is_file():
                 written = f"{folder.rstrip(os.sep)}{os.sep}{path.relative_to(root)}"  # Path drops a leading "./"
-                found[written] = (row.get("label", ""), row.get("synthetic", "").lower() == "true")
+                found[written] = (row.get("label", ""), is_synthetic(row))
     return found

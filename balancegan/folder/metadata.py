@@ -25,8 +25,13 @@ def synthetic_images(folder: ImageFolder, files: Sequence[ImageFile], *, none: b
         if table.is_file():
             for row in read_table(table):
                 if row.get("file_name") and "synthetic" in row:
-                    told[prefix + row["file_name"]] = row["synthetic"].strip().lower() in ("1", "true", "yes")
+                    told[prefix + row["file_name"]] = is_synthetic(row)
     return np.array([told.get(file.rel, none) for file in files], bool)
+
+
+def is_synthetic(row: Mapping[str, str]) -> bool:
+    """Whether a row of a table calls its image synthetic."""
+    return row.get("synthetic", "").strip().lower() in ("1", "true", "yes")
 
 
 NAME = "metadata.csv"

@@ -27,21 +27,20 @@ def pool(images: Sequence[Images], empty: Images) -> Pool:
 
 def run_material(data: TrainingSet, classes: Sequence[ClassImages], resampling: Resampling | None = None) -> Material:
     """The classifiers' material from a run: images the generator saw, images it did not see, and its own images."""
-    images, seen, unseen = data.store.images, data.train_rows, data.unseen_rows
-    kind = str(data.store.splits[unseen[0]]) if len(data.other_rows) else "holdout"
-    apart = unseen[~np.isin(data.groups[unseen], data.groups[seen])]
+    images, seen, tested = data.store.images, data.train_rows, data.independent_rows
+    kind = str(data.store.splits[data.other_rows[0]]) if len(data.other_rows) else "holdout"
     filtered = any(c.unfiltered is not None for c in classes)
     others = [c.fake if c.unfiltered is None else c.unfiltered for c in classes]
     return Material(
         names=data.class_names,
         real=Pool(images[seen], data.labels[seen]),
         fake=pool([c.fake for c in classes], images),
-        test=Pool(images[apart], data.labels[apart]),
+        test=Pool(images[tested], data.labels[tested]),
         kind=kind,
         delivered=[c.synthetic for c in classes],
         unfiltered=pool(others, images) if filtered else None,
         delivered_unfiltered=[_without_filter(c) for c in classes] if filtered else (),
-        leaks=len(unseen) - len(apart),
+        leaks=len(data.unseen_rows) - len(tested),
         groups=data.groups[seen],
         resampling=resampling,
     )
