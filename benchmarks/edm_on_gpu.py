@@ -9,8 +9,10 @@ result is printed and recorded as soon as it is there.
 With --miniature, networks are narrow and everything takes a few steps: it shows that the slices work, nothing else.
 """
 
+import io
 import json
 import time
+import zipfile
 from pathlib import Path
 from statistics import fmean
 
@@ -21,7 +23,7 @@ from common import Captured, Printer, Updates, build, rounded, seconds_of
 
 from balancegan.commands.imbalance import make_imbalanced
 from balancegan.commands.train import TrainRequest, launch
-from balancegan.core.grid import save_grid
+from balancegan.core.grid import save_grid, to_pil
 from balancegan.core.rows import rows_by_class
 from balancegan.data.digits import write_digits
 from balancegan.data.scan import scan
@@ -49,7 +51,7 @@ ARMS = (
     Arm("half generated", "", "both", share=0.5),
     Arm("quarter generated", "", "both", share=0.25),
 )
-MOST_BYTES = 11.9e6  # of the generated images that are kept
+MADE = 1000  # generated images of each class
 NARROW = {
     "width": 16,
     "blocks": 1,
@@ -101,9 +103,8 @@ def measure(args, name, data, size):
     note("train", trained)
     real, test, made, names = images_of(args, Path(trained["run"]), data)
     save_grid([images[:COLUMNS] for images in made], args.out / f"{name}.png", names)
-    most = int(MOST_BYTES / len(made) / made[0][0].size)
-    np.savez(args.out / f"{name}.npz", **{f"class-{label}": images[:most] for label, images in enumerate(made)})
-    note("generated", {"of_class": dict(zip(names, map(len, made), strict=True)), "kept_of_class": most})
+    keep_images(args.out / f"{name}.zip", made, names)
+    note("generated", {"of_class": dict(zip(names, map(len, made), strict=True))})
     for key, row in distances(args, real, test, made, names):
         note(key, row)
     until = began + 60 * args.minutes + REST
@@ -136,10 +137,20 @@ def images_of(args, run, data):
     restored = restore(RunDir(run), args.device)
     found = open_training_set(data, restored.method.cfg)
     restored.make_ready(found)
-    samplers, most = make_samplers(restored.method, args.device), 12 if args.miniature else 400
+    samplers, most = make_samplers(restored.method, args.device), 12 if args.miniature else MADE
     made = [first_images(samplers, label, most)[1] for label in range(len(found.class_names))]
     real, test = (Pool(found.store.images[r], found.labels[r]) for r in (found.train_rows, found.unseen_rows))
     return real, test, made, found.class_names
+
+
+def keep_images(path, made, names):
+    """Keep the generated images as an archive of JPEGs, one folder a class, to be judged elsewhere."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, images in zip(names, made, strict=True):
+            for i, image in enumerate(images):
+                content = io.BytesIO()
+                to_pil(image).save(content, "JPEG", quality=95, subsampling=0)
+                archive.writestr(f"{name}/{i:04d}.jpg", content.getvalue())
 
 
 def distances(args, real, test, made, names):

@@ -31,7 +31,7 @@ Each slice writes DIR/<slice>.json with the commit, the settings and the hardwar
 last sample grid; `tables` and `damage` leave their cells in DIR/results, for the `--merge` of `sgbgan_tables.py` and
 `damage_gan_tables.py`, and unfinished trainings in --work, where the next call goes on. Without --data the embedded
 digits are used at 16 px. A slice that fails is recorded as failed and the next one runs. `edm` and `edm-cells` record
-every number as soon as it is there and leave a grid and an array of generated images, and their runs in --work;
+every number as soon as it is there and leave a grid and an archive of generated images, and their runs in --work;
 --miniature makes them small enough to be tried on a CPU.
 """
 
