@@ -37,7 +37,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +46,7 @@ from balancegan.core.errors import UsageError
 from balancegan.core.options import SamplingOptions
 from balancegan.methods.base import DataSpec, Method
 from balancegan.methods.stages import Batches, Stage, Terms, Update
-from balancegan.metrics.mirror import LOOK, mirror_check
+from balancegan.metrics.kept_classes import ASIDE, LOOK, divided, kept_classes
 from balancegan.nets import geometric, ode
 from balancegan.nets.unet import UNet
 
@@ -190,16 +189,12 @@ class EDM(Method):
 
         Returns what was found, for the log.
         """
-        classes = range(self.data.num_classes)
-        images = [batches.of_class(label, 5 * LOOK) for label in classes]  # uint8 (n, C, S, S) each
-        labels = np.repeat(classes, [len(of_class) for of_class in images])
-        aside = np.concatenate([np.arange(len(of_class)) % 5 == 4 for of_class in images])
-        if not aside.any():
+        parts = divided([batches.of_class(label, ASIDE * LOOK) for label in range(self.data.num_classes)])
+        if parts is None:
             return "images are not mirrored: there are too few to tell whether mirrored ones keep their class"
-        every = np.concatenate(images)
-        kept, found = mirror_check((every[~aside], every[aside]), (labels[~aside], labels[aside]), len(classes), "cpu")
-        self.mirrored.fill_(0.5 if kept else 0.0)
-        return f"{'half of the images are' if kept else 'images are not'} mirrored: {found}"
+        (finding,) = kept_classes(*parts, self.data.num_classes, "cpu")
+        self.mirrored.fill_(0.5 if finding.kept else 0.0)
+        return f"{'half of the images are' if finding.kept else 'images are not'} mirrored: {finding.found}"
 
     # Training --------------------------------------------------------------------------------------------------------
 

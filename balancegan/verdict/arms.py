@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from balancegan.verdict.augmentation import Augmentation
-from balancegan.verdict.material import Material, Pool, SplitPlan
+from balancegan.verdict.material import Material
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,11 @@ class Arm:
 
     name: str
     description: str
-    source: str = "real"  # real, both, unfiltered or fake
+    source: str = "real"  # real, folder, transformed, unfiltered or generated
     balanced: bool = True  # draw classes equally often; otherwise in proportion to their sizes
     adjusted: bool = False  # balanced softmax
     mixup: bool = False  # with deferred re-weighting
     trivial: bool = False  # TrivialAugment on top of the shared augmentation
-    share: float | None = None  # synthetic part of a class's draws; None: that of the delivered folder
 
     def augmented(self, shared: Augmentation) -> Augmentation:
         """Return this arm's augmentation, given the one that arms share."""
@@ -30,6 +30,7 @@ class Arm:
 
 BASELINE, CANDIDATE = "oversampling", "real + synthetic"
 UNFILTERED = "real + synthetic, unfiltered"
+TRANSFORMED, GENERATED = "real + transformed", "generated only"
 
 ARMS = (
     Arm("real only", "Real images as they are, without balancing.", balanced=False),
@@ -48,20 +49,25 @@ ARMS = (
         balanced=False,
         mixup=True,
     ),
-    Arm(CANDIDATE, "Real and synthetic images together, classes drawn equally often.", "both"),
+    Arm(CANDIDATE, "Real and synthetic images as the folder holds them, classes drawn equally often.", "folder"),
+    Arm(
+        TRANSFORMED,
+        "The same, but with transformed real images alone in place of the synthetic images.",
+        "transformed",
+    ),
     Arm(
         UNFILTERED,
         "The same, but with the images that would have been delivered without the quality filter.",
         "unfiltered",
     ),
     Arm(
-        "synthetic only",
-        "Synthetic images only (Classification Accuracy Score); classes without any keep their real images.",
-        "fake",
+        GENERATED,
+        "Generated images only (Classification Accuracy Score); classes without any keep their real images.",
+        "generated",
     ),
 )
 REAL_ARMS = tuple(arm.name for arm in ARMS if arm.source == "real")
-DECIDING = (BASELINE, "balanced softmax", CANDIDATE)
+DECIDING = (BASELINE, "balanced softmax", CANDIDATE, TRANSFORMED, GENERATED)
 
 
 def arm_named(name: str) -> Arm:
@@ -69,15 +75,21 @@ def arm_named(name: str) -> Arm:
     return next(arm for arm in ARMS if arm.name == name)
 
 
-def train_counts(material: Material, pool: Pool, plan: SplitPlan, arm: Arm) -> list[int]:
-    """Number of training images per class (K,) for an arm."""
-    size = len(material.names)
-    real = np.bincount(pool.labels[plan.train], minlength=size)
-    fake = np.bincount(material.fake.labels, minlength=size)
-    counts = {
-        "real": real,
-        "both": real + np.array(material.delivered),
-        "unfiltered": real + np.array(material.delivered_unfiltered or material.delivered),
-        "fake": np.where(fake > 0, fake, real),
+def contents(material: Material, n_real: NDArray[np.integer], arm: Arm) -> NDArray[np.float64]:
+    """Return how many images of each kind an arm's folder holds (4, K): real, generated, transformed, unfiltered.
+
+    Where kinds are mixed, their proportions in the delivered folder count, no matter how many images are at hand.
+    """
+    nothing = np.zeros(len(n_real))
+    made, varied = (np.array(counts or nothing, np.float64) for counts in (material.delivered, material.varied))
+    unfiltered = np.array(material.delivered_unfiltered or made, np.float64)
+    if arm.source == "generated":
+        there = np.bincount(material.fake.labels, minlength=len(n_real))
+        return np.array([np.where(there > 0, 0, n_real), there, nothing, nothing])
+    added = {
+        "real": (nothing, nothing, nothing),
+        "folder": (made, varied, nothing),
+        "transformed": (nothing, made + varied, nothing),
+        "unfiltered": (nothing, varied, unfiltered),
     }
-    return [int(n) for n in counts[arm.source]]
+    return np.array([n_real, *added[arm.source]])

@@ -162,29 +162,36 @@ def shrunk(pools: Sequence[Pool], side: int, device: torch.device) -> tuple[Tens
     return images, torch.from_numpy(labels).to(device)
 
 
-def mixed_draw(
-    real: tuple[NDArray[np.intp], Labels],
-    fake: tuple[NDArray[np.intp], Labels],
-    share: NDArray[np.float64],
-    *,
-    balanced: bool,
-) -> Draw:
-    """Rows with probabilities such that a share of every class's draws is synthetic.
+@dataclass(frozen=True)
+class Part:
+    """Rows of the shelf (n,), their classes (n,), and which part of each class's draws they get (K,)."""
+
+    rows: NDArray[np.intp]
+    labels: Labels
+    share: NDArray[np.float64]
+
+    @classmethod
+    def all_of(cls, rows: NDArray[np.intp], labels: Labels, num_classes: int) -> Part:
+        """Rows that get all draws."""
+        return cls(rows, labels, np.ones(num_classes))
+
+
+def mixed_draw(parts: Sequence[Part], *, balanced: bool) -> Draw:
+    """Rows with probabilities such that each part gets its share of every class's draws.
 
     Args:
-        real, fake: rows of the shelf and their classes, (n,) each.
-        share: (K,); of a class without synthetic images it counts as 0.
+        parts: the first one holds the real images. What a part without images of a class would get, the others get in
+            proportion to their shares; the real images get all if these are 0.
         balanced: whether classes are drawn equally often; otherwise in proportion to their real images.
     """
-    n_real, n_fake = (np.bincount(labels, minlength=len(share)).astype(np.float64) for _, labels in (real, fake))
-    share = np.where(n_fake > 0, share, 0.0)
-    mass = np.maximum((n_real > 0) if balanced else n_real, share > 0)  # per class
-    often = [
-        (mass * (1 - share) / np.maximum(n_real, 1))[real[1]],
-        (mass * share / np.maximum(n_fake, 1))[fake[1]],
-    ]
-    together = np.concatenate(often)
-    return Draw(np.concatenate([real[0], fake[0]]), together / together.sum(), n_real)
+    sizes = np.array([np.bincount(part.labels, minlength=len(part.share)) for part in parts], np.float64)  # (P, K)
+    shares = np.where(sizes > 0, [part.share for part in parts], 0.0)
+    shares[0] = np.where((shares.sum(axis=0) == 0) & (sizes[0] > 0), 1.0, shares[0])
+    total = shares.sum(axis=0)
+    mass = (total > 0).astype(np.float64) if balanced else sizes[0]
+    each = mass * shares / np.maximum(total, 1e-12) / np.maximum(sizes, 1)  # of one image
+    together = np.concatenate([each[k][part.labels] for k, part in enumerate(parts)])
+    return Draw(np.concatenate([part.rows for part in parts]), together / together.sum(), sizes[0])
 
 
 def train(

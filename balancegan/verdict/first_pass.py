@@ -19,7 +19,7 @@ from balancegan.compute.machine import usable_cores
 from balancegan.core.documents import Json
 from balancegan.verdict.arms import ARMS, BASELINE, Arm, arm_named
 from balancegan.verdict.augmentation import FLIPS, PLAIN, Augmentation
-from balancegan.verdict.classifiers import Draw, Job, Result, Shelf, balanced_accuracy, mixed_draw, train_jobs
+from balancegan.verdict.classifiers import Draw, Job, Part, Result, Shelf, balanced_accuracy, mixed_draw, train_jobs
 from balancegan.verdict.material import Labels, Pool, SplitPlan, stratified_split
 from balancegan.verdict.networks import Network
 from balancegan.verdict.probabilities import probability_scores
@@ -116,9 +116,7 @@ def first_pass(
 
 
 def _draw(pool: Pool, plan: SplitPlan, arm: Arm, num_classes: int) -> Draw:
-    nothing = np.empty(0, np.intp)
-    real = (plan.train, pool.labels[plan.train])
-    return mixed_draw(real, (nothing, nothing), np.zeros(num_classes), balanced=arm.balanced)
+    return mixed_draw([Part.all_of(plan.train, pool.labels[plan.train], num_classes)], balanced=arm.balanced)
 
 
 def _scores(result: Result, labels: Labels) -> Json:

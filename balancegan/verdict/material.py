@@ -110,13 +110,26 @@ class Resampling:
 
 
 @dataclass(frozen=True)
+class Varied:
+    """Transformed real images, and which row of the real images each one comes from (n,)."""
+
+    pool: Pool
+    sources: NDArray[np.intp]
+
+    def of(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the rows of the transformed images that come from these rows of the real ones."""
+        return np.flatnonzero(np.isin(self.sources, rows))
+
+
+@dataclass(frozen=True)
 class Material:
     """The images to train and test classifiers on.
 
     If `test` is None, `real` is split anew for every seed. `groups` (n,) numbers the groups of `real` that no split may
-    divide; None if every image is its own. `delivered` (K,) is the number of synthetic images that
-    each class received, and `delivered_unfiltered` (K,) the number it would have received from `unfiltered`. The pools
-    may hold more or fewer images; the delivered numbers set the proportions when real and synthetic images are mixed.
+    divide; None if every image is its own. `delivered` (K,) is the number of generated images that each class
+    received, `varied` (K,) that of transformed ones, and `delivered_unfiltered` (K,) the number it would have received
+    from `unfiltered`. The pools may hold more or fewer images; these numbers set the proportions in which they are
+    mixed.
     `kind` says where the test images come from (test, val, holdout, splits). `may_have_seen` says whether the generator
     may have been trained on them; if so, synthetic near-copies of test images are excluded from training.
     """
@@ -132,7 +145,14 @@ class Material:
     may_have_seen: bool = False
     leaks: int = 0  # test images left out because training images are identical to them or their siblings
     groups: Labels | None = None  # (n,) of the real images; a group stays on one side of a split
-    resampling: Resampling | None = None  # where new synthetic images like `fake` can be drawn
+    resampling: Resampling | None = None  # where new generated images like `fake` can be drawn
+    transformed: Varied | None = None
+    varied: Sequence[int] = ()
+
+    @property
+    def filled(self) -> list[int]:
+        """Number of synthetic images of both kinds that each class received (K,)."""
+        return [a + b for a, b in zip(self.delivered, self.varied or [0] * len(self.delivered), strict=True)]
 
 
 def not_measured(note: str) -> Json:
@@ -143,7 +163,7 @@ def not_measured(note: str) -> Json:
 def why_not(material: Material) -> str | None:
     """Why no verdict is possible, or None."""
     counts = np.bincount(material.real.labels, minlength=len(material.names))
-    if not len(material.fake):
+    if not len(material.fake) and not any(material.varied):
         return "There are no synthetic images to judge."
     if (counts > 0).sum() < 2:
         return "A classifier needs at least two classes with real images."
@@ -206,7 +226,7 @@ def stratified_split(
 def allowed_images(material: Material, pool: Pool, plan: SplitPlan, fake: Pool) -> NDArray[np.intp]:
     """Rows of the synthetic images that may be used for training under this test plan.
 
-    Where the generator may have seen the test images, near-copies of them are excluded.
+    Where the generator may have seen the test images, near-copies of them and of their mirror images are excluded.
     """
     allowed = np.ones(len(fake), bool)
     if not material.may_have_seen:
@@ -217,7 +237,8 @@ def allowed_images(material: Material, pool: Pool, plan: SplitPlan, fake: Pool) 
         if not len(mine):
             continue
         threshold = copy_threshold(pixel_features(pool.images[real_rows[label]]))
-        tested = pixel_features(pool.images[plan.test[test_rows[label]]])
+        images = pool.images[plan.test[test_rows[label]]]
+        tested = pixel_features(np.concatenate([images, images[..., ::-1]]))
         allowed[mine] = nearest(pixel_features(fake.images[mine]), tested)[0] >= threshold
     return np.flatnonzero(allowed)
 

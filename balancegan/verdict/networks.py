@@ -14,7 +14,7 @@ from torch.nn import functional
 from balancegan.core.errors import CheckpointError, UsageError, WeightsMissingError
 from balancegan.metrics.resnet import IMAGENET
 from balancegan.metrics.weights import find_weights, get_weights, read_state
-from balancegan.nets.classifier import Optimise, adamw, seeded, sgd
+from balancegan.nets.classifier import Optimise, adamw, build_classifier, seeded, sgd
 from balancegan.nets.wide_resnet import WideResNet
 
 _PRETRAINED_SIDE = 224
@@ -63,6 +63,19 @@ SMALL = Network(
         "class are used."
     ),
 )
+
+
+QUICK = Network(
+    "small convolutional network",
+    build_classifier,
+    adamw,
+    side=64,
+    batch=64,
+    epochs=8,
+    updates=(150, 400),
+    note="",
+)
+"""For choices that take dozens of trainings: 7 to 10 times as fast as `SMALL` on a CPU."""
 
 
 def choose_network(name: str) -> Network:

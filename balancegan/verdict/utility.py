@@ -14,12 +14,21 @@ from balancegan.core.documents import Json
 from balancegan.core.progress import Progress, silent
 from balancegan.core.text import plural
 from balancegan.verdict import scores as verdict
-from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, DECIDING, Arm, train_counts
+from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, DECIDING, TRANSFORMED, Arm, contents
 from balancegan.verdict.augmentation import Augmentation
-from balancegan.verdict.classifiers import Draw, Job, Result, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.classifiers import Job, Part, Result, Shelf, mixed_draw, train_jobs
 from balancegan.verdict.first_pass import FirstPass, first_pass
 from balancegan.verdict.intervals import SETTLED, images_to_settle
-from balancegan.verdict.material import Material, Pool, SplitPlan, allowed_images, not_measured, split_plans, why_not
+from balancegan.verdict.material import (
+    Material,
+    Pool,
+    SplitPlan,
+    Varied,
+    allowed_images,
+    not_measured,
+    split_plans,
+    why_not,
+)
 from balancegan.verdict.networks import SMALL, Network
 from balancegan.verdict.probabilities import probability_scores
 from balancegan.verdict.rule import RULE, WEAK_TEST, headline, judge, judge_classes
@@ -73,11 +82,12 @@ def _untellable(material: Material, n_test: Sequence[int]) -> str | None:
     enough = [n >= verdict.MIN_TEST for n in n_test]
     few = ", ".join(f"{name} has {n}" for name, n, ok in zip(material.names, n_test, enough, strict=True) if not ok)
     hint = "Set more real images aside with --holdout, or add a test split to the data."
-    if not any(material.delivered):
+    filled = material.filled
+    if not any(filled):
         return "No class needs synthetic images, so there is nothing to judge."
     if sum(enough) < 2:
         return f"No verdict: at least two classes need {verdict.MIN_TEST} or more real test images; {few}. {hint}"
-    if not any(n and ok for n, ok in zip(material.delivered, enough, strict=True)):
+    if not any(n and ok for n, ok in zip(filled, enough, strict=True)):
         return (
             f"No verdict: no class that received synthetic images has {verdict.MIN_TEST} or more real test images; "
             f"{few}. {hint}"
@@ -133,8 +143,13 @@ class Measurement:
         names = {arm.name for arm in ARMS} if every else {*DECIDING}
         if choice.strongest is not None:
             names.add(choice.strongest.name)
-        filtered = self.material.unfiltered is not None
-        return [arm for arm in ARMS if arm.name in names and (filtered or arm.source != "unfiltered")]
+        material = self.material
+        possible = {
+            "unfiltered": material.unfiltered is not None,
+            "transformed": material.transformed is not None and any(material.delivered),  # else it is the candidate
+            "generated": len(material.fake) > 0,
+        }
+        return [arm for arm in ARMS if arm.name in names and possible.get(arm.source, True)]
 
     def _pools(self, arms: Sequence[Arm], updates: int, choice: FirstPass) -> list[Pool]:
         """Each seed's synthetic images: new ones where drawing them takes less time than the classifiers do."""
@@ -148,45 +163,34 @@ class Measurement:
         self, arms: Sequence[Arm], fakes: Sequence[Pool], updates: int, augmentation: Augmentation
     ) -> dict[str, list[Result]]:
         """Train every arm once per seed, on that seed's synthetic images; each arm's results, seed by seed."""
-        unfiltered = self.material.unfiltered or self.material.fake
-        distinct = {id(pool): pool for pool in (self.pool, unfiltered, *fakes)}  # seeds may share their images
+        unfiltered, empty = self.material.unfiltered or self.material.fake, np.empty(0, np.intp)
+        varied = self.material.transformed or Varied(Pool(self.pool.images[:0], self.pool.labels[:0]), empty)
+        distinct = {id(pool): pool for pool in (self.pool, unfiltered, varied.pool, *fakes)}  # seeds may share images
         shelf = Shelf.of(list(distinct.values()), len(self.names), self.network.side, self.device)
         starts = dict(zip(distinct, shelf.starts, strict=False))
         jobs = []
         for seed, plan in enumerate(self.plans):
-            sources = {"real": (0, np.empty(0, np.intp), fakes[seed])}
             usable = allowed_images(self.material, self.pool, plan, fakes[seed])
             self.left_out = max(self.left_out, len(fakes[seed]) - len(usable))
-            for name, pool, rows in (
-                ("both", fakes[seed], usable),
-                ("unfiltered", unfiltered, np.arange(len(unfiltered))),
-            ):
-                sources[name] = (starts[id(pool)], _bootstrapped(rows, pool.labels, seed), pool)
-            sources["fake"] = sources["both"]
+            rows = (
+                (self.pool, plan.train),
+                (fakes[seed], _bootstrapped(usable, fakes[seed].labels, seed)),
+                (varied.pool, varied.of(plan.train)),
+                (unfiltered, _bootstrapped(np.arange(len(unfiltered)), unfiltered.labels, seed)),
+            )
+            n_real = np.bincount(self.pool.labels[plan.train], minlength=len(self.names))
             for arm in arms:
-                start, rows, pool = sources[arm.source]
-                draw = self._draw(arm, plan, (start + rows, pool.labels[rows]))
+                parts = [
+                    Part(starts[id(pool)] + mine, pool.labels[mine], share)
+                    for (pool, mine), share in zip(rows, contents(self.material, n_real, arm), strict=True)
+                ]
+                draw = mixed_draw(parts, balanced=arm.balanced)
                 jobs.append(Job(arm, seed, plan, draw, arm.augmented(augmentation), updates))
         results = train_jobs(jobs, shelf, self.network, self.device, partial(self.progress, "classifiers"))
         found: dict[str, list[Result]] = {arm.name: [] for arm in arms}
         for job, result in zip(jobs, results, strict=True):
             found[job.arm.name].append(result)
         return found
-
-    def _draw(self, arm: Arm, plan: SplitPlan, fake: tuple[NDArray[np.intp], NDArray[np.int64]]) -> Draw:
-        """The rows an arm draws from, with their probabilities.
-
-        Where real and synthetic images are mixed, a class's proportion of real draws equals the proportion of real
-        images in the delivered folder, no matter how many synthetic images are available here.
-        """
-        mine = self.pool.labels[plan.train]
-        n_real = np.bincount(mine, minlength=len(self.names))
-        told = (self.material.delivered_unfiltered if arm.source == "unfiltered" else ()) or self.material.delivered
-        delivered = np.array(told, np.float64)
-        share = delivered / np.maximum(n_real + delivered, 1) if arm.source != "fake" else np.ones(len(self.names))
-        if arm.share is not None:
-            share = np.full(len(self.names), arm.share)
-        return mixed_draw((plan.train, mine), fake, share, balanced=arm.balanced)
 
     def _to_settle(self, scores: Mapping[str, verdict.Scores]) -> Json | None:
         """How many more test images of which class would tell a difference of 2 points from none."""
@@ -208,7 +212,8 @@ class Measurement:
         rows = verdict.arms_json([arm.name for arm in arms], list(scores.values()), self.names)
         for row, arm in zip(rows, arms, strict=True):
             row |= {"title": arm.name[0].upper() + arm.name[1:], "description": arm.description}
-            counts = train_counts(self.material, self.pool, self.plans[0], arm)
+            n_real = np.bincount(self.pool.labels[self.plans[0].train], minlength=len(self.names))
+            counts = contents(self.material, n_real, arm).sum(axis=0).astype(int).tolist()
             row["train_images"] = dict(zip(self.names, counts, strict=True))
             of_class = probability_scores(told[arm.name][1], labels, counted)
             row |= {key: of_class[key] for key in ("log_loss", "calibration_error")}
@@ -218,6 +223,8 @@ class Measurement:
         real = [arm.name for arm in arms if arm.source == "real"]
         differences = [verdict.difference_json(name, other, scores, self.names) for name in judged for other in real]
         differences += [verdict.difference_json(BASELINE, arm, scores, self.names) for arm in real if arm != BASELINE]
+        if TRANSFORMED in told:
+            differences.append(verdict.difference_json(CANDIDATE, TRANSFORMED, scores, self.names))
         decided = judge(differences)
         unfiltered = next((arm.name for arm in arms if arm.source == "unfiltered"), None)
         known = {row["name"]: row["training_accuracy"] for row in rows}
@@ -239,7 +246,7 @@ class Measurement:
             "arms": rows,
             "differences": differences,
             "to_settle": self._to_settle(scores),
-            "classes": judge_classes(scores, self.names, n_test, self.material.delivered),
+            "classes": judge_classes(scores, self.names, n_test, self.material.filled),
             "unfiltered_verdict": judge(differences, unfiltered) if unfiltered else None,
         }
 

@@ -1,0 +1,390 @@
+"""Chooses which part of the synthetic images should be generated: the rest are transformed real images.
+
+Small classifiers are trained as the balanced folder will be used, every class drawn equally often, with different
+shares of generated images. They are compared with share 0 by the log loss on real images that did not train them: the
+mean over classes, after one temperature is fitted to each classifier's answers (Guo et al. 2017,
+https://arxiv.org/abs/1706.04599), since otherwise images with wrong labels would seem to help by making an
+overconfident classifier doubt. A share above 0 must be better with 95% confidence (one-sided; Holm over the shares).
+
+The images come from cross-validation on the training images, or from a val split that the verdict leaves alone; groups
+stay whole. The generator has seen the training images, so near-copies of a fold's test images, mirrored ones too, are
+left out of that fold's training.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from balancegan.core.progress import Progress, silent
+from balancegan.core.rows import rows_by_class
+from balancegan.metrics.multiple_tests import holm
+from balancegan.verdict.arms import BASELINE, arm_named
+from balancegan.verdict.augmentation import CROPS, FLIPS
+from balancegan.verdict.classifiers import Job, Part, Result, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.material import Labels, Material, Pool, SplitPlan, Varied, allowed_images
+from balancegan.verdict.networks import QUICK, Network
+from balancegan.verdict.scores import counted_classes
+
+SHARES = (0.1, 0.25, 0.5, 0.75)
+FIRST_SHARES = (0.25, 0.5)  # of the first look
+LEVEL = 0.95  # one-sided
+FOLDS, REPEATS = 3, 2
+MOST_TESTED = 300  # real images per class and fold
+SIMILAR = 4.0  # ratio of the sizes of classes that share a choice
+MIN_GROUP = 100  # training images in a group of classes with a choice of its own
+LOOKED_AT = 64  # generated images of each class in the GAN-test
+_LEAST = 1e-6  # smallest probability in a log loss
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the search is about.
+
+    `material` holds the real, generated and transformed images; its `test` is a split that the verdict leaves alone, or
+    None for cross-validation. `real` and `fill` (K,) are the numbers of real and of synthetic images that each class
+    of the folder has. `flips`: whether mirrored images keep their class.
+    """
+
+    material: Material
+    real: Sequence[int]
+    fill: Sequence[int]
+    device: torch.device
+    flips: bool = False
+    network: Network = QUICK
+    progress: Progress = silent
+
+    @property
+    def updates(self) -> int:
+        """Updates of each classifier."""
+        return self.network.budget(len(self.material.real), torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How much better than share 0: the fall in log loss, in nats, with one-sided bounds."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One share, compared for one group of classes (indices)."""
+
+    share: float | None  # None: each group has its own
+    group: tuple[int, ...]
+    compared: Compared
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the search found: each class's share (K,), and the table."""
+
+    shares: tuple[float, ...]
+    rows: tuple[Row, ...]
+    recognised: tuple[float | None, ...] = ()  # GAN-test: part of each class's images taken for it, (K,)
+    recognised_real: tuple[float | None, ...] = ()  # the same of real images that the classifiers were not trained on
+    hopeless: str = ""  # why no more images need be made, if so
+
+
+def search_shares(question: Question) -> Outcome:
+    """Compare shares, uniform first; then each group's best together, on other folds, if groups differ."""
+    filled = [k for k, n in enumerate(question.fill) if n]
+    size = len(question.fill)
+    groups = class_groups(question.real, question.fill)
+    runs = _Runs(question)
+    uniform = [tuple(share if k in filled else 0.0 for k in range(size)) for share in SHARES]
+    every = tuple(filled)
+    found = runs.compare(uniform, groups, seed=0)
+    rows = [
+        Row(share, group, compared)
+        for share, of_groups in zip(SHARES, found, strict=True)
+        for group, compared in zip([every, *groups], of_groups, strict=True)
+    ]
+    candidates = [(shares, of_groups[0]) for shares, of_groups in zip(uniform, found, strict=True)]
+    own = _own_shares(groups, rows, size)
+    if any(own) and own not in uniform:
+        (again,) = runs.compare([own], [], seed=REPEATS)
+        candidates.append((own, again[0]))
+        rows.append(Row(None, every, again[0]))
+    sure = holm([compared.p_value for _, compared in candidates], 1 - LEVEL)
+    better = [(c.value, shares) for (shares, c), ok in zip(candidates, sure, strict=True) if ok]
+    shares = max(better)[1] if better else (0.0,) * size
+    rows = [replace(row, chosen=_is_chosen(row, shares, every)) for row in rows]
+    return Outcome(shares, tuple(rows), *runs.recognition())
+
+
+def first_look(question: Question) -> Outcome:
+    """Decide from a few images whether making thousands can pay; `hopeless` says why not."""
+    filled = tuple(k for k, n in enumerate(question.fill) if n)
+    runs = _Runs(question, repeats=1)
+    candidates = [tuple(s if k in filled else 0.0 for k in range(len(question.fill))) for s in FIRST_SHARES]
+    found = runs.compare(candidates, class_groups(question.real, question.fill), seed=0)
+    rows = tuple(Row(share, filled, of[0]) for share, of in zip(FIRST_SHARES, found, strict=True))
+    recognised, real = runs.recognition()
+    outcome = Outcome((0.0,) * len(question.fill), rows, recognised, real)
+    return replace(outcome, hopeless=_hopeless(question.material, filled, outcome, found))
+
+
+def _hopeless(material: Material, filled: Sequence[int], outcome: Outcome, found: list[list[Compared]]) -> str:
+    chance = 1 / len(material.names)
+    pairs = [(outcome.recognised[k], outcome.recognised_real[k]) for k in filled]
+    known = [(made, real) for made, real in pairs if made is not None and real is not None]
+    if known and np.mean([made for made, _ in known]) <= chance + RECOGNISED * (
+        np.mean([real for _, real in known]) - chance
+    ):
+        shown, expected = (float(np.mean([pair[i] for pair in known])) for i in (0, 1))
+        return f"classifiers of real images recognise {shown:.0%} of them, and {expected:.0%} of real images"
+    if all(compared.high < 0 for of_groups in found for compared in of_groups):
+        return "classifiers that train with them recognise real images clearly less well"
+    alike = [k for k in filled if (spread := _diversity(material, k)) is not None and spread < ALIKE]
+    if filled and len(alike) == len(filled):
+        return "the images of every class are almost the same"
+    return ""
+
+
+RECOGNISED = 0.15
+"""Hopeless if the part of the generated images that is recognised exceeds chance by no more than this part of what
+real images do."""
+ALIKE = 0.1
+"""Collapsed if generated images differ from each other by no more than this part of what real images do."""
+
+
+def _diversity(material: Material, label: int) -> float | None:
+    """Mean deviation of generated images from their mean, relative to that of real ones."""
+    fake, real = (pool.images[pool.labels == label].astype(np.float32) for pool in (material.fake, material.real))
+    if min(len(fake), len(real)) < 2:
+        return None
+    made, expected = (float(np.sqrt(((x - x.mean(axis=0)) ** 2).mean())) for x in (fake, real))
+    return made / max(expected, 1e-9)
+
+
+def class_groups(real: Sequence[int], fill: Sequence[int]) -> list[tuple[int, ...]]:
+    """Group the classes to fill by similar size, largest first; groups with too few images join a neighbour."""
+    order = sorted((k for k, n in enumerate(fill) if n), key=lambda k: -real[k])
+    groups: list[list[int]] = []
+    for k in order:
+        if groups and real[groups[-1][0]] <= SIMILAR * real[k]:
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    merged: list[list[int]] = []
+    for group in groups:
+        if merged and min(sum(real[k] for k in of) for of in (group, merged[-1])) < MIN_GROUP:
+            merged[-1] += group
+        else:
+            merged.append(group)
+    return [tuple(group) for group in merged] if len(merged) > 1 else []
+
+
+def _own_shares(groups: Sequence[tuple[int, ...]], rows: Sequence[Row], size: int) -> tuple[float, ...]:
+    """Each group's best share, 0 where none was better."""
+    shares = [0.0] * size
+    for group in groups:
+        best = max((row for row in rows if row.group == group), key=lambda row: row.compared.value)
+        for k in group:
+            shares[k] = (best.share or 0.0) if best.compared.value > 0 else 0.0
+    return tuple(shares)
+
+
+def _is_chosen(row: Row, shares: tuple[float, ...], every: tuple[int, ...]) -> bool:
+    """Whether the choice follows this row."""
+    mine = {shares[k] for k in row.group}
+    if row.share is None:
+        return len({shares[k] for k in every}) > 1
+    return mine == {row.share} and (row.group != every or len({shares[k] for k in every}) == 1)
+
+
+@dataclass
+class _Runs:
+    """Trains and compares; keeps the baseline's answers on generated images."""
+
+    question: Question
+    repeats: int = REPEATS
+    _shown: list[NDArray[np.float32]] = field(default_factory=list)  # mean probabilities (n, K) of the generated images
+    _real: list[tuple[Labels, NDArray[np.int64]]] = field(default_factory=list)  # true and predicted classes
+
+    def compare(
+        self, candidates: Sequence[tuple[float, ...]], groups: Sequence[tuple[int, ...]], seed: int
+    ) -> list[list[Compared]]:
+        """Compare each candidate (shares by class, K) with share 0: by all classes first, then by each group of them.
+
+        `seed` is that of the first repeat: other repeats have other folds and other initial weights.
+        """
+        q, material = self.question, self.question.material
+        zero = (0.0,) * len(q.fill)
+        pool, plans = self._plans(seed)
+        empty = np.empty(0, np.intp)
+        varied = material.transformed or Varied(Pool(pool.images[:0], pool.labels[:0]), empty)
+        shelf = Shelf.of([pool, material.fake, varied.pool], len(q.fill), q.network.side, q.device)
+        looked = shelf.starts[1] + _first_of_each(material.fake.labels, len(q.fill))
+        jobs = []
+        for repeat, plan in plans:
+            usable = allowed_images(material, pool, plan, material.fake)
+            rows = [(pool, plan.train), (material.fake, usable), (varied.pool, varied.of(plan.train))]
+            for shares in (zero, *candidates):
+                test = np.concatenate([plan.test, looked]) if shares == zero else plan.test
+                parts = [
+                    Part(start + mine, of.labels[mine], share)
+                    for start, (of, mine), share in zip(shelf.starts, rows, self._contents(shares), strict=False)
+                ]
+                job = Job(
+                    arm_named(BASELINE),
+                    repeat,
+                    SplitPlan(plan.train, test),
+                    mixed_draw(parts, balanced=True),
+                    FLIPS if q.flips else CROPS,
+                    q.updates,
+                )
+                jobs.append(job)
+        results = train_jobs(jobs, shelf, q.network, q.device, partial(q.progress, "search"))
+        step = 1 + len(candidates)
+        return self._compared(pool, plans, [results[k::step] for k in range(step)], groups)
+
+    def _contents(self, shares: tuple[float, ...]) -> list[Floats]:
+        """How many images of each kind the folder holds: real, generated, transformed; (K,) each."""
+        q = self.question
+        fill, part = np.array(q.fill, np.float64), np.array(shares)
+        return [np.array(q.real, np.float64), part * fill, (1 - part) * fill]
+
+    def _plans(self, seed: int) -> tuple[Pool, list[tuple[int, SplitPlan]]]:
+        """The real images in one pool, and what each run trains and tests on; runs with equal seeds share a repeat."""
+        material, repeats = self.question.material, range(seed, seed + self.repeats)
+        real, test = material.real, material.test
+        if test is not None:
+            pool = Pool(np.concatenate([real.images, test.images]), np.concatenate([real.labels, test.labels]))
+            rows = np.arange(len(pool))
+            return pool, [(repeat, SplitPlan(rows[: len(real)], rows[len(real) :])) for repeat in repeats]
+        return real, [(repeat, plan) for repeat in repeats for plan in _folds(real.labels, material.groups, repeat)]
+
+    def _compared(
+        self,
+        pool: Pool,
+        plans: Sequence[tuple[int, SplitPlan]],
+        results: Sequence[Sequence[Result]],
+        groups: Sequence[tuple[int, ...]],
+    ) -> list[list[Compared]]:
+        classes, repeats = len(self.question.fill), sorted({repeat for repeat, _ in plans})
+        losses = np.full((len(results), len(repeats), len(pool)), np.nan)
+        for i, (repeat, plan) in enumerate(plans):
+            truth = pool.labels[plan.test]
+            for c, of_candidate in enumerate(results):
+                answers = of_candidate[i].probabilities.astype(np.float64)
+                losses[c, repeats.index(repeat), plan.test] = calibrated_losses(answers[: len(truth)], truth, classes)
+            baseline = results[0][i].probabilities
+            self._shown.append(baseline[len(truth) :])
+            self._real.append((truth, baseline[: len(truth)].argmax(1)))
+        tested = ~np.isnan(losses[0]).all(axis=0)
+        counted = counted_classes(np.bincount(pool.labels[tested], minlength=classes).tolist())
+        within = self.question.material.groups
+        if within is None or len(within) != len(pool):  # images of a val split are taken for independent
+            within = np.arange(len(pool))
+        gains = losses[:1] - losses[1:]  # (C, R, n)
+        scored = [[k for k in group if counted[k]] for group in (range(classes), *groups)]
+        by_group = [compared_gains(gains, pool.labels, within, members) for members in scored]
+        return [list(of) for of in zip(*by_group, strict=True)]
+
+    def recognition(self) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+        """Shares of the generated images that classifiers of real ones take for their class, and of real images."""
+        classes = len(self.question.fill)
+        labels = self.question.material.fake.labels
+        shown = labels[_first_of_each(labels, classes)]
+        truth, said = (np.concatenate([pair[i] for pair in self._real]) for i in (0, 1))
+        return _recalls(shown, np.mean(self._shown, axis=0).argmax(1), classes), _recalls(truth, said, classes)
+
+
+def _folds(labels: Labels, groups: Labels | None, repeat: int) -> list[SplitPlan]:
+    """Cross-validation's folds, stratified by class, with groups kept whole and at most `MOST_TESTED` images a class.
+
+    A class that a fold does not train on is not tested there.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    together = np.arange(len(labels)) if groups is None else groups
+    rng = np.random.default_rng([repeat, 3])
+    plans = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
+        splits = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=repeat).split(labels, labels, together))
+    for kept, aside in splits:
+        of_class = rows_by_class(labels[aside], int(labels.max()) + 1)
+        some = [rng.permutation(aside[mine])[:MOST_TESTED] for mine in of_class]
+        tested = np.sort(np.concatenate(some))
+        plans.append(SplitPlan(kept, tested[np.isin(labels[tested], labels[kept])]))
+    return plans
+
+
+def _first_of_each(labels: Labels, classes: int) -> NDArray[np.intp]:
+    return np.concatenate([mine[:LOOKED_AT] for mine in rows_by_class(labels, classes)])
+
+
+def _recalls(truth: Labels, said: NDArray[np.integer], classes: int) -> tuple[float | None, ...]:
+    of_class = rows_by_class(truth, classes)
+    return tuple(float((said[mine] == k).mean()) if len(mine) else None for k, mine in enumerate(of_class))
+
+
+def calibrated_losses(probabilities: Floats, truth: Labels, num_classes: int) -> Floats:
+    """Log losses (n,) of answers (n, K) at the temperature that makes their mean over the classes least."""
+    from scipy.optimize import minimize_scalar
+
+    logits = np.log(np.maximum(probabilities, 1e-12))
+    sizes = np.bincount(truth, minlength=num_classes)
+    weights = 1 / sizes[truth]
+
+    def losses(log_temperature: float) -> Floats:
+        scaled = logits * np.exp(-log_temperature)
+        return np.asarray(np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(truth)), truth])
+
+    best = minimize_scalar(lambda t: float((weights * losses(t)).sum()), bounds=(-2.0, 3.0), method="bounded")
+    return np.minimum(losses(best.x), -np.log(_LEAST))
+
+
+def compared_gains(gains: Floats, labels: Labels, groups: Labels, members: Sequence[int]) -> list[Compared]:
+    """Summarise what each candidate gains: the mean over classes, with bounds.
+
+    The variance has two parts: of images, where the images of a group count as one, and of training runs, which all
+    candidates estimate together.
+
+    Args:
+        gains: (C, R, n) falls in log loss by candidate, repeat and image; NaN where a repeat did not test the image.
+        labels: (n,) classes of the images.
+        groups: (n,) their groups.
+        members: classes that count.
+    """
+    from scipy.stats import t
+
+    candidates, repeats, _ = gains.shape
+    by_repeat = np.zeros((candidates, repeats))
+    value, of_images, doubt = np.zeros(candidates), np.zeros(candidates), np.zeros(candidates)
+    for k in members:
+        mine = np.flatnonzero((labels == k) & ~np.isnan(gains[0]).all(axis=0))
+        found = gains[:, :, mine]
+        by_repeat += np.nanmean(found, axis=2) / len(members)
+        each = np.nanmean(found, axis=1)  # (C, n)
+        value += each.mean(axis=1) / len(members)
+        _, group = np.unique(groups[mine], return_inverse=True)
+        number = int(group.max()) + 1
+        centred = each - each.mean(axis=1, keepdims=True)
+        sums = np.stack([np.bincount(group, row, minlength=number) for row in centred])
+        variance = (sums**2).sum(axis=1) / len(mine) ** 2 * number / max(number - 1, 1) / len(members) ** 2
+        of_images += variance
+        doubt += variance**2 / max(number - 1, 1)
+    of_runs = float(by_repeat.var(axis=1, ddof=1).mean()) / repeats if repeats > 1 else 0.0
+    doubt += of_runs**2 / max(candidates * (repeats - 1), 1)
+    total = of_images + of_runs
+    error, freedom = np.sqrt(total), np.maximum(total**2 / np.maximum(doubt, 1e-300), 1.0)
+    margin = t.ppf(LEVEL, freedom) * error
+    p_values = t.sf(value / np.maximum(error, 1e-12), freedom)
+    return [Compared(*map(float, row)) for row in zip(value, value - margin, value + margin, p_values, strict=True)]
