@@ -151,7 +151,7 @@ class Flat:
 def measuring(size):
     rng = np.random.default_rng(0)
     real, held, fake = (rng.integers(0, 256, (n, 3, SIDE, SIDE), dtype=np.uint8) for n in (size, size // 5, 500))
-    images = ClassImages("a", real, held, fake, real=size, synthetic=500, requested=500)
+    images = ClassImages("a", real, held, fake, real=size, generated=500, requested=500)
     return ready(lambda: measure_class(images, Flat(), seed=0, max_images=2000))
 
 

@@ -211,7 +211,7 @@ def _folder_classes(names: list[str], train: Pool, test: Pool, fakes: Pool) -> l
             real_holdout=held,
             fake=fake,
             real=len(real),
-            synthetic=len(fake),
+            generated=len(fake),
             requested=len(fake),
         )
         for name, real, held, fake in zip(names, *parts, strict=True)

@@ -129,7 +129,7 @@ def _generate(
                 real_holdout=data.store.images[unseen[label]],
                 fake=fake,
                 real=counts[name],
-                synthetic=len(fake) if short else need,
+                generated=len(fake) if short else need,
                 requested=need,
             )
         )

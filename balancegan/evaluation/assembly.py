@@ -16,6 +16,7 @@ from balancegan.core.options import Arms
 from balancegan.core.progress import Progress, silent
 from balancegan.data.imbalance import imbalance_rate
 from balancegan.data.training_set import TrainingSet
+from balancegan.data.variations import Changes
 from balancegan.evaluation.class_assignment import assignment_notes
 from balancegan.evaluation.document import ReportInput, compute_report
 from balancegan.evaluation.leaks import run_leaks
@@ -25,7 +26,16 @@ from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.extractors import Choice
 from balancegan.metrics.features import Cached, Images
 from balancegan.runs.restore import Restored
-from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, Resampling, not_measured, run_material
+from balancegan.verdict.material import (
+    REPORT_IMAGES,
+    ClassImages,
+    Material,
+    Pool,
+    Resampling,
+    not_measured,
+    run_material,
+    transformed_pool,
+)
 from balancegan.verdict.networks import SMALL, Network
 from balancegan.verdict.utility import SEEDS, measure_utility
 
@@ -117,6 +127,17 @@ def class_fields(classes: Sequence[ClassImages]) -> dict[str, Any]:
     }
 
 
+def _material(
+    data: TrainingSet, classes: Sequence[ClassImages], resampling: Resampling | None, changes: Changes | None
+) -> Material:
+    """The classifiers' material, with variations of the training images if the folder has any."""
+    varied = None
+    if changes is not None:
+        seen = Pool(data.store.images[data.train_rows], data.labels[data.train_rows])
+        varied = transformed_pool(seen, [min(c.synthetic, REPORT_IMAGES) for c in classes], changes, seed=1)
+    return run_material(data, classes, resampling, varied)
+
+
 def run_input(
     restored: Restored,
     data: TrainingSet,
@@ -130,6 +151,8 @@ def run_input(
     shortcuts: Sequence[Json] = (),
     plain: bool = False,
     resampling: Resampling | None = None,
+    recipe: Json | None = None,
+    changes: Changes | None = None,
     progress: Progress = silent,
 ) -> ReportInput:
     """Assemble the input of a report on a run's images.
@@ -145,6 +168,8 @@ def run_input(
         notes: from the command; notes on class assignment and on the data are appended.
         shortcuts: from `shortcut_checks`.
         resampling: how to draw new synthetic images for every seed of the verdict; None for a delivered folder.
+        recipe: how the generated part of the synthetic images was chosen, for the document.
+        changes: those that transformed images show; None if there are none.
         plain: also train a plain autoencoder, to compare the run's latents with its latents.
         progress: called during every slow step.
     """
@@ -160,7 +185,8 @@ def run_input(
         warnings=[*restored.warnings, *warnings],
         notes=[*notes, *assigned, *data.store.notes],
         distribution=(assignment or {}).get("distribution"),
-        utility=verdict_of(lambda: run_material(data, classes, resampling), judging, progress),
+        utility=verdict_of(lambda: _material(data, classes, resampling, changes), judging, progress),
+        recipe=recipe,
         leak=run_leaks(data),
         classifier=run_classifier(data, judging, progress),
         **run_pictures(restored, data, plain=plain, progress=progress),

@@ -87,6 +87,7 @@ class ReportInput:
     notes: list[str] = field(default_factory=list)
     distribution: Json | None = None  # from `distribution_json`, for a method that assigns classes
     utility: Json | None = None
+    recipe: Json | None = None  # from `recipe_json`, for a balanced folder
     embeddings: list[Json] = field(default_factory=list)
     extras: Extras | None = None
     leak: Json | None = None
@@ -147,6 +148,7 @@ def compute_report(
         },
         "classes": [found.row for found in measured],
         "overall": measure_overall(measured, extractor, seed=seed, metrics=metrics),
+        "recipe": inp.recipe,
         "utility": inp.utility or not_measured(_UTILITY_NOTE),
         "findings": [],
         "shortcuts": inp.shortcuts,

@@ -88,6 +88,8 @@ def measure_class(
         "name": images.name,
         "real": images.real,
         "synthetic": images.synthetic,
+        "generated": images.generated,
+        "transformed": images.transformed,
         "requested": images.requested,
         "rejected": images.rejected,
         "refused": images.refused,

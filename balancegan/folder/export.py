@@ -7,57 +7,43 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
-from collections import Counter, deque
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from balancegan.compute.machine import usable_cores
 from balancegan.core.files import copy_regular, disk_errors, write_atomic, write_json
-from balancegan.core.grid import PNG_OPTIONS, png_bytes, to_pil
 from balancegan.core.locks import drop_lock
+from balancegan.core.rows import blocks
 from balancegan.core.text import printable
-from balancegan.data.decode import DecodeSettings, decode_image
-from balancegan.data.decode import to_uint8 as scale_to_uint8
 from balancegan.data.training_set import TrainingSet
+from balancegan.data.variations import Changes
 from balancegan.folder import metadata
 from balancegan.folder.destination import MARKER, is_free, lock_folder, require_marker
-from balancegan.folder.real_files import READABLE, SUFFIXES, RealFile, folded_name, folders_above
+from balancegan.folder.encode import Encoder, convert_to_png
+from balancegan.folder.real_files import (
+    MOST_BYTES,
+    SUFFIXES,
+    SYNTHETIC,
+    RealFile,
+    folded_name,
+    folders_above,
+    shortened,
+)
 
 IN_FLIGHT = 512
 """Synthetic images that wait to be encoded and written; this bounds the memory."""
-SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 95},
-    "PNG": PNG_OPTIONS,
-}
+TRIES = 20  # at a transformed image that differs from all others of its class
+LONGEST_END = 16  # bytes of a name after its stem: a number, if two are alike, and the suffix
 NONE = (
     "-"  # readers infer types per file: an empty text column would become numeric in a split without synthetic images
 )
-
-
-@dataclass(frozen=True)
-class ClassForm:
-    """The form of a class's real files, which synthetic files imitate so that it does not give them away."""
-
-    format: str
-    mode: str  # L or RGB
-    sizes: np.ndarray  # (n, 2) width, height of its real images
-
-
-def class_form(data: TrainingSet, label: int) -> ClassForm:
-    """Return the most common format and mode of a class, and all its sizes, from the training split."""
-    rows = np.sort(data.split_rows[data.labels[data.split_rows] == label])
-    formats = Counter(data.store.files[i].format for i in rows if data.store.files[i].format in READABLE - {"PPM"})
-    grey = Counter("L" if data.store.native_modes[i] in ("1", "L", "LA", "I", "F", "I;16") else "RGB" for i in rows)
-    mode = grey.most_common(1)[0][0] if data.store.images.shape[1] == 1 else "RGB"
-    return ClassForm(formats.most_common(1)[0][0] if formats else "PNG", mode, data.store.native_sizes[rows])
 
 
 class BalancedFolder:
@@ -66,13 +52,17 @@ class BalancedFolder:
     Entering raises `UsageError` if another process holds the folder or has used it for another command meanwhile.
     """
 
-    def __init__(self, out: Path, data: TrainingSet, key: str, *, real: str, format: str, out_size: str) -> None:
-        self.out, self.data, self.real, self.format, self.out_size = out, data, real, format, out_size
-        self.key = key
+    def __init__(
+        self, out: Path, data: TrainingSet, key: str, *, real: str, format: str, out_size: str, flat: bool = False
+    ) -> None:
+        """`flat`: the class folders lie at the root, even if the data has splits."""
+        self.out, self.data, self.real, self.key = out, data, real, key
+        self.splits = {} if flat else data.folder.split_dirs
+        self.encoder = Encoder(data, format, out_size)
+        self.recorded: dict[str, Any] = {}  # what an earlier call decided
         self._taken: set[str] = set()  # folded names of real files and their folders, for synthetic ones to avoid
         self._made: set[Path] = set()  # folders that exist inside `out`
         self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
-        self.forms = [class_form(data, label) for label in range(len(data.class_names))]
         self._pool = ThreadPoolExecutor(usable_cores())
         self._pending: deque[Future[None]] = deque()
 
@@ -82,11 +72,10 @@ class BalancedFolder:
         self._held = lock_folder(self.out)
         try:
             before = {} if is_free(self.out) else require_marker(self.out, self.key)
-            marker = {"key": self.key, "finished": False}
-            if "result" in before:  # to tell later whether README.md was edited since
-                marker["result"] = before["result"]
-            with disk_errors(f"create {self.out}"):
-                write_json(self.out / MARKER, marker)
+            # The result tells later whether README.md was edited since.
+            self._kept = {name: before[name] for name in ("result", "recorded") if isinstance(before.get(name), dict)}
+            self.recorded = self._kept.get("recorded", {})
+            self.record({})
         except BaseException:
             drop_lock(self._held)
             raise
@@ -97,6 +86,12 @@ class BalancedFolder:
             self._pool.shutdown(wait=True, cancel_futures=kind is not None)
         finally:
             drop_lock(self._held)
+
+    def record(self, decided: dict[str, Any]) -> None:
+        """Remember what was decided, so that a repeated command makes the same files."""
+        self._kept["recorded"] = self.recorded = self.recorded | decided
+        with disk_errors(f"create {self.out}"):
+            write_json(self.out / MARKER, {"key": self.key, "finished": False, **self._kept})
 
     def add_real(self, file: RealFile) -> None:
         """Copy, link or convert one real image, unless an earlier call did; call before adding any synthetic image."""
@@ -122,8 +117,7 @@ class BalancedFolder:
 
     def _place(self, file: RealFile, target: Path) -> None:
         if file.convert:
-            settings = self.data.store.settings
-            write_atomic(target, convert_to_png(file.source, settings, self.data))
+            write_atomic(target, convert_to_png(file.source, self.data))
         elif self.real == "symlink":
             target.symlink_to(file.source.absolute())
         elif self.real == "hardlink" and file.source.stat().st_dev == self.out.stat().st_dev:
@@ -135,10 +129,10 @@ class BalancedFolder:
             copy_regular(file.source, temporary)
             temporary.replace(target)
 
-    def synthetic_name(self, label: int, run: str, seed: int) -> str:
-        """Return where the synthetic image of a seed goes, relative to the output folder."""
-        folder, name = self.data.folder, self.data.class_names[label]
-        stem, suffix = f"{folder.class_dir('train', name)}/syn_{run}_{seed}", SUFFIXES[self._format(label)]
+    def _free_name(self, label: int, stem: str, format: str) -> str:
+        """Return where a synthetic image of a class goes, relative to the output folder."""
+        name, suffix = self.data.class_names[label], SUFFIXES[format]
+        stem = f"{self.data.folder.class_dir('train', name) if self.splits else name}/{stem}"
         k, unique = 1, stem
         while folded_name(unique + suffix) in self._taken:  # the data came from a balanced folder
             k += 1
@@ -160,18 +154,78 @@ class BalancedFolder:
 
         `source`: the real image that it started from.
         """
-        name = self.synthetic_name(label, number, seed)
-        path = self.out / name
-        with disk_errors(f"write {printable(name)}"):
-            there = path.exists()
-            self._make_folder(path.parent)
-        if not there:
-            self._pending.append(self._pool.submit(self._encode, image, label, seed, path))
-            self._wait(IN_FLIGHT)  # only for the oldest; the others are written while the next are generated
+        name = self._free_name(label, f"syn_{number}_{seed}", self.encoder.format_of(label))
+        if not self._is_there(name):
+            self._write(name, self.encoder.generated, image, label, seed)
         row = {"label": self.data.class_names[label], "kind": "generated", "synthetic": "true", "split": "train"}
         row["source_path"] = NONE if source is None else str(source)
         self._record(name, {**row, "run": run, "seed": str(seed), "checkpoint_sha256": checkpoint})
         return name
+
+    def add_transformed(
+        self, label: int, pairs: Sequence[tuple[int, int]], changes: Changes, seed: int, made: Callable[[int], None]
+    ) -> list[str]:
+        """Write variations of a class's real images, unless an earlier call did; returns the files' names.
+
+        No two are equal; where only equal ones can be made (images of one colour), there are fewer.
+
+        Args:
+            label: the class.
+            pairs: row of the real image, and number of its variation, of each.
+            changes: those that keep the class.
+            seed: of the random changes, and first of the numbers in the files' names.
+            made: called with the number of files so far.
+        """
+        names: list[str] = []
+        known: set[bytes] = set()
+        for some in blocks(len(pairs), IN_FLIGHT):
+            wanted = [(self._variation_name(label, row, seed + number), row, number) for row, number in pairs[some]]
+            there = [self._is_there(name) for name, _, _ in wanted]
+            encode = partial(self._variation, changes=changes, seed=seed)
+            with disk_errors(f"write transformed images to {self.out}"):
+                contents = list(self._pool.map(encode, wanted, there))
+            for (name, row, number), found, exists in zip(wanted, contents, there, strict=True):
+                content, attempt = found, 0
+                while content is not None and hashlib.sha256(content).digest() in known:
+                    attempt += 1
+                    content = self.encoder.transformed(row, number, changes, seed, attempt) if attempt < TRIES else None
+                if content is None:
+                    continue
+                known.add(hashlib.sha256(content).digest())
+                if not exists or attempt:
+                    self._write(name, bytes, content)
+                names.append(name)
+                source = self.data.folder.path(self.data.store.files[row])
+                of = {"label": self.data.class_names[label], "kind": "transformed", "synthetic": "true"}
+                of |= {"run": NONE, "checkpoint_sha256": NONE, "split": "train"}
+                self._record(name, {**of, "seed": str(seed + number), "source_path": str(source)})
+            made(len(names))
+        return names
+
+    def _variation_name(self, label: int, row: int, number: int) -> str:
+        file = self.data.store.files[row].rel.rpartition("/")[2]
+        stem = shortened(f"aug_{number}_{file.rpartition('.')[0] or file}", MOST_BYTES - LONGEST_END)
+        name = self._free_name(label, stem, self.encoder.format_of_row(row))
+        self._taken.add(folded_name(name))  # another image of the class may have the same stem
+        return name
+
+    def _variation(self, wanted: tuple[str, int, int], there: bool, *, changes: Changes, seed: int) -> bytes | None:
+        """Return the content of a file, from the disk if an earlier call wrote it."""
+        name, row, number = wanted
+        return (self.out / name).read_bytes() if there else self.encoder.transformed(row, number, changes, seed)
+
+    def _is_there(self, name: str) -> bool:
+        """Whether an earlier call wrote the file; makes its folder."""
+        path = self.out / name
+        with disk_errors(f"write {printable(name)}"):
+            there = path.exists()
+            self._make_folder(path.parent)
+        return there
+
+    def _write(self, name: str, encode: Callable[..., bytes], *args: object) -> None:
+        """Encode and write a file in the background."""
+        self._pending.append(self._pool.submit(lambda: write_atomic(self.out / name, encode(*args))))
+        self._wait(IN_FLIGHT)  # only for the oldest; the others are written while the next are generated
 
     def flush(self) -> None:
         """Wait for all pending writes, and raise the error of a failed one."""
@@ -183,24 +237,10 @@ class BalancedFolder:
             while len(self._pending) > most:
                 self._pending.popleft().result()
 
-    def _format(self, label: int) -> str:
-        return {"png": "PNG", "jpeg": "JPEG", "match": self.forms[label].format}[self.format]
-
-    def _encode(self, image: np.ndarray, label: int, seed: int, path: Path) -> None:
-        form, picture = self.forms[label], to_pil(image)
-        if self.out_size == "native":
-            # The size of a random real image of the class, so that sizes vary as much as among real images.
-            size = form.sizes[np.random.default_rng(seed).integers(len(form.sizes))]
-            picture = picture.resize((int(size[0]), int(size[1])), Image.Resampling.LANCZOS)
-        format = self._format(label)
-        buffer = io.BytesIO()
-        picture.convert(form.mode).save(buffer, format, **SAVE_OPTIONS.get(format, {}))
-        write_atomic(path, buffer.getvalue())
-
     def _record(self, target: str, row: dict[str, str]) -> None:
         """Add a row to the metadata.csv of the split's folder (of the root without splits)."""
         folder, name = ("", target)
-        if self.data.folder.split_dirs:
+        if self.splits:
             folder, _, name = target.partition("/")
         self.metadata.setdefault(folder, []).append({"file_name": name, **row})
 
@@ -218,13 +258,9 @@ class BalancedFolder:
             for leftover in self.out.rglob(".tmp-*"):
                 leftover.unlink()
             ours = {self.out / folder / row["file_name"] for folder, rows in self.metadata.items() for row in rows}
-            for leftover in self.out.rglob("syn_*"):  # from a killed process that accepted other samples
-                if leftover.is_file() and leftover not in ours:
-                    leftover.unlink()
-            write_json(self.out / MARKER, {"key": self.key, "finished": True, "result": result})
-
-
-def convert_to_png(path: Path, settings: DecodeSettings, data: TrainingSet) -> bytes:
-    """Decode as for training (window, background, orientation), keep the native size, encode as 8-bit PNG."""
-    picture = decode_image(path, background=settings.background)
-    return png_bytes(Image.fromarray(scale_to_uint8(picture.pixels, data.store.window)))
+            for pattern in SYNTHETIC:  # from a killed process that accepted other samples
+                for leftover in self.out.rglob(pattern):
+                    if leftover.is_file() and leftover not in ours:
+                        leftover.unlink()
+            marker = {"key": self.key, "finished": True, "recorded": self.recorded, "result": result}
+            write_json(self.out / MARKER, marker)

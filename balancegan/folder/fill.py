@@ -1,4 +1,4 @@
-"""Fill small classes with generated images."""
+"""Fill small classes with generated images, and with transformed real ones."""
 
 from __future__ import annotations
 
@@ -11,116 +11,225 @@ import numpy as np
 
 from balancegan.core.progress import Progress
 from balancegan.data.training_set import TrainingSet
+from balancegan.data.variations import order
 from balancegan.folder.copy_filter import CopyFilter
 from balancegan.folder.export import BalancedFolder
 from balancegan.folder.quality_filter import QualityFilter, QualityKeep
-from balancegan.sampling.accepted import Tally, accepted_images
+from balancegan.folder.recipe import Amounts, Recipe
+from balancegan.metrics.features import Images
+from balancegan.sampling.accepted import Tally, accepted_chunks, accepted_images
 from balancegan.sampling.samplers import Sampler
 from balancegan.verdict.material import ClassImages
+
+Generated = tuple[int, np.ndarray]
+"""A seed and its image, uint8 (C, S, S)."""
 
 
 @dataclass
 class Filled:
-    """What was made: the report's classes, the synthetic files' names, and counts of the samples."""
+    """What was made: the report's classes, the synthetic files' names by kind, and counts of the samples."""
 
     classes: list[ClassImages] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
+    generated: list[str] = field(default_factory=list)
+    transformed: list[str] = field(default_factory=list)
+    beside: dict[str, int] = field(default_factory=dict)  # class -> generated images beside the folder
     tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)  # class -> sampler -> counts
 
+    @property
+    def names(self) -> list[str]:
+        """Names of all synthetic files in the folder."""
+        return [*self.generated, *self.transformed]
 
-class Filling:
-    """Takes images of each class from the samplers in turn, until there are enough or the last one gives up.
+
+class Generator:
+    """Generated images of each class that pass the filter, in the order of their seeds; those drawn are remembered.
 
     Args:
-        folder: where they go.
-        samplers: of the run's method.
+        samplers: of the run's method; each takes over a class when the one before it gives up.
         data: what it was trained on.
-        run: the run's name, its number, and the SHA-256 of the checkpoint in use.
+        need: most images that each class can be asked for (K,).
         first_seed: first of the images' seeds.
         filter: `copies` rejects near-copies, `quality` also images that do not look like their class, `none` nothing.
-        quality: the filter behind `quality`.
         note: called with a message when the next sampler takes over a class.
+        quality: the filter behind `quality`.
+        tries: samples for each image asked for, at most; None: as many as the samplers' patience allows.
+        shown: images of each class that the report shows.
     """
 
     def __init__(
         self,
-        folder: BalancedFolder,
         samplers: Sequence[Sampler],
         data: TrainingSet,
+        need: Sequence[int],
         *,
-        run: tuple[str, str, str],
         first_seed: int,
         filter: str,
         note: Callable[[str], None],
         quality: QualityFilter | None = None,
+        tries: int | None = None,
+        shown: int = 0,
     ) -> None:
-        self.folder, self.samplers, self.data, self.run = folder, samplers, data, run
-        self.first_seed, self.filter, self.note, self.quality = first_seed, filter, note, quality
-        self._train, self._unseen = data.by_class(data.train_rows), data.by_class(data.unseen_rows)
-        self._real = data.split_counts()
+        self.samplers, self.data, self.need, self.first_seed, self.tries = samplers, data, need, first_seed, tries
+        self.filter, self.note, self.quality, self.shown = filter, note, quality, shown
+        self._train = data.by_class(data.train_rows)
+        classes = range(len(need))
+        self.tallies: list[dict[str, Tally]] = [{} for _ in classes]
+        self._keeps = [self._keep(label) for label in classes]
+        self._streams = [self._chunks(label) if tries else self._patient(label) for label in classes]
+        self._drawn: list[list[Generated]] = [[] for _ in classes]
 
-    def fill(self, need: dict[str, int], *, shown: int, progress: Progress) -> Filled:
-        """Make as many images of each class as `need` says, and keep the first `shown` of each for the report."""
-        filled, total = Filled(), sum(need.values())
-        for label, name in enumerate(self.data.class_names):
-            images: list[np.ndarray] = []
-            made = 0
-            tallies = filled.tallies[name] = {}
-            keep = self._keep(label, need[name], shown)
-            for seed, image in self._images(label, need[name], keep, tallies):
-                filled.names.append(self._write(image, label, seed))
-                made += 1
-                if made <= shown:
-                    images.append(image)
-                progress("generate", len(filled.names), total)
-            of_class = self._class_images(label, images, made, need[name], keep_real=shown > 0)
-            rejected = sum(tally.rejected for tally in tallies.values())
-            filled.classes.append(replace(of_class, rejected=rejected, **self._refused(keep, rejected)))
-        return filled
+    def first(self, label: int, n: int, asked: int = 0) -> list[Generated]:
+        """Return a class's first n images, or as many as can be made; they are remembered.
 
-    def _keep(self, label: int, need: int, shown: int) -> CopyFilter | QualityKeep | None:
+        `asked`: how many will be asked for in the end, if more.
+        """
+        drawn, tallies = self._drawn[label], self.tallies[label]
+        while len(drawn) < n:
+            if self.tries and sum(tally.samples for tally in tallies.values()) >= self.tries * max(n, asked):
+                break
+            more = next(self._streams[label], None)
+            if more is None:
+                break
+            drawn += more
+        return drawn[:n]
+
+    def images(self, label: int, n: int) -> Images:
+        """Return the same without their seeds, uint8 (m, C, S, S)."""
+        found = [image[None] for _, image in self.first(label, n)]
+        return np.concatenate([np.empty((0, *self.samplers[0].shape), np.uint8), *found])
+
+    def take(self, label: int, n: int) -> Iterator[Generated]:
+        """Yield the same one by one, and forget them."""
+        for k in range(n):
+            found = self.first(label, k + 1, asked=n)
+            if len(found) <= k:
+                return
+            yield found[k]
+            self._drawn[label][k] = (found[k][0], found[k][1][:0])  # the image is not needed any more
+
+    def refused(self, label: int) -> dict[str, Any]:
+        """Return the fields of the report's class that only the quality filter fills."""
+        keep = self._keeps[label]
+        if not isinstance(keep, QualityKeep):
+            return {}
+        shape = self.data.store.images.shape[1:]
+        unfiltered = np.stack(keep.passed) if keep.passed else np.empty((0, *shape), np.uint8)
+        return {"refused": min(keep.refused, self.rejected(label)), "unfiltered": unfiltered}
+
+    def rejected(self, label: int) -> int:
+        """Return how many samples of a class the filter rejected."""
+        return sum(tally.rejected for tally in self.tallies[label].values())
+
+    def _keep(self, label: int) -> CopyFilter | QualityKeep | None:
         """Return what decides which samples of a class are kept; None keeps all."""
+        need = self.need[label]
         if self.filter == "none" or not need:
             return None
         train = self._train[label]
         copies = partial(CopyFilter, self.data.store.images[train], len(train) + need, self.samplers[0].origins(label))
         if self.quality is None:
             return copies()
-        return QualityKeep(copies(), copies(), partial(self.quality, label=label), limit=min(need, shown))
+        return QualityKeep(copies(), copies(), partial(self.quality, label=label), limit=min(need, self.shown))
 
-    def _refused(self, keep: CopyFilter | QualityKeep | None, rejected: int) -> dict[str, Any]:
-        """Return the fields of the report's class that only the quality filter fills."""
-        if not isinstance(keep, QualityKeep):
-            return {}
-        shape = self.data.store.images.shape[1:]
-        unfiltered = np.stack(keep.passed) if keep.passed else np.empty((0, *shape), np.uint8)
-        return {"refused": min(keep.refused, rejected), "unfiltered": unfiltered}
-
-    def _images(
-        self, label: int, need: int, keep: CopyFilter | QualityKeep | None, tallies: dict[str, Tally]
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield seeds and images of one class, filling `tallies` on the way."""
+    def _patient(self, label: int) -> Iterator[list[Generated]]:
+        """Yield images one by one until the class has all that it needs or the last sampler gives up."""
+        need, tallies, keep = self.need[label], self.tallies[label], self._keeps[label]
         for sampler in self.samplers:
             left = need - sum(tally.accepted for tally in tallies.values())
             if not left:
                 return
-            if tallies:
-                self.note(
-                    f"{self.data.class_names[label]}: {left} of {need} still missing; trying {sampler.name} sampling"
-                )
-            tally = tallies[sampler.name] = Tally()
-            yield from accepted_images(sampler, label, left, keep, self.first_seed + sampler.first_seed, tally)
+            tally = self._taken_over(label, sampler, left)
+            for image in accepted_images(sampler, label, left, keep, self.first_seed + sampler.first_seed, tally):
+                yield [image]
 
-    def _write(self, image: np.ndarray, label: int, seed: int) -> str:
+    def _chunks(self, label: int) -> Iterator[list[Generated]]:
+        """Yield images by chunks; which ones does not depend on how many are asked for at a time."""
+        for sampler in self.samplers:
+            tally = self._taken_over(label, sampler, self.need[label])
+            first = self.first_seed + sampler.first_seed
+            for chunk in accepted_chunks(sampler, label, self._keeps[label], first, tally):
+                yield chunk.images
+
+    def _taken_over(self, label: int, sampler: Sampler, left: int) -> Tally:
+        if self.tallies[label]:
+            name, need = self.data.class_names[label], self.need[label]
+            self.note(f"{name}: {left} of {need} still missing; trying {sampler.name} sampling")
+        return self.tallies[label].setdefault(sampler.name, Tally())
+
+
+class Filling:
+    """Writes the synthetic images of every class.
+
+    Args:
+        folder: where they go.
+        beside: where generated images go that the folder does not use; None if there are none.
+        generator: makes them.
+        recipe: which changes transformed images show.
+        run: the run's name, its number, and the SHA-256 of the checkpoint in use.
+        seed: of the transformed images.
+        top_up: whether transformed images replace generated ones that cannot be made.
+    """
+
+    def __init__(
+        self,
+        folder: BalancedFolder,
+        beside: BalancedFolder | None,
+        generator: Generator,
+        recipe: Recipe,
+        *,
+        run: tuple[str, str, str],
+        seed: int,
+        top_up: bool,
+    ) -> None:
+        self.folder, self.beside, self.generator, self.recipe = folder, beside, generator, recipe
+        self.data, self.run, self.seed, self.top_up = generator.data, run, seed, top_up
+        self._train, self._unseen = self.data.by_class(self.data.train_rows), self.data.by_class(self.data.unseen_rows)
+        self._real = self.data.split_counts()
+
+    def fill(self, amounts: Sequence[Amounts], *, shown: int, progress: Progress) -> Filled:
+        """Make the images of every class, and keep the first `shown` generated ones of each for the report."""
+        filled, total = Filled(), sum(of.fill + of.beside for of in amounts)
+        done = 0
+
+        def tick(count: int) -> None:
+            progress("fill", done + count, total)
+
+        for label, (name, wanted) in enumerate(zip(self.data.class_names, amounts, strict=True)):
+            images: list[np.ndarray] = []
+            made = 0
+            for seed, image in self.generator.take(label, wanted.generated + wanted.beside):
+                inside = made < wanted.generated
+                target = self.folder if inside else self.beside
+                assert target is not None
+                file = self._write(target, image, label, seed)
+                made += 1
+                if inside:
+                    filled.generated.append(file)
+                if made <= shown:
+                    images.append(image)
+                tick(made)
+            done += made
+            generated = min(made, wanted.generated)
+            filled.beside[name] = made - generated
+            missing = wanted.fill - generated if self.top_up else wanted.transformed
+            pairs = list(order(self._train[label], missing, self.seed))
+            varied = self.folder.add_transformed(label, pairs, self.recipe.changes, self.seed, tick) if pairs else []
+            done += len(varied)
+            filled.transformed += varied
+            filled.tallies[name] = self.generator.tallies[label]
+            of_class = self._class_images(label, images, generated, len(varied), wanted.fill, keep_real=shown > 0)
+            rejected = self.generator.rejected(label)
+            filled.classes.append(replace(of_class, rejected=rejected, **self.generator.refused(label)))
+        return filled
+
+    def _write(self, folder: BalancedFolder, image: np.ndarray, label: int, seed: int) -> str:
         name, number, checkpoint = self.run
-        rows = self.samplers[0].source_rows(label, [seed])
+        rows = self.generator.samplers[0].source_rows(label, [seed])
         source = None if rows is None else self.data.folder.path(self.data.store.files[rows[0]])
-        return self.folder.add_synthetic(
-            image, label, seed, run=name, number=number, checkpoint=checkpoint, source=source
-        )
+        return folder.add_synthetic(image, label, seed, run=name, number=number, checkpoint=checkpoint, source=source)
 
     def _class_images(
-        self, label: int, fake: list[np.ndarray], synthetic: int, requested: int, *, keep_real: bool
+        self, label: int, fake: list[np.ndarray], generated: int, transformed: int, requested: int, *, keep_real: bool
     ) -> ClassImages:
         """Return one class for the report; without its real images if there will be no report."""
         images, name = self.data.store.images, self.data.class_names[label]
@@ -131,6 +240,7 @@ class Filling:
             real_holdout=images[unseen if keep_real else unseen[:0]],
             fake=np.stack(fake) if fake else np.empty((0, *images.shape[1:]), np.uint8),
             real=self._real[name],
-            synthetic=synthetic,
+            generated=generated,
+            transformed=transformed,
             requested=requested,
         )

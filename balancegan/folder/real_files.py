@@ -16,6 +16,8 @@ from balancegan.data.training_set import TrainingSet
 BLOCK = 4096  # bytes, in which file systems allocate space
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif", "PPM": ".ppm", "GIF": ".gif"}
 READABLE = {"PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM"}  # what torchvision's ImageFolder picks up
+SYNTHETIC = ("syn_*", "aug_*")
+"""Patterns of the names of synthetic files."""
 MOST_BYTES = 255
 """Maximum bytes in a file's name on nearly all file systems."""
 
@@ -85,7 +87,7 @@ def _target_name(file: ImageFile, suffix: str, used: set[str]) -> str:
     folder, _, name = name.rpartition("/")
     base, tail, k, mark = name.removesuffix(suffix), name[len(name.removesuffix(suffix)) :], 1, ""
     tail = tail or suffix
-    while folded_name(name := f"{folder}/{_cut(base, MOST_BYTES - len(mark + tail))}{mark}{tail}") in used:
+    while folded_name(name := f"{folder}/{shortened(base, MOST_BYTES - len(mark + tail))}{mark}{tail}") in used:
         k += 1
         mark = f"-{k}"
     used.add(folded_name(name))
@@ -103,8 +105,8 @@ def folders_above(rel: str) -> Iterator[str]:
     return ("/".join(parts[:k]) for k in range(1, len(parts)))
 
 
-def _cut(name: str, room: int) -> str:
-    """Cut a name to at most `room` bytes without splitting a character."""
+def shortened(name: str, room: int) -> str:
+    """Cut a name (also one that is only its beginning) to at most `room` bytes without splitting a character."""
     raw = os.fsencode(name)
     if len(raw) <= room:
         return name
@@ -121,6 +123,6 @@ def check_space(out: Path, real: Sequence[RealFile], mode: str, synthetic: int, 
         missing = [f.source.stat() for f in real if mode != "symlink" and not (out / f.target).exists()]
         copied = [s.st_size for s in missing if mode != "hardlink" or s.st_dev != device]
         needed = sum(-(-size // BLOCK) * BLOCK for size in copied)  # small files take whole blocks
-        needed += max(0, synthetic - sum(1 for _ in out.rglob("syn_*"))) * bytes_each
+        needed += max(0, synthetic - sum(1 for pattern in SYNTHETIC for _ in out.rglob(pattern))) * bytes_each
     hint = "choose another disk with --out, or link the real images with --real symlink"
     require_space(place, needed, "the balanced folder needs", hint)

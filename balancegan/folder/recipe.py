@@ -1,17 +1,32 @@
-"""Plan how many synthetic images every class gets."""
+"""What the small classes are filled with: how many images each gets, and which part of them is generated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
+import torch
+
+from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
-from balancegan.core.text import printable
+from balancegan.core.options import Fill, require_range
+from balancegan.core.progress import Progress
 from balancegan.data.imbalance import to_add
+from balancegan.data.training_set import TrainingSet
+from balancegan.data.variations import Changes
+from balancegan.metrics.features import Images
+from balancegan.metrics.kept_classes import safe_changes
+from balancegan.verdict.material import REPORT_IMAGES, Material, Pool, pool, transformed_pool
+from balancegan.verdict.share_search import LEVEL, Outcome, Question, first_look, search_shares
 
-PER_REAL = 3
-"""Maximum number of synthetic images per real image of a class if the user requests no amount: more of them, of poor
-quality, would swamp the real ones (docs/quality.md).
-"""
+LOOK = 64  # generated images of each class in the first look
+SEARCHED = 500  # of each class in the search
+PER_REAL = 3  # generated images beside the folder for each real one, at most
+TRIES = 10  # samples for each generated image that is wanted, at most; the rest of a class is filled otherwise
+
+Drawn = Callable[[int, int], Images]
+"""From a class and a number n to its first n generated images that pass the filter, uint8 (m, C, S, S) with m ≤ n."""
 
 
 def targets(
@@ -26,8 +41,7 @@ def targets(
     Args:
         counts: real images of each class.
         totals: total images to reach, by class; cannot be combined with the other two.
-        target_ir: fill each class to ceil(majority / target_ir). None means 1, but at most `PER_REAL` images for each
-            real one.
+        target_ir: fill each class to ceil(majority / target_ir); None means 1.
         classes: only these get images; empty means all.
 
     Raises:
@@ -48,15 +62,218 @@ def targets(
             )
     if totals:
         return {name: totals.get(name, n) - n for name, n in counts.items()}
-    need = {name: n if name in (classes or counts) else 0 for name, n in missing.items()}
-    return need if target_ir is not None else {name: min(n, PER_REAL * counts[name]) for name, n in need.items()}
+    return {name: n if name in (classes or counts) else 0 for name, n in missing.items()}
 
 
-def capped_note(counts: Mapping[str, int], need: Mapping[str, int], classes: Sequence[str] = ()) -> str | None:
-    """Return a note naming the classes that `PER_REAL` keeps from being filled, or None if there are none."""
-    everything = targets(counts, target_ir=1.0, classes=classes)
-    capped = [printable(name) for name, n in need.items() if n < everything[name]]
-    if not capped:
-        return None
-    more = "Adding more lowered accuracy in our tests; `--target-ir 1` fills every class."
-    return f"{', '.join(capped)}: limited to {PER_REAL} synthetic images for each real one. {more}"
+def require_share(fill: Fill, share: float | None) -> None:
+    """Raise `UsageError` for a share that is impossible or contradicts the fill."""
+    require_range("share", share, 0, 1)
+    if share is not None and fill != "auto":
+        raise UsageError(f"--share does not apply to --fill {fill}", "leave one of them out")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which part of each class's synthetic images is generated; the others are transformed real images.
+
+    `shares` (K,). `why` says in a sentence how they were chosen, `how` which images decided (empty if none did). `rows`
+    is the table of the search, and `hopeless` whether the first look ended it.
+    """
+
+    shares: tuple[float, ...]
+    changes: Changes = field(default_factory=Changes)
+    why: str = ""
+    how: str = ""
+    rows: tuple[Json, ...] = ()
+    hopeless: bool = False
+
+    def to_json(self) -> Json:
+        """Return the fields, for a record on disk."""
+        return {**asdict(self), "shares": list(self.shares), "rows": list(self.rows)}
+
+    @classmethod
+    def from_json(cls, found: Json) -> Recipe:
+        """Read what `to_json` returned."""
+        known = {name: found[name] for name in ("why", "how", "hopeless")}
+        return cls(tuple(found["shares"]), Changes.from_json(found["changes"]), rows=tuple(found["rows"]), **known)
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Synthetic images of one class: in the folder by kind, and generated ones beside it."""
+
+    generated: int
+    transformed: int
+    beside: int = 0
+
+    @property
+    def fill(self) -> int:
+        """Images in the folder."""
+        return self.generated + self.transformed
+
+
+def amounts(recipe: Recipe, fill: Sequence[int], real: Sequence[int], *, beside: bool) -> list[Amounts]:
+    """Return what each class gets (K,); `beside`: deliver generated images that the folder does not take."""
+    found = []
+    for share, n, images in zip(recipe.shares, fill, real, strict=True):
+        generated = round(share * n)
+        most = LOOK if recipe.hopeless else SEARCHED
+        found.append(Amounts(generated, n - generated, min(n - generated, PER_REAL * images, most) if beside else 0))
+    return found
+
+
+def given_recipe(data: TrainingSet, fill: Fill, share: float | None) -> Recipe | None:
+    """Return the recipe that the user named, or None if it is to be measured."""
+    size = len(data.class_names)
+    if fill == "generated":
+        return Recipe((1.0,) * size, why="The classes are filled with generated images alone, as you asked.")
+    if fill == "transformed":
+        why = "The classes are filled with transformed real images alone, as you asked."
+        return Recipe((0.0,) * size, _changes(data), why)
+    if share is not None:
+        why = f"A share of {share:.0%} is generated, as you asked; the rest are transformed real images."
+        return Recipe((share,) * size, _changes(data), why)
+    return None
+
+
+def _changes(data: TrainingSet) -> Changes:
+    return safe_changes([data.store.images[rows] for rows in data.by_class(data.train_rows)])
+
+
+def measured_recipe(
+    data: TrainingSet, fill: Sequence[int], drawn: Drawn, device: torch.device, progress: Progress
+) -> Recipe:
+    """Choose the shares on real images that are not behind the verdict.
+
+    Args:
+        data: the run's training set.
+        fill: synthetic images that each class gets (K,).
+        drawn: generated images; few are drawn unless the first look says that more could help.
+        device: where the classifiers are trained.
+        progress: called during every step.
+    """
+    changes = _changes(data)
+    val = data.store.indices("val")
+    spare = len(data.other_rows) > 0 and data.store.splits[data.other_rows[0]] != "val"  # the verdict uses another
+    rows = val[data.labels[val] >= 0] if spare else val[:0]
+    material = Material(
+        names=data.class_names,
+        real=Pool(data.store.images[data.train_rows], data.labels[data.train_rows]),
+        fake=Pool(data.store.images[:0], data.labels[:0]),
+        test=Pool(data.store.images[rows], data.labels[rows]) if len(rows) else None,
+        kind="val" if len(rows) else "folds",
+        delivered=(),
+        may_have_seen=not len(rows),
+        groups=data.groups[data.train_rows],
+    )
+    return search_recipe(
+        material, list(data.split_counts().values()), fill, changes, drawn, device=device, progress=progress
+    )
+
+
+def search_recipe(
+    material: Material,
+    real: Sequence[int],
+    fill: Sequence[int],
+    changes: Changes,
+    drawn: Drawn,
+    *,
+    device: torch.device,
+    progress: Progress,
+) -> Recipe:
+    """Look at a few generated images first, then at more, and choose the shares.
+
+    Args:
+        material: the real images; see `Question`.
+        real, fill: real and synthetic images that each class of the folder has (K,).
+        changes: those that keep the class.
+        drawn: generated images.
+        device: where the classifiers are trained.
+        progress: called during every step.
+    """
+    varied = transformed_pool(material.real, [min(n, REPORT_IMAGES) for n in fill], changes, seed=0)
+    material = replace(material, transformed=varied)
+
+    def question(n: int) -> Question:
+        images = [drawn(label, n) if needed else material.real.images[:0] for label, needed in enumerate(fill)]
+        fake = pool(images, material.real.images)
+        return Question(replace(material, fake=fake), real, fill, device, flips=changes.flips, progress=progress)
+
+    look = question(LOOK)
+    how = (
+        "the val split, on which no network was trained"
+        if material.test is not None
+        else "training images that the classifiers had not seen (cross-validation; near-copies of them were left out)"
+    )
+    if not len(look.material.fake):
+        return Recipe((0.0,) * len(fill), changes, "The generator made no image that could be used.", hopeless=True)
+    outcome = first_look(look)
+    if outcome.hopeless:
+        why = f"No generated image was used: in a first look at {LOOK} images of each class, {outcome.hopeless}."
+        return Recipe(outcome.shares, changes, why, how, tuple(_rows(outcome, material.names)), hopeless=True)
+    outcome = search_shares(question(SEARCHED))
+    return Recipe(outcome.shares, changes, _why(outcome, fill), how, tuple(_rows(outcome, material.names)))
+
+
+def _rows(outcome: Outcome, names: Sequence[str]) -> list[Json]:
+    """The table in the document: one row per share and group of classes."""
+    return [
+        {
+            "share": row.share,
+            "group": [names[k] for k in row.group],
+            "score": row.compared.value,
+            "score_low": row.compared.low,
+            "score_high": row.compared.high,
+            "chosen": row.chosen,
+        }
+        for row in outcome.rows
+    ]
+
+
+def _why(outcome: Outcome, fill: Sequence[int]) -> str:
+    used = {share for share, n in zip(outcome.shares, fill, strict=True) if n}
+    if not any(used):
+        return (
+            "No generated image was used: no share of them was better than transformed real images alone "
+            f"({LEVEL:.0%} confidence)."
+        )
+    if len(used) == 1:
+        return f"{max(used):.0%} of the synthetic images are generated: better than none ({LEVEL:.0%} confidence)."
+    shares = ", ".join(f"{share:.0%}" for share in sorted(used))
+    return f"{shares} of the synthetic images are generated, depending on the class: better than none."
+
+
+def recipe_json(recipe: Recipe, share: float) -> Json:
+    """Return the recipe as part of the report's document."""
+    return {"share": share, "rows": list(recipe.rows), "why": recipe.why, "how": recipe.how}
+
+
+def overall_share(generated: int, transformed: int) -> float:
+    """Return the generated part of all synthetic images; 0 without any."""
+    return generated / max(1, generated + transformed)
+
+
+def closing_lines(recipe: Recipe, result: dict[str, Any]) -> list[str]:
+    """Say in plain words what went in, what was left out, and what that means for training."""
+    synthetic = sum(c["synthetic"] for c in result["classes"])
+    if not synthetic:
+        return []
+    generated = sum(c["generated"] for c in result["classes"])
+    lines = [recipe.why]
+    if generated == 0:
+        lines.append(
+            f"The {synthetic:,} synthetic images are variations of real training images ({recipe.changes}): training "
+            "on the folder is like oversampling, without the need for a sampler."
+        )
+    elif generated < synthetic:
+        lines.append(
+            f"Of {synthetic:,} synthetic images, {generated:,} are generated and {synthetic - generated:,} are "
+            f"variations of real training images ({recipe.changes})."
+        )
+    if result["generated_folder"]:
+        left = sum(c["beside"] for c in result["classes"])
+        lines.append(
+            f"{left:,} generated images that the folder does not use are in {result['generated_folder']}. To fill the "
+            "classes with generated images all the same, use --fill generated and a new --out."
+        )
+    return lines

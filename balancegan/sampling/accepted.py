@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
 import numpy as np
 
@@ -29,6 +30,37 @@ class Tally:
         return self.assigned - self.accepted
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """The accepted images of a chunk of samples."""
+
+    images: list[tuple[int, np.ndarray]]  # seeds and images uint8 (C, S, S)
+    belongs: np.ndarray  # (CHUNK,) which samples are of the class
+
+
+def accepted_chunks(sampler: Sampler, label: int, keep: Keep | None, first_seed: int, tally: Tally) -> Iterator[Chunk]:
+    """Yield the accepted images of one chunk of samples after another, from that of `first_seed` on.
+
+    `keep` (e.g. a `CopyFilter`) says which samples to accept. Images that the method assigns to other classes are
+    skipped. Ends when the sampler's patience runs out.
+    """
+    patience = sampler.patience
+    recent: deque[int] = deque(maxlen=patience.chunks)  # accepted per chunk
+    for index in count(first_seed // CHUNK):
+        if len(recent) == patience.chunks and sum(recent) < patience.lowest * patience.chunks * CHUNK:
+            return
+        images, belongs = sampler.of_class(label, index)
+        mask = belongs.copy()
+        if keep and belongs.any():
+            mask[belongs] = keep(images[belongs], index * CHUNK + np.flatnonzero(belongs))
+        chosen = np.flatnonzero(mask)
+        tally.samples += CHUNK
+        tally.assigned += int(belongs.sum())
+        tally.accepted += len(chosen)
+        yield Chunk([(index * CHUNK + int(i), images[i]) for i in chosen], belongs)
+        recent.append(len(chosen))
+
+
 def accepted_images(
     sampler: Sampler,
     label: int,
@@ -39,38 +71,29 @@ def accepted_images(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield up to `need` pairs of seed and image uint8 (C, S, S), in the order of seeds from `first_seed` on.
 
-    `keep` (e.g. a `CopyFilter`) says which samples to accept. Images that the method assigns to other classes are
-    skipped. Ends early when the sampler's patience runs out: the class then gets too few images rather than copies or
-    images of other classes. Samples after the last needed image do not count in the `tally`.
+    Ends early when the sampler's patience runs out: the class then gets too few images rather than copies or images of
+    other classes. Samples after the last needed image do not count in the `tally`. See `accepted_chunks`.
     """
     tally = tally or Tally()
-    patience, first = sampler.patience, first_seed // CHUNK
-    recent: deque[int] = deque(maxlen=patience.chunks)  # accepted per chunk
-    for index in range(first, first + math.ceil(patience.tries * need / CHUNK) + patience.chunks if need else first):
-        if len(recent) == patience.chunks and sum(recent) < patience.lowest * patience.chunks * CHUNK:
+    most = math.ceil(sampler.patience.tries * need / CHUNK) + sampler.patience.chunks if need else 0
+    left = need
+    for chunk in islice(accepted_chunks(sampler, label, keep, first_seed, tally), most):
+        if left <= len(chunk.images):
+            end = chunk.images[left - 1][0] % CHUNK + 1
+            tally.samples -= CHUNK - end
+            tally.assigned -= int(chunk.belongs[end:].sum())
+            tally.accepted -= len(chunk.images) - left
+            yield from chunk.images[:left]
             return
-        images, belongs = sampler.of_class(label, index)
-        mask = belongs.copy()
-        if keep and belongs.any():
-            mask[belongs] = keep(images[belongs], index * CHUNK + np.flatnonzero(belongs))
-        chosen = np.flatnonzero(mask)[: need - tally.accepted]
-        done = tally.accepted + len(chosen) == need
-        end = int(chosen[-1]) + 1 if done else CHUNK
-        tally.samples += end
-        tally.assigned += int(belongs[:end].sum())
-        tally.accepted += len(chosen)
-        for i in chosen:
-            yield index * CHUNK + int(i), images[i]
-        if done:
-            return
-        recent.append(len(chosen))
+        left -= len(chunk.images)
+        yield from chunk.images
 
 
 def first_images(
     samplers: Sequence[Sampler],
     label: int,
     n: int,
-    made: Callable[[int], None] = lambda count: None,
+    made: Callable[[int], None] = lambda number: None,
     first_seed: int = 0,
 ) -> tuple[list[int], np.ndarray]:
     """Return seeds and images uint8 (m, C, S, S) of a class's first n images, using the samplers in turn.

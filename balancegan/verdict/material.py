@@ -13,6 +13,7 @@ from balancegan.core.rows import rows_by_class
 from balancegan.data.groups import of_one_group
 from balancegan.data.holdout import choose_holdout
 from balancegan.data.training_set import TrainingSet
+from balancegan.data.variations import Changes, variations
 from balancegan.metrics.features import Images
 from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 
@@ -25,8 +26,16 @@ def pool(images: Sequence[Images], empty: Images) -> Pool:
     return Pool(np.concatenate([empty[:0], *images]), labels.astype(np.int64))
 
 
-def run_material(data: TrainingSet, classes: Sequence[ClassImages], resampling: Resampling | None = None) -> Material:
-    """The classifiers' material from a run: images the generator saw, images it did not see, and its own images."""
+def run_material(
+    data: TrainingSet,
+    classes: Sequence[ClassImages],
+    resampling: Resampling | None = None,
+    transformed: Varied | None = None,
+) -> Material:
+    """The classifiers' material from a run: images the generator saw, images it did not see, and its own images.
+
+    `transformed`: variations of the images that the generator saw, with the rows of `data.train_rows` they come from.
+    """
     images, seen, tested = data.store.images, data.train_rows, data.independent_rows
     kind = str(data.store.splits[data.other_rows[0]]) if len(data.other_rows) else "holdout"
     filtered = any(c.unfiltered is not None for c in classes)
@@ -37,12 +46,14 @@ def run_material(data: TrainingSet, classes: Sequence[ClassImages], resampling: 
         fake=pool([c.fake for c in classes], images),
         test=Pool(images[tested], data.labels[tested]),
         kind=kind,
-        delivered=[c.synthetic for c in classes],
+        delivered=[c.generated for c in classes],
         unfiltered=pool(others, images) if filtered else None,
         delivered_unfiltered=[_without_filter(c) for c in classes] if filtered else (),
         leaks=len(data.unseen_rows) - len(tested),
         groups=data.groups[seen],
         resampling=resampling,
+        transformed=transformed,
+        varied=[c.transformed for c in classes] if transformed else (),
     )
 
 
@@ -81,7 +92,7 @@ def folder_material(
 def _without_filter(images: ClassImages) -> int:
     """Number of synthetic images the class would have received without the quality filter."""
     if images.unfiltered is None:
-        return images.synthetic
+        return images.generated
     complete = len(images.unfiltered) >= min(images.requested, REPORT_IMAGES)
     return images.requested if complete else len(images.unfiltered)
 
@@ -153,6 +164,17 @@ class Material:
     def filled(self) -> list[int]:
         """Number of synthetic images of both kinds that each class received (K,)."""
         return [a + b for a, b in zip(self.delivered, self.varied or [0] * len(self.delivered), strict=True)]
+
+
+def transformed_pool(real: Pool, counts: Sequence[int], changes: Changes, seed: int) -> Varied:
+    """Return variations of real images at the model's size, `counts` (K,) of each class."""
+    images, labels, sources = [real.images[:0]], [], []
+    for label, count in enumerate(counts):
+        made, rows = variations(real.images, np.flatnonzero(real.labels == label), count, changes, seed)
+        images.append(made)
+        labels.append(np.full(len(rows), label, np.int64))
+        sources.append(rows)
+    return Varied(Pool(np.concatenate(images), np.concatenate(labels)), np.concatenate(sources))
 
 
 def not_measured(note: str) -> Json:
@@ -247,8 +269,9 @@ def allowed_images(material: Material, pool: Pool, plan: SplitPlan, fake: Pool) 
 class ClassImages:
     """One class's images and counts for the report. Image arrays are uint8 (n, C, H, W) at the model's size.
 
-    `real_holdout` holds images that the generator never saw (may be empty). `real` and `synthetic` count the images in
-    the balanced folder's training split. `requested` is the number of synthetic images asked for, `rejected` the number
+    `real_holdout` holds images that the generator never saw (may be empty). `real`, `generated` and
+    `transformed` count the images in the balanced folder's training split. `fake` holds generated images, from the
+    folder or beside it. `requested` is the number of synthetic images asked for, `rejected` the number
     of samples dropped, and `refused` the number of those dropped by the quality filter. `unfiltered` holds what would
     have been delivered without that filter. `reference` holds real images to compare with in place of the held-out or
     training images, and `apart` the training images that the small classifier was not trained on, if it was trained on
@@ -260,13 +283,19 @@ class ClassImages:
     real_holdout: Images
     fake: Images
     real: int
-    synthetic: int
+    generated: int
     rejected: int = 0
     requested: int = 0
     refused: int = 0
     unfiltered: Images | None = None
     reference: Images | None = None
     apart: Images | None = None
+    transformed: int = 0
+
+    @property
+    def synthetic(self) -> int:
+        """Number of synthetic images of both kinds."""
+        return self.generated + self.transformed
 
     @property
     def unseen(self) -> Images:

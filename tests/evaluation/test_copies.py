@@ -13,7 +13,7 @@ THRESHOLD = look_at(TRAIN, HELD).threshold
 
 
 def measured(fake):
-    images = ClassImages("a", TRAIN, HELD, fake, real=100, synthetic=len(fake))
+    images = ClassImages("a", TRAIN, HELD, fake, real=100, generated=len(fake))
     return measure_copies(images, np.arange(len(fake)), {}, seed=0)
 
 

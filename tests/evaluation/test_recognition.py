@@ -18,7 +18,7 @@ def shades(*values):
 def of_class(name, fake, held=(), **more):
     none = shades()[:0]
     images = {"fake": shades(*fake) if fake else none, "real_holdout": shades(*held) if held else none}
-    return ClassImages(name=name, real_train=none, real=0, synthetic=len(fake), **images, **more)
+    return ClassImages(name=name, real_train=none, real=0, generated=len(fake), **images, **more)
 
 
 def measured(*classes):
