@@ -36,7 +36,8 @@ class Training:
 ON_CPU, CORE_HOURS = Training(32, (16, 32, 64, 128, 256), 64, 0.15, None), 2.1
 """`sgbgan --preset tiny`: two cores made 174 of its 672,000 images a second (docs/commands.md)."""
 ON_GPU = Training(64, (16, 32, 64, 128), 256, 40, None)
-"""`edm`: the memory that `train --dry-run` estimates. GPUs differ tenfold in speed, so nothing is said of time."""
+"""`edm`: the memory that `train --dry-run` estimates. GPUs differ tenfold in speed, so nothing is said of time: an H200
+needs 0.7 hours at 64 px (benchmarks/edm.md), 2.7 at 128 px by the rule."""
 
 
 def loses(side: int, size: int) -> bool:
