@@ -19,7 +19,7 @@ AT_ONCE = 16
 MOST_HOURS_ON_CPU, MOST_HOURS_ON_GPU = 12, 24
 """The longest training in reasonable time. Estimates for a GPU are too high, because they measure a small batch."""
 MOST_CORES = 8
-"""Networks of the preset `tiny` gain little from more."""
+"""More are assumed to gain nothing; networks of the preset `tiny` are small."""
 
 
 @dataclass(frozen=True)
