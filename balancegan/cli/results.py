@@ -103,6 +103,8 @@ def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
         f"estimate for this machine: {human_time(doc['seconds_estimated'])}, {doc['memory_gib']:.2g} GiB; "
         "nothing was trained"
     )
+    for note in doc["notes"]:
+        console.print(f"• {shown(note)}")
 
 
 def show_augment(console: Console, doc: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from balancegan.compute import device as devices
 from balancegan.compute.memory import memory_errors
 from balancegan.compute.ranks import here
 from balancegan.core.config import MethodConfig, dump_yaml, load_yaml, resolve
-from balancegan.core.errors import BalanceGANError, CheckpointError, DatasetError, UsageError
+from balancegan.core.errors import BalanceGANError, CheckpointError, DatasetError, OutOfMemoryError, UsageError
 from balancegan.core.files import disk_errors, refuse_source, require_space, write_atomic, write_json
 from balancegan.core.grid import save_grid
 from balancegan.core.options import is_table
 from balancegan.core.progress import Progress, silent
 from balancegan.data.batches import Batches
 from balancegan.data.training_set import TrainingSet, open_training_set, recorded_holdout
+from balancegan.inspection.resolution import Training, loses, resolution_note
 from balancegan.methods import RECOMMENDED_ON_GPU, WHY_RECOMMENDED, load_method
 from balancegan.methods.base import DataSpec, Method
 from balancegan.report.loss_charts import plot_losses
@@ -111,7 +112,7 @@ def launch(request: TrainRequest, monitor: Monitor, progress: Progress = silent)
         data = open_training_set(request.data, cfg, held_out=held_out, strict=request.strict, progress=progress)
     for note in data_notes(data):
         monitor.note(note)
-    if not found and (advice := _device_advice(plan, data)):
+    for advice in () if found else _advice(plan, data):
         monitor.note(advice)
     torch.manual_seed(cfg.seed)
     with memory_errors(device, HINT):
@@ -208,6 +209,7 @@ def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any
     """Return the resolved configuration, parameter counts, memory and time on this machine; trains nothing."""
     plan = configure(request)
     data = _open_data(request, plan, progress)
+    cost = _cost(plan, data)
     return {
         "schema_version": 1,
         "method": plan.name,
@@ -216,7 +218,8 @@ def dry_run(request: TrainRequest, progress: Progress = silent) -> dict[str, Any
         "config": {**vars(plan.cfg), "channels": data.store.images.shape[1], "amp": plan.device.type == "cuda"},
         "classes": data.split_counts(),
         "trained_on": dict(zip(data.class_names, data.class_counts, strict=True)),
-        **_cost(plan, data),
+        **cost,
+        "notes": _resolution_notes(plan, data, cost),
     }
 
 
@@ -228,9 +231,10 @@ def _open_data(request: TrainRequest, plan: Plan, progress: Progress) -> Trainin
 
 
 def _cost(plan: Plan, data: TrainingSet) -> dict[str, Any]:
-    """Run `estimate` on a fresh method, since measuring may change it."""
+    """Run `estimate` on a fresh method, since measuring may change it. Nothing is compiled, which takes minutes."""
+    changes: dict[str, Any] = {"compile": False} if hasattr(plan.cfg, "compile") else {}
     with memory_errors(plan.device, HINT):
-        method = type(plan.method)(plan.cfg)
+        method = type(plan.method)(replace(plan.cfg, **changes))
         method.setup(data_spec(data))
         return estimate(method, plan.device, len(data.train_rows))
 
@@ -241,16 +245,30 @@ def data_spec(data: TrainingSet) -> DataSpec:
     return DataSpec(len(data.class_names), channels, size, data.class_counts)
 
 
-def _device_advice(plan: Plan, data: TrainingSet) -> str | None:
-    """Return what would suit the device better than the plan, or None."""
-    if plan.device.type != "cpu":
-        better = plan.by_default and plan.cfg.image_size in load_method(RECOMMENDED_ON_GPU).image_sizes
-        return f"on a GPU, --method {RECOMMENDED_ON_GPU} is recommended: {WHY_RECOMMENDED}" if better else None
-    if plan.preset == "tiny":
-        return None
-    hours = _cost(plan, data)["seconds_estimated"] / 3600
-    too_long = f"this may take {hours:.0f} hours on this CPU; consider --preset tiny --image-size 32"
-    return too_long if hours > 0.5 else None
+def _advice(plan: Plan, data: TrainingSet) -> Iterator[str]:
+    """Yield what would suit the device better than the plan, and what resolution the images lose."""
+    size, on_cpu = plan.cfg.image_size, plan.device.type == "cpu"
+    if not on_cpu and plan.by_default and size in load_method(RECOMMENDED_ON_GPU).image_sizes:
+        yield f"on a GPU, --method {RECOMMENDED_ON_GPU} is recommended: {WHY_RECOMMENDED}"
+    slow = on_cpu and plan.preset != "tiny"
+    if not slow and not loses(data.median_side, size):
+        return
+    try:
+        cost = _cost(plan, data)
+    except OutOfMemoryError:  # training works on fewer images at once
+        return
+    hours = cost["seconds_estimated"] / 3600
+    if slow and hours > 0.5:
+        yield f"this may take {hours:.0f} hours on this CPU; consider --preset tiny --image-size 32"
+    yield from _resolution_notes(plan, data, cost)
+
+
+def _resolution_notes(plan: Plan, data: TrainingSet, cost: dict[str, Any]) -> list[str]:
+    """Return what resolution the images lose and which size the device could carry, if they lose any."""
+    cfg, hours = plan.cfg, cost["seconds_estimated"] / 3600
+    training = Training(cfg.image_size, plan.method.image_sizes, cfg.batch_size, cost["memory_gib"], hours)
+    note = resolution_note("the generator", data.median_side, training, str(plan.device))
+    return [note.replace("`", "")] if note else []
 
 
 def _find_run(request: TrainRequest, plan: Plan, data: TrainingSet) -> RunDir | None:

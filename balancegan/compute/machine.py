@@ -99,6 +99,12 @@ def _free_gpu(index: int) -> float | None:
         return None
 
 
+def device_gib(device: str) -> float:
+    """Return a device's memory in GiB: a GPU's own, or this machine's, which Apple's GPUs share."""
+    own = [gpu["total_gib"] for gpu in ([] if device == "cpu" else gpus()) if gpu["device"] == device]
+    return next(filter(None, own), in_gib(memory_bytes()))
+
+
 def has_gpu() -> bool:
     """Whether there seems to be a GPU that PyTorch could use; asks the system, since loading torch takes seconds."""
     return has_nvidia_gpu() or (platform.system() == "Darwin" and platform.machine() == "arm64")

@@ -76,6 +76,11 @@ class TrainingSet:
         return np.concatenate([self.train_rows, self.holdout_rows])
 
     @property
+    def median_side(self) -> int:
+        """Median of the longer side in pixels of the training split's images, as they are in their files."""
+        return int(np.median(self.store.native_sizes[self.split_rows].max(axis=1)))
+
+    @property
     def held_out(self) -> list[str]:
         """Names of the held-out images."""
         return [self.store.files[i].rel for i in self.holdout_rows]

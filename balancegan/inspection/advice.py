@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from balancegan.compute.machine import has_gpu
 from balancegan.core.text import plural, printable
+from balancegan.inspection.resolution import inspection_note
 from balancegan.methods import RECOMMENDED_ON_GPU, WHY_RECOMMENDED
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ def _pictures(i: Inspection) -> Iterator[str]:
 def _next(i: Inspection) -> Iterator[str]:
     if i.split != "train" or i.imbalance_rate is None or i.imbalance_rate <= CLOSE_TO_BALANCED:
         return
+    if i.image_sizes and (note := inspection_note(i.image_sizes.median_side)):
+        yield note
     here, path = Path.cwd(), Path(i.root)
     root = printable(f"./{path.relative_to(here)}" if path != here and path.is_relative_to(here) else i.root)
     shown = f'"{root}"' if " " in root else root

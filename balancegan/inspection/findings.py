@@ -29,7 +29,7 @@ class SizeCount:
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """Native sizes after orientation: how many distinct ones, the most common, and each side's extremes."""
+    """Native sizes after orientation: how many distinct ones, the most common, extremes, the longer side's median."""
 
     distinct: int
     common: tuple[SizeCount, ...]
@@ -37,6 +37,7 @@ class ImageSizes:
     max_width: int
     min_height: int
     max_height: int
+    median_side: int
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import median
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -149,6 +150,7 @@ def _sizes(sizes: list[tuple[int, int]]) -> ImageSizes | None:
         max_width=max(widths),
         min_height=min(heights),
         max_height=max(heights),
+        median_side=int(median(map(max, sizes))),
     )
 
 

@@ -137,6 +137,7 @@ class TrainingPlan(Result):
     images: int
     seconds_estimated: float
     memory_gib: float
+    notes: list[str]
 
 
 class Run(Result):
