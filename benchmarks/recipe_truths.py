@@ -3,8 +3,9 @@
     python benchmarks/recipe_truths.py digits [--truths noise,blur,one,wrong,perfect,copies,half] [--seeds 20]
     python benchmarks/recipe_truths.py FOLDER [--pool FOLDER] [--size 32] [--seeds 3]
 
-`digits` is scikit-learn's set with 170, 60, 30 and 20 training images of four classes. FOLDER has train images; perfect
-images are taken from --pool, whose train images have the same names of files and classes but more of them.
+`digits` is scikit-learn's set with 120 to 10 training images of the ten classes, exponentially. FOLDER has train
+images; perfect images are taken from --pool, whose train images have the same names of files and classes but more of
+them.
 
 The truths: noise; blur (real images without any detail); one (one real image a class, with a little grain); wrong
 (real images of other classes); perfect (real images that are withheld from training); copies (training images with a
@@ -24,13 +25,13 @@ import torch
 from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
-from balancegan.data.variations import Changes, variations
+from balancegan.data.variations import variations
 from balancegan.metrics.kept_classes import safe_changes
 from balancegan.verdict.material import Material, Pool, Varied
 from balancegan.verdict.share_search import Question, first_look, search_shares
 
 TRUTHS = ("noise", "blur", "one", "wrong", "perfect", "copies", "half")
-DIGITS = {3: 170, 6: 60, 4: 30, 0: 20}
+DIGITS = {digit: round(120 * 12 ** (-digit / 9)) for digit in range(10)}  # 120 to 10 images
 SHOWN = 500  # generated images of each class
 LOOKED = 64
 
@@ -50,7 +51,6 @@ def digits(seed, size=16):
     real, labels, rest = [], [], []
     for k, (digit, n) in enumerate(DIGITS.items()):
         rows = rng.permutation(np.flatnonzero(found.target == digit))
-        n = min(n, len(rows) - 20)
         real.append(images[rows[:n]])
         labels += [k] * n
         rest.append(images[rows[n:]])

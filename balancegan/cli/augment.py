@@ -21,7 +21,7 @@ from balancegan.cli.options import (
     option,
 )
 from balancegan.cli.parse import parse_counts, parse_names
-from balancegan.core.options import MOST_AUGMENT_SEED, Filter, Format, OutSize, Real, SamplingOptions
+from balancegan.core.options import MOST_AUGMENT_SEED, Fill, Filter, Format, OutSize, Real, SamplingOptions
 
 
 def augment(
@@ -29,7 +29,7 @@ def augment(
     run: RunArgument = None,
     target_ir: Annotated[
         float | None,
-        option("--target-ir", help="Imbalance rate to reach. [default: 1, or 3 synthetic images per real one]"),
+        option("--target-ir", help="Imbalance rate to reach. [default: 1]"),
     ] = None,
     counts: Annotated[
         str | None, option("--counts", help="Class totals to reach instead, e.g. ring=500,schizont=300.")
@@ -38,6 +38,14 @@ def augment(
     data: Annotated[Path | None, option("--data", help="Where the data is now, if it has moved.")] = None,
     out: Annotated[Path, typer.Option("--out", help="New folder for the result.")] = Path("balanced"),
     real: Annotated[Real, option("--real", help="How to include the real images.")] = "copy",
+    fill: Annotated[
+        Fill,
+        option("--fill", help="auto: generated images as far as they help, the rest transformed real images."),
+    ] = "auto",
+    share: Annotated[
+        float | None,
+        option("--share", help="Generated part of the synthetic images, 0 to 1. [default: measured]", min=0, max=1),
+    ] = None,
     filter: Annotated[
         Filter,
         option("--filter", help="copies: drop near-copies; quality: also drop images not recognised as their class."),
@@ -70,6 +78,8 @@ def augment(
         classes=parse_names(classes),
         data=data,
         real=real,
+        fill=fill,
+        share=share,
         filter=filter,
         sampler=sampler,
         sampling=SamplingOptions(from_, strength, guidance),

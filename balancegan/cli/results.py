@@ -109,12 +109,11 @@ def show_dry_run(console: Console, doc: dict[str, Any]) -> None:
 
 def show_augment(console: Console, doc: dict[str, Any]) -> None:
     """Print counts, classes that fell short, findings, verdict, and where the folder and the report are."""
-    rows = table("class", "real", "synthetic", "rejected", "total", right=("real", "synthetic", "rejected", "total"))
+    numbers = ("real", "generated", "transformed", "total")
+    rows = table("class", *numbers, right=numbers)
     for c in doc["classes"]:
-        rows.add_row(
-            shown(c["name"]),
-            *(f"{n:,}" for n in (c["real"], c["synthetic"], c["rejected"], c["real"] + c["synthetic"])),
-        )
+        counts = (c["real"], c["generated"], c["transformed"], c["real"] + c["synthetic"])
+        rows.add_row(shown(c["name"]), *(f"{n:,}" for n in counts))
     console.print(rows)
     console.print(f"imbalance rate {doc['imbalance_rate_before']:.4g} -> {doc['imbalance_rate_after']:.4g}")
     if not doc["complete"]:
@@ -126,6 +125,7 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
         elif doc["assignment"]:
             why, do = "with images of the class", "Train longer, or choose a conditional method."
         console.print(f"[yellow]incomplete: {names} could not be filled {why}.[/] {do}")
+    _recipe(console, doc)
     _findings(console, doc.get("findings", []))
     for note in doc["notes"]:
         console.print(f"• {shown(note)}")
@@ -134,6 +134,22 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
     console.print(f"folder: [bold]{shown(doc['out'])}[/]")
     if doc["report"]:
         console.print(f"report: [bold]{shown(doc['report'])}[/]")
+
+
+def _recipe(console: Console, doc: dict[str, Any]) -> None:
+    """Print the search for the share, and in words what the folder holds."""
+    if doc["recipe"]:
+        rows = table("generated share", "classes", "gain (log loss)", "95% bounds", "", right=("gain (log loss)",))
+        every = max(len(row["group"]) for row in doc["recipe"])
+        for row in doc["recipe"]:
+            share = "by class size" if row["share"] is None else f"{row['share']:.0%}"
+            group = "all to fill" if len(row["group"]) == every else ", ".join(row["group"])
+            bounds = f"{row['score_low']:+.3f} to {row['score_high']:+.3f}"
+            rows.add_row(share, shown(group), f"{row['score']:+.3f}", bounds, "chosen" if row["chosen"] else "")
+        console.print("")
+        console.print(rows)
+    for line in doc["in_words"]:
+        console.print(f"• {shown(line)}")
 
 
 def _findings(console: Console, findings: list[dict[str, Any]]) -> None:

@@ -78,8 +78,12 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def build_classifier(channels: int, num_classes: int, side: int) -> nn.Sequential:
-    """Build `Sequential(features, head)`: (N, C, side, side) -> (N, FEATURES) -> (N, num_classes)."""
+def build_classifier(channels: int, num_classes: int, side: int, narrower: int = 1) -> nn.Sequential:
+    """Build `Sequential(features, head)`: (N, C, side, side) -> (N, FEATURES) -> (N, num_classes).
+
+    `narrower` divides the number of channels of every layer, `FEATURES` too.
+    """
+    widths = [channels, *(width // narrower for width in (32, 64, 96, 128))]
 
     def block(inside: int, outside: int, stride: int = 1, kernel: int = 3) -> list[nn.Module]:
         conv = nn.Conv2d(inside, outside, kernel, stride=stride, padding=kernel // 2, bias=False)
@@ -87,14 +91,14 @@ def build_classifier(channels: int, num_classes: int, side: int) -> nn.Sequentia
 
     # The first layer's output is about 16 pixels wide for every image size, so larger images take no longer.
     first = max(1, side // 16)
+    strides = (first, 2, 2, 1)
+    kernels = (5 if first > 2 else 3, 3, 3, 3)
+    blocks = zip(widths, widths[1:], strides, kernels, strict=False)
     trunk = nn.Sequential(
-        *block(channels, 32, stride=first, kernel=5 if first > 2 else 3),
-        *block(32, 64, stride=2),
-        *block(64, 96, stride=2),
-        *block(96, 128),
+        *(layer for inside, outside, stride, kernel in blocks for layer in block(inside, outside, stride, kernel)),
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),
-        nn.Linear(128 * 4, FEATURES),
+        nn.Linear(widths[-1] * 4, FEATURES // narrower),
         nn.ReLU(),
     )
-    return nn.Sequential(trunk, nn.Linear(FEATURES, num_classes))
+    return nn.Sequential(trunk, nn.Linear(FEATURES // narrower, num_classes))

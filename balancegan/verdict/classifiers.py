@@ -27,7 +27,7 @@ from balancegan.compute.device import one_thread
 from balancegan.compute.machine import usable_cores
 from balancegan.compute.memory import Fitting
 from balancegan.core.rows import blocks, rows_by_class
-from balancegan.nets.classifier import Optimise, train_classifier
+from balancegan.nets.classifier import train_classifier
 from balancegan.verdict.arms import Arm
 from balancegan.verdict.augmentation import Augmentation
 from balancegan.verdict.material import Labels, Pool, SplitPlan
@@ -108,7 +108,7 @@ def train_jobs(
     def work(job: Job, module: nn.Module) -> Result:
         if device.type == "cpu":
             torch.set_num_threads(1)  # in this worker; there are as many workers as cores
-        train(module, shelf, job, network.batch, network.optimise, keep_on=lambda: not stop.is_set())
+        train(module, shelf, job, network, keep_on=lambda: not stop.is_set())
         known = _some_of_each_class(job.plan.train, labels[job.plan.train])
         accuracy = balanced_accuracy(predict(module, shelf.images, known).argmax(1), labels[known])
         return Result(predict(module, shelf.images, job.plan.test), accuracy)
@@ -198,12 +198,11 @@ def train(
     module: nn.Module,
     shelf: Shelf,
     job: Job,
-    batch: int,
-    optimise: Optimise,
+    network: Network,
     keep_on: Callable[[], bool] = lambda: True,
 ) -> None:
     """Train a classifier; stop early when `keep_on()` returns false."""
-    device, draw, arm = shelf.images.device, job.draw, job.arm
+    device, draw, arm, batch = shelf.images.device, job.draw, job.arm, network.batch
     rng = np.random.default_rng([job.seed, 1])
     chosen = draw.rows[rng.choice(len(draw.often), size=(job.updates, batch), p=draw.often)]
     fitting = Fitting(batch, device, hint="use --device cpu, or skip the verdict with --no-utility")
@@ -221,7 +220,8 @@ def train(
             yield x.contiguous(memory_format=torch.channels_last), target
 
     log_prior = sizes.clamp(min=1e-6).log() if arm.adjusted else 0.0
-    train_classifier(module, batches(), job.updates, fitting, log_prior, optimise, bfloat16=fast_bfloat16(device))
+    bfloat16 = network.bfloat16 and fast_bfloat16(device)
+    train_classifier(module, batches(), job.updates, fitting, log_prior, network.optimise, bfloat16=bfloat16)
 
 
 def _mixed(x: Tensor, target: Tensor, weights: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

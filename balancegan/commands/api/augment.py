@@ -7,7 +7,7 @@ from pathlib import Path
 
 from balancegan.commands.api.arguments import StrPath, as_names, as_path, as_run, passed, watching
 from balancegan.commands.api.results import Balanced, Run
-from balancegan.core.options import Extractor, Filter, Format, OutSize, Real, Sampler, SamplingOptions, Start
+from balancegan.core.options import Extractor, Fill, Filter, Format, OutSize, Real, Sampler, SamplingOptions, Start
 
 
 def augment(
@@ -19,6 +19,8 @@ def augment(
     data: StrPath | None = None,
     out: StrPath = "balanced",
     real: Real = "copy",
+    fill: Fill = "auto",
+    share: float | None = None,
     filter: Filter = "copies",
     sampler: Sampler = "auto",
     from_: Start = "noise",
@@ -41,10 +43,12 @@ def augment(
 
     Args:
         run: a `Run`, or its folder, name or number; by default the newest.
-        target_ir: imbalance rate to reach; by default 1, or 3 synthetic images per real one.
+        target_ir: imbalance rate to reach; by default 1.
         counts: class totals to reach instead; or `classes`: only these get synthetic images.
         out: new folder for the result; `data`: where the data is now, if it has moved.
         real: how to include the real images: `copy`, `hardlink`, `symlink`, `convert` or `none`.
+        fill: `generated` or `transformed` (variations of real images) alone; `auto`: generated images as far as they
+            help, the rest transformed. `share`: the generated part, 0 to 1; by default measured.
         filter: `none`; `copies` drops near-copies; `quality` also drops images not recognised as their class.
         sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
         from_: what images start from: `noise`, a real image of their `own` class, or of an `other` class (`edm`).
@@ -74,6 +78,8 @@ def augment(
         classes=as_names(classes),
         data=as_path(data),
         real=real,
+        fill=fill,
+        share=share,
         filter=filter,
         sampler=sampler,
         sampling=SamplingOptions(from_, strength, guidance),

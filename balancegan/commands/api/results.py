@@ -268,6 +268,10 @@ class Balanced(Result):
     complete: bool
     imbalance_rate_before: float
     imbalance_rate_after: float
+    share: float
+    recipe: list[Any]
+    in_words: list[str]
+    generated_folder: str | None
     classes: list[Any]
     short: list[str]
     sampling: Any
