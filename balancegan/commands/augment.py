@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +52,7 @@ from balancegan.metrics.extractors import choose
 from balancegan.runs.directory import RUNS, RunDir, find_run
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.choice import make_samplers
-from balancegan.sampling.samplers import SEED_STRIDE
+from balancegan.sampling.samplers import SEED_STRIDE, Sampler
 from balancegan.verdict.rule import parse_least
 
 
@@ -84,74 +84,103 @@ def augment(
         choice = choose(options.extractor, options.weights)
         judging = Judging(choice, device, utility=options.utility)
     restored, data = _open(run, options, device, note, progress)
-    counts = data.split_counts()
-    need = targets(counts, totals=options.counts, target_ir=options.target_ir, classes=options.classes)
+    need = targets(data.split_counts(), totals=options.counts, target_ir=options.target_ir, classes=options.classes)
     places = _Places.of(options, data, _plan(restored, data, need, options))
     card = finished_result(options.out).get("card")  # hash of the README.md written by an earlier call
     if places.whole:
         result = finished_document(options, judging)
         if result is not None:
             return result
-    if any(need.values()) and options.fill != "transformed":
-        restored.require_trained()
-    restored.make_ready(data)
-    samplers = make_samplers(restored.method, restored.device, options.sampler, SourceImages.of(data), options.sampling)
-    real, notes = plan_real(data, options.real)
-    note = note or _say_nothing
-    note(f"{restored.progress} of {data.folder.root}")
-    if size := _other_size(data, need, options):
-        note(f"synthetic images will be {size}; leave out --out-size model to get the sizes of the real ones")
-    check_space(options.out, real, options.real, sum(need.values()), _bytes_each(data, options))
-    quality = _quality(data, progress) if options.filter == "quality" and any(need.values()) else None
-    fill = [need[name] for name in data.class_names]
-    shown = judge.REPORT_IMAGES if options.report else 0
+    work = _Balancing(restored, data, need, options, places, judging, device, progress, note or _say_nothing)
+    return work.write(card)
 
-    with ExitStack() as stack:
-        folder = stack.enter_context(places.folder(data, options))
-        for i, file in enumerate(real):
-            folder.add_real(file)
-            progress("copy real images", i + 1, len(real))
-        generator = Generator(
+
+@dataclass(frozen=True)
+class _Balancing:
+    """The writing of one folder."""
+
+    restored: Restored
+    data: TrainingSet
+    need: dict[str, int]  # synthetic images of each class
+    options: AugmentOptions
+    places: _Places
+    judging: Judging | None
+    device: torch.device
+    progress: Progress
+    note: Callable[[str], None]
+
+    def write(self, card: str | None) -> dict[str, Any]:
+        """Write everything, and return the command's document; `card`: hash of the README.md of an earlier call."""
+        restored, data, options, progress = self.restored, self.data, self.options, self.progress
+        if any(self.need.values()) and options.fill != "transformed":
+            restored.require_trained()
+        restored.make_ready(data)
+        samplers = make_samplers(
+            restored.method, restored.device, options.sampler, SourceImages.of(data), options.sampling
+        )
+        real, notes = plan_real(data, options.real)
+        self.note(f"{restored.progress} of {data.folder.root}")
+        if size := _other_size(data, self.need, options):
+            self.note(f"synthetic images will be {size}; leave out --out-size model to get the sizes of the real ones")
+        check_space(options.out, real, options.real, sum(self.need.values()), _bytes_each(data, options))
+        generator = self._generator(samplers)
+        with ExitStack() as stack:
+            folder = stack.enter_context(self.places.folder(data, options))
+            for i, file in enumerate(real):
+                folder.add_real(file)
+                progress("copy real images", i + 1, len(real))
+            recipe = self._recipe(folder, generator)
+            counts = list(data.split_counts().values())
+            wanted = amounts(recipe, generator.need, counts, beside=self.places.beside is not None)
+            beside = None
+            if any(of.beside for of in wanted):
+                beside = stack.enter_context(self.places.folder_beside(data, options))
+            run = (restored.run.name, restored.run.number, restored.checkpoint.sha256)
+            filling = Filling(
+                folder, beside, generator, recipe, run=run, seed=options.seed, top_up=options.fill != "generated"
+            )
+            filled = filling.fill(wanted, shown=generator.shown, progress=progress)
+            folder.write_metadata()
+            result = result_document(restored, options, filled, recipe, notes, self.places.beside if beside else None)
+            if beside:
+                beside.write_metadata()
+                beside.finish(result)
+            result["assignment"] = describe_assignment(
+                restored, data, samplers, filled.tallies, shares=options.report, progress=progress
+            )
+            document = None
+            if self.judging:
+                document = folder_report(restored, data, filled, recipe, result, real, options, self.judging, progress)
+                result["report"] = str((options.out / "report.html").absolute())
+                result |= summary(document, options.fail_under)
+            result["card"] = write_card(restored, data, result, document, options, card, self.note)
+            folder.finish(result)
+        return result
+
+    def _generator(self, samplers: Sequence[Sampler]) -> Generator:
+        options, needed = self.options, any(self.need.values())
+        return Generator(
             samplers,
-            data,
-            fill,
+            self.data,
+            [self.need[name] for name in self.data.class_names],
             first_seed=options.seed * SEED_STRIDE,
             filter=options.filter,
-            note=note,
-            quality=quality,
+            note=self.note,
+            quality=_quality(self.data, self.progress) if options.filter == "quality" and needed else None,
             tries=None if options.fill == "generated" else TRIES,
-            shown=shown,
+            shown=judge.REPORT_IMAGES if options.report else 0,
         )
-        recipe = _recipe(folder, data, fill, generator, options, device, progress)
-        wanted = amounts(recipe, fill, list(counts.values()), beside=places.beside is not None)
-        beside = None
-        if any(of.beside for of in wanted):
-            beside = stack.enter_context(places.folder_beside(data, options))
-        filled = Filling(
-            folder,
-            beside,
-            generator,
-            recipe,
-            run=(run.name, run.number, restored.checkpoint.sha256),
-            seed=options.seed,
-            top_up=options.fill != "generated",
-        ).fill(wanted, shown=shown, progress=progress)
-        folder.write_metadata()
-        result = result_document(restored, options, filled, recipe, notes, places.beside if beside else None)
-        if beside:
-            beside.write_metadata()
-            beside.finish(result)
-        result["assignment"] = describe_assignment(
-            restored, data, samplers, filled.tallies, shares=options.report, progress=progress
-        )
-        document = None
-        if judging:
-            document = folder_report(restored, data, filled, recipe, result, real, options, judging, progress)
-            result["report"] = str((options.out / "report.html").absolute())
-            result |= summary(document, options.fail_under)
-        result["card"] = write_card(restored, data, result, document, options, card, note)
-        folder.finish(result)
-    return result
+
+    def _recipe(self, folder: BalancedFolder, generator: Generator) -> Recipe:
+        """The recipe of an earlier call, or the one that the user named, or a measured one."""
+        if "recipe" in folder.recorded:
+            return Recipe.from_json(folder.recorded["recipe"])
+        fill, options = generator.need, self.options
+        recipe = given_recipe(self.data, options.fill, options.share) if any(fill) else Recipe((0.0,) * len(fill))
+        if recipe is None:
+            recipe = measured_recipe(self.data, fill, generator.images, self.device, self.progress)
+        folder.record({"recipe": recipe.to_json()})
+        return recipe
 
 
 @dataclass(frozen=True)
@@ -188,25 +217,6 @@ class _Places:
         return BalancedFolder(
             self.beside, data, self.key, real="none", format=options.format, out_size=options.out_size, flat=True
         )
-
-
-def _recipe(
-    folder: BalancedFolder,
-    data: TrainingSet,
-    fill: list[int],
-    generator: Generator,
-    options: AugmentOptions,
-    device: torch.device,
-    progress: Progress,
-) -> Recipe:
-    """The recipe of an earlier call, or the one that the user named, or a measured one."""
-    if "recipe" in folder.recorded:
-        return Recipe.from_json(folder.recorded["recipe"])
-    recipe = given_recipe(data, options.fill, options.share) if any(fill) else Recipe((0.0,) * len(fill))
-    if recipe is None:
-        recipe = measured_recipe(data, fill, generator.images, device, progress)
-    folder.record({"recipe": recipe.to_json()})
-    return recipe
 
 
 def _open(
