@@ -20,7 +20,7 @@ from balancegan.cli.options import (
     option,
 )
 from balancegan.cli.parse import parse_names
-from balancegan.core.options import Arms, SamplingOptions
+from balancegan.core.options import Arms, Judged, SamplingOptions
 
 
 def evaluate(
@@ -36,6 +36,9 @@ def evaluate(
     extractor: Extractor = "auto",
     weights: Weights = None,
     utility: Utility = True,
+    fill: Annotated[
+        Judged, option("--fill", help="generated: judge the images as they are; auto: mixed as `augment` would.")
+    ] = "generated",
     fail_under: FailUnder = None,
     images: Annotated[
         int | None,
@@ -84,6 +87,7 @@ def evaluate(
         fail_under=fail_under,
         checkpoint=checkpoint,
         sampling=SamplingOptions(from_, strength, guidance),
+        fill=fill,
     )
     measuring = Measuring(parse_names(metrics), extractor, weights, utility, seeds, classifier, arms)
     with console.progress() as view:

@@ -97,7 +97,7 @@ def result_document(
         "complete": all(c.synthetic >= c.requested for c in classes),
         "imbalance_rate_before": imbalance_rate({c.name: c.real for c in classes}),
         "imbalance_rate_after": imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
-        "share": overall_share(sum(c.generated for c in classes), sum(c.transformed for c in classes)),
+        "share": overall_share(classes),
         "recipe": list(recipe.rows),
         "classes": [
             {
@@ -149,7 +149,7 @@ def folder_report(
         shortcuts=shortcut_checks(
             real_files, [options.out / name for name in (*filled.generated, *filled.transformed)]
         ),
-        recipe=recipe_json(recipe, result["share"]),
+        recipe=recipe_json(recipe, filled.classes),
         changes=recipe.changes,
         progress=progress,
     )

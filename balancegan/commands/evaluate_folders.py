@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,19 @@ from balancegan.evaluation.document import ReportInput
 from balancegan.evaluation.leaks import folder_leaks
 from balancegan.evaluation.shortcuts import shortcut_checks
 from balancegan.folder.metadata import synthetic_images
+from balancegan.folder.recipe import Recipe, first_of, mixed_classes, recipe_json, search_recipe
+from balancegan.metrics.kept_classes import safe_changes
 from balancegan.report.write import write_report
-from balancegan.verdict.material import ClassImages, Material, Pool, folder_material, stratified_split
+from balancegan.verdict.material import (
+    REPORT_IMAGES,
+    ClassImages,
+    Material,
+    Pool,
+    Varied,
+    folder_material,
+    stratified_split,
+    transformed_pool,
+)
 
 SIDES = (8, 128)  # least and most pixels per side at which folders are compared
 _HALVED = (
@@ -127,7 +138,7 @@ def evaluate_folders(
         raise UsageError(f"{real} has no real training images", "see its metadata.csv: only real images are used")
     try_out(out)
     groups = tested = None
-    if judging.utility or not held or options.group_by:
+    if judging.utility or not held or options.group_by or options.fill == "auto":
         groups, tested = ours.groups(names, ("train", held), rule, progress)
     notes = [_unknown_generator(held), _common_size(ours.store)]
     seen = np.arange(len(train))
@@ -137,12 +148,25 @@ def evaluate_folders(
         seen, rest = _halves(train.labels, groups, judging.seed)
         classes = _with_apart(classes, Pool(train.images[rest], train.labels[rest]), judging.choice.name == "own")
         notes += [_HALVED] if judging.choice.name == "own" else []
+    recipe = varied = None
+    if options.fill == "auto":
+        recipe, varied = _recipe(classes, train, groups, judging, progress)
+        classes = mixed_classes(classes, recipe, _fill(classes), more=False)
     own = judge.own_extractor(train.images, seen, train.labels, len(names), judging, progress)
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
 
     def material() -> Material:
-        sizes = [len(c.fake) for c in classes]
-        return folder_material(names, train, fakes, test, groups, tested, kind=held or "splits", delivered=sizes)
+        found = folder_material(
+            names,
+            train,
+            fakes,
+            test,
+            groups,
+            tested,
+            kind=held or "splits",
+            delivered=[c.generated for c in classes],
+        )
+        return replace(found, transformed=varied, varied=[c.transformed for c in classes]) if varied else found
 
     made = [c.name for c in classes if len(c.fake)]
     inp = ReportInput(
@@ -157,12 +181,49 @@ def evaluate_folders(
         warnings=[f"{_some(unknown)}: in the synthetic folder only; left out."] if unknown else [],
         notes=[*notes, *ours.store.notes, *theirs.store.notes],
         utility=judge.verdict_of(material, judging, progress),
+        recipe=recipe_json(recipe, classes) if recipe else None,
         leak=folder_leaks(train, test, names, groups, tested),
         classifier=own,
     )
     document = judge.report_document(inp, extractor, judging, progress)
     write_report(document, inp, out, figures=out / "figures")
     return command_document(document, out, options, real=str(real.absolute()), fake=str(fake.absolute()))
+
+
+def _fill(classes: list[ClassImages]) -> list[int]:
+    """Synthetic images that each class needs to become as large as the largest."""
+    goal = max(c.real for c in classes)
+    return [goal - c.real for c in classes]
+
+
+def _recipe(
+    classes: list[ClassImages], train: Pool, groups: np.ndarray | None, judging: Judging, progress: Progress
+) -> tuple[Recipe, Varied]:
+    """Measure how to mix the images with transformed real ones; also returns those."""
+    fill = _fill(classes)
+    # Files are often sorted by what made them, so the first few are drawn from all.
+    fakes = [c.fake[np.random.default_rng(k).permutation(len(c.fake))] for k, c in enumerate(classes)]
+    changes = safe_changes([c.real_train for c in classes])
+    material = Material(
+        names=[c.name for c in classes],
+        real=train,
+        fake=Pool(train.images[:0], train.labels[:0]),
+        test=None,
+        kind="folds",
+        delivered=(),
+        may_have_seen=True,
+        groups=groups,
+    )
+    recipe = search_recipe(
+        material,
+        [c.real for c in classes],
+        fill,
+        changes,
+        partial(first_of, fakes),
+        device=judging.device,
+        progress=progress,
+    )
+    return recipe, transformed_pool(train, [min(n, REPORT_IMAGES) for n in fill], changes, seed=1)
 
 
 def _with_apart(classes: list[ClassImages], apart: Pool, as_reference: bool) -> list[ClassImages]:

@@ -13,7 +13,7 @@ from typing import Any
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
 from balancegan.core.files import disk_errors, refuse_source
-from balancegan.core.options import SamplingOptions
+from balancegan.core.options import Judged, SamplingOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.data.scan import ImageFolder
 from balancegan.data.sources import SourceImages
@@ -21,6 +21,7 @@ from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.evaluation import assembly as judge
 from balancegan.evaluation.assembly import Judging
 from balancegan.evaluation.class_assignment import describe_assignment
+from balancegan.folder.recipe import first_of, measured_recipe, mixed_classes, recipe_json
 from balancegan.report.write import write_report
 from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import Restored, restore
@@ -50,6 +51,7 @@ class EvaluateOptions:
     fail_under: str | float | None = None
     checkpoint: str = AUTO  # of a run
     sampling: SamplingOptions = field(default_factory=SamplingOptions)  # of a run
+    fill: Judged = "generated"  # the images as they are; auto: mixed with real ones by a measured recipe
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------
@@ -75,6 +77,12 @@ def evaluate_run(
     try_out(out)
     restored.make_ready(data)
     classes, resampling = _generate(restored, data, options.images or min(MEASURED, judging.limit), progress)
+    recipe = None
+    if options.fill == "auto":
+        fill, fakes = [c.requested for c in classes], [c.fake for c in classes]
+        drawn = partial(first_of, fakes)
+        recipe = measured_recipe(data, fill, drawn, judging.device, progress)
+        classes = mixed_classes(classes, recipe, fill, more=True)
     extractor = judge.run_extractor(data, judging, progress)
     inp = judge.run_input(
         restored,
@@ -90,7 +98,9 @@ def evaluate_run(
             *options.sampling.notes(),
         ],
         plain=True,
-        resampling=resampling,
+        resampling=None if recipe else resampling,
+        recipe=recipe_json(recipe, classes) if recipe else None,
+        changes=recipe.changes if recipe else None,
         progress=progress,
     )
     document = judge.report_document(inp, extractor, judging, progress)
@@ -179,6 +189,7 @@ def command_document(document: Json, out: Path, options: EvaluateOptions, **what
         "classes": [{key: value for key, value in row.items() if key not in left_out} for row in document["classes"]],
         "overall": document["overall"],
         "utility": document["utility"] | {"next": document["next"]},
+        "recipe": document["recipe"],
         "next": document["next"],
         "findings": document["findings"],
         "notes": document["notes"],

@@ -17,7 +17,7 @@ from balancegan.data.training_set import TrainingSet
 from balancegan.data.variations import Changes
 from balancegan.metrics.features import Images
 from balancegan.metrics.kept_classes import safe_changes
-from balancegan.verdict.material import REPORT_IMAGES, Material, Pool, pool, transformed_pool
+from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, Pool, pool, transformed_pool
 from balancegan.verdict.share_search import LEVEL, Outcome, Question, first_look, search_shares
 
 LOOK = 64  # generated images of each class in the first look
@@ -243,14 +243,32 @@ def _why(outcome: Outcome, fill: Sequence[int]) -> str:
     return f"{shares} of the synthetic images are generated, depending on the class: better than none."
 
 
-def recipe_json(recipe: Recipe, share: float) -> Json:
+def recipe_json(recipe: Recipe, classes: Sequence[ClassImages]) -> Json:
     """Return the recipe as part of the report's document."""
+    share = overall_share(classes)
     return {"share": share, "rows": list(recipe.rows), "why": recipe.why, "how": recipe.how}
 
 
-def overall_share(generated: int, transformed: int) -> float:
+def overall_share(classes: Sequence[ClassImages]) -> float:
     """Return the generated part of all synthetic images; 0 without any."""
-    return generated / max(1, generated + transformed)
+    return sum(c.generated for c in classes) / max(1, sum(c.synthetic for c in classes))
+
+
+def first_of(images: Sequence[Images], label: int, n: int) -> Images:
+    """Return the first n images of a class; with the images of every class, it serves as `Drawn`."""
+    return images[label][:n]
+
+
+def mixed_classes(
+    classes: Sequence[ClassImages], recipe: Recipe, fill: Sequence[int], *, more: bool
+) -> list[ClassImages]:
+    """Return the classes as a folder filled by the recipe would hold them; `more`: more images could be generated."""
+    parts = amounts(recipe, fill, [c.real for c in classes], beside=False)
+    made = [of.generated if more else min(of.generated, len(c.fake)) for c, of in zip(classes, parts, strict=True)]
+    return [
+        replace(c, generated=n, transformed=of.fill - n, requested=of.fill)
+        for c, of, n in zip(classes, parts, made, strict=True)
+    ]
 
 
 def closing_lines(recipe: Recipe, result: dict[str, Any]) -> list[str]:

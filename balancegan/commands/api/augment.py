@@ -43,31 +43,25 @@ def augment(
 
     Args:
         run: a `Run`, or its folder, name or number; by default the newest.
-        target_ir: imbalance rate to reach; by default 1.
-        counts: class totals to reach instead; or `classes`: only these get synthetic images.
+        target_ir: imbalance rate to reach, by default 1; or `counts`: class totals to reach instead.
+        classes: only these get synthetic images.
         out: new folder for the result; `data`: where the data is now, if it has moved.
         real: how to include the real images: `copy`, `hardlink`, `symlink`, `convert` or `none`.
         fill: `generated` or `transformed` (variations of real images) alone; `auto`: generated images as far as they
             help, the rest transformed. `share`: the generated part, 0 to 1; by default measured.
         filter: `none`; `copies` drops near-copies; `quality` also drops images not recognised as their class.
         sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
-        from_: what images start from: `noise`, a real image of their `own` class, or of an `other` class (`edm`).
-        strength: of the noise added to that image: 0 keeps it, 1 ignores it; by default 0.6.
-        guidance: pushes images towards their class: above 1, more typical but less diverse (`edm`).
+        from_, strength, guidance: how images are made, as in `Run.sample` (`edm`).
         out_size: `native` for the sizes of real images, or `model`; `format`: `match` for theirs, `png` or `jpeg`.
-        seed: seed of all random choices.
-        checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
+        seed: seed of all random choices; `checkpoint`: as in `Run.sample`.
         report: write a quality report with it; `utility`: train classifiers to see whether the images help (minutes).
         extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`; `weights`: its weights file.
         fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; `runs`: folder of the runs; `progress`: show it on stderr.
 
-    Returns:
-        What was written: `path`, `complete`, `imbalance_rate_after`, `classes[…].real`, `.synthetic` and more.
-
-    Raises:
-        UsageError, DatasetError: an option is invalid, or the data has changed since training.
-        QualityGateError: the quality is below `fail_under`; the folder is written, and `error.result` describes it.
+    Returns what was written: `path`, `share`, `classes[…].generated`, `.transformed` and more. Raises `UsageError` or
+    `DatasetError` if an option is invalid or the data has changed since training, and `QualityGateError` if the quality
+    is below `fail_under`; the folder is written then, and `error.result` describes it.
     """
     from balancegan.commands import augment as command
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from balancegan.commands.api.arguments import StrPath, as_names, as_path, as_run, passed, watching
 from balancegan.commands.api.results import Evaluation, Run
-from balancegan.core.options import Arms, Extractor, SamplingOptions, Start
+from balancegan.core.options import Arms, Extractor, Judged, SamplingOptions, Start
 
 
 def evaluate(
@@ -18,6 +18,7 @@ def evaluate(
     extractor: Extractor = "auto",
     weights: StrPath | None = None,
     utility: bool = True,
+    fill: Judged = "generated",
     fail_under: str | float | None = None,
     images: int | None = None,
     image_size: int | None = None,
@@ -44,6 +45,7 @@ def evaluate(
         extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
         weights: weights file for the extractor.
         utility: train classifiers to see whether the synthetic images help.
+        fill: `generated` judges the images as they are; `auto`: mixed with real ones, as `augment` would.
         fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
         images: images to generate per class, for a run; more if the class needs more.
         image_size: of two folders: the side in pixels at which they are compared.
@@ -59,8 +61,7 @@ def evaluate(
     Returns the measures: `classes[…].kid`, `overall.fid`, `utility.verdict`, `report` and more.
 
     Raises:
-        UsageError: an option is invalid, or the run or folder does not exist.
-        DatasetError: the data cannot be used, or has changed since training.
+        UsageError, DatasetError: an option or the data cannot be used, or the data has changed since training.
         QualityGateError: the quality is below `fail_under`; the report is written, and `error.result` describes it.
         CheckpointError, WeightsMissingError, DiskError, OutOfMemoryError: as their names say.
     """
@@ -76,6 +77,7 @@ def evaluate(
         fail_under=fail_under,
         checkpoint=str(checkpoint),
         sampling=SamplingOptions(from_, strength, guidance),
+        fill=fill,
     )
     measuring = Measuring(as_names(metrics), extractor, as_path(weights), utility, seeds, classifier, arms)
     with watching(progress) as board:
