@@ -44,6 +44,7 @@ def quick_reports(monkeypatch):
     from balancegan.evaluation import measures
     from balancegan.folder.quality_filter import QualityFilter
     from balancegan.metrics.classifier_features import OwnExtractor
+    from balancegan.verdict.share_search import Question
     from balancegan.verdict.utility import measure_utility
 
     def measure(material, **options):
@@ -52,6 +53,7 @@ def quick_reports(monkeypatch):
 
     monkeypatch.setattr(judge, "measure_utility", measure)
     monkeypatch.setattr("balancegan.verdict.rule.UNTOLD", 1.0)  # a verdict even with few test images
+    monkeypatch.setattr(Question, "updates", 2)  # of the search for the share
     monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=3))
     monkeypatch.setattr(QualityFilter, "fit", partial(QualityFilter.fit, steps=3))
     for name in ("mean_ssim", "within_ssim"):

@@ -141,7 +141,7 @@ def test_a_class_that_never_comes_is_left_short_after_both_samplers(trained, tmp
     monkeypatch.setattr(LangevinSampler, "patience", Patience(1, 0.05, 20))
     monkeypatch.setattr("balancegan.sampling.langevin.STEPS", 2)
     notes = []
-    options = AugmentOptions(out=tmp_path / "out", filter="none", report=False)
+    options = AugmentOptions(out=tmp_path / "out", fill="generated", filter="none", report=False)
     document = augment(trained, options, device=CPU, note=notes.append)
     assert document["complete"] is False and document["short"] == ["cat"]
     assert {c["name"]: c["synthetic"] for c in document["classes"]} == {"ant": 0, "bee": 12, "cat": 0}
@@ -161,7 +161,8 @@ def test_langevin_alone_fills_with_seeds_of_its_own(trained, tmp_path, monkeypat
 
     monkeypatch.setattr(UnconditionalGAN, "assign", only(2))
     monkeypatch.setattr("balancegan.sampling.langevin.STEPS", 2)
-    options = AugmentOptions(out=tmp_path / "out", filter="none", report=False, classes=("cat",), sampler="langevin")
+    changes = {"fill": "generated", "filter": "none", "classes": ("cat",), "sampler": "langevin"}
+    options = AugmentOptions(out=tmp_path / "out", report=False, **changes)
     document = augment(trained, options, device=CPU)
     assert document["complete"] and set(document["assignment"]["acceptance"]["cat"]) == {"langevin"}
     names = sorted(p.name for p in (tmp_path / "out" / "cat").glob("syn_*"))
@@ -194,7 +195,8 @@ def test_the_shares_are_those_of_samples_as_they_come_whatever_fills_the_folder(
     found = []
     for sampler in ("rejection", "langevin"):
         counts = {"ant": 25}
-        options = AugmentOptions(out=tmp_path / sampler, filter="none", counts=counts, sampler=sampler)
+        given = {"fill": "generated", "filter": "none", "counts": counts, "sampler": sampler}
+        options = AugmentOptions(out=tmp_path / sampler, **given)
         found.append(augment(trained, options, device=CPU)["assignment"]["distribution"])
     assert found[0] == found[1] and found[0]["samples"] == 5120
 

@@ -28,7 +28,7 @@ def document(verdict="no difference", classes=(), better_mixup=False, **changes)
             arm("oversampling", 0.6),
             arm("Mixup", 0.72),
             arm("real + synthetic", 0.7),
-            arm("synthetic only", 0.9),
+            arm("generated only", 0.9),
         ],
         "differences": [difference("Mixup", -0.02, 0.001 if better_mixup else 0.4)],
         "to_settle": None,

@@ -174,7 +174,7 @@ def run(discs, tmp_path):
 
 
 def go(run, out, **options):
-    return augment(run, AugmentOptions(out=out, **{"filter": "quality", **options}), device=CPU)
+    return augment(run, AugmentOptions(out=out, **{"filter": "quality", "fill": "generated", **options}), device=CPU)
 
 
 @pytest.mark.usefixtures("quick_reports")
@@ -193,7 +193,8 @@ def test_augment_with_the_filter_reports_both_ways(run, tmp_path, monkeypatch):
     assert rows["ant"]["refused"] == 0 == made["ant"]["rejected"]
     for name in ("bee", "cat"):
         assert 0 < rows[name]["refused"] <= rows[name]["rejected"] == made[name]["rejected"]
-    assert set(document["classes"][0]) == {"name", "real", "synthetic", "rejected", "refused"}
+    fields = {"name", "real", "synthetic", "generated", "transformed", "beside", "rejected", "refused"}
+    assert set(document["classes"][0]) == fields
     assert document["utility"]["unfiltered_verdict"] == report["utility"]["unfiltered_verdict"]
     assert "real + synthetic, unfiltered" in [arm["name"] for arm in report["utility"]["arms"]]
     again = go(run, tmp_path / "again", report=False)

@@ -48,7 +48,7 @@ def test_a_toy_trains_and_resumes_bit_for_bit(toy, discs, tmp_path):
 
 def test_a_toy_fills_a_folder_and_shows_samples(toy, discs, tmp_path):
     run = train_tiny(discs, tmp_path / "runs", method=toy)["run"]
-    words = (run, "--target-ir", 1, "--device", "cpu", "--no-report", "--filter", "none")
+    words = (run, "--target-ir", 1, "--device", "cpu", "--no-report", "--filter", "none", "--fill", "generated")
     folders = [call_json("augment", *words, "--out", tmp_path / out) for out in ("one", "two")]
     classes = folders[0]["classes"]
     assert len({c["real"] + c["synthetic"] for c in classes}) == 1 and classes == folders[1]["classes"]

@@ -77,13 +77,13 @@ def test_a_pretrained_network_is_trained_and_tested(weights):
 
     from balancegan.verdict.arms import arm_named
     from balancegan.verdict.augmentation import NONE
-    from balancegan.verdict.classifiers import Job, Shelf, mixed_draw, train_jobs
+    from balancegan.verdict.classifiers import Job, Part, Shelf, mixed_draw, train_jobs
     from balancegan.verdict.material import SplitPlan
 
     real = pool((patterns(0, 2), 0), (patterns(1, 2), 1))
     rows = np.arange(4)
     network = replace(choose_network(str(weights)), batch=2)
-    draw = mixed_draw((rows, real.labels), (rows[:0], rows[:0]), np.zeros(2), balanced=True)
+    draw = mixed_draw([Part.all_of(rows, real.labels, 2)], balanced=True)
     job = Job(arm_named("oversampling"), 0, SplitPlan(rows, rows), draw, NONE, 1)
     (result,) = train_jobs([job], Shelf.of([real], 2, network.side, CPU), network, CPU)
     assert result.probabilities.shape == (4, 2) and np.isfinite(result.probabilities).all()

@@ -220,8 +220,8 @@ def test_the_rule(real, over, softmax, expected):
     arms = ("real only", BASELINE, "balanced softmax")
     rows = [difference(arm, *row) for arm, row in zip(arms, (real, over, softmax), strict=True)]
     assert judge(rows) == expected
-    others = [difference(arm, *BETTER, arm="synthetic only") for arm in arms]
-    assert judge([*others, *rows]) == expected and judge([*rows, *others], "synthetic only") == USE
+    others = [difference(arm, *BETTER, arm="generated only") for arm in arms]
+    assert judge([*others, *rows]) == expected and judge([*rows, *others], "generated only") == USE
     assert judge(rows[1:]) == expected  # an arm that was not trained
     better = [arm for arm, row in zip(arms, (real, over, softmax), strict=True) if row is WORSE and arm != BASELINE]
     assert better_real_arm(rows) == (better[0] if better else None)
@@ -265,7 +265,7 @@ def test_the_headline_fits_the_number():
     arms = ("real only", BASELINE, "balanced softmax")
     worst = (-0.2, -0.15, -0.1)
     rows = [difference(arm, *row) for arm, row in zip(arms, (WORSE, BETTER, worst), strict=True)]
-    others = [difference(arm, -0.9, -0.8, -0.7, arm="synthetic only") for arm in arms]
+    others = [difference(arm, -0.9, -0.8, -0.7, arm="generated only") for arm in arms]
     text = headline(judge(rows), [*others, *rows])
     assert "+4.0 points" in text and "better: " in text and "balanced softmax is clearly better" in text
     rows = [difference(arm, *BETTER) for arm in arms]
@@ -279,7 +279,7 @@ def test_the_headline_fits_the_number():
 
 
 def utility(verdict, gain=0.02):
-    rows = [difference(BASELINE, 0.9, 0.9, 0.9, arm="synthetic only"), difference("real only", 0.8, 0.8, 0.8)]
+    rows = [difference(BASELINE, 0.9, 0.9, 0.9, arm="generated only"), difference("real only", 0.8, 0.8, 0.8)]
     return {"verdict": verdict, "differences": [*rows, difference(BASELINE, gain, gain, gain)]}
 
 

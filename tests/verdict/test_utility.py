@@ -11,13 +11,12 @@ from helpers import patterns, pool, tiny_network
 from torch import nn
 
 from balancegan.nets.augmentation import flipped_and_cropped
-from balancegan.nets.classifier import adamw
 from balancegan.verdict import classifiers, rule, utility
-from balancegan.verdict.arms import DECIDING, REAL_ARMS, Arm, arm_named
+from balancegan.verdict.arms import DECIDING, REAL_ARMS, TRANSFORMED, UNFILTERED, arm_named
 from balancegan.verdict.augmentation import CROPS, FLIPS, NONE, Augmentation
 from balancegan.verdict.classifiers import Draw, Job, Shelf, shrunk, train
 from balancegan.verdict.first_pass import FirstPass, first_pass
-from balancegan.verdict.material import Material, Pool, allowed_images, stratified_split, untestable, why_not
+from balancegan.verdict.material import Material, Pool, Varied, allowed_images, stratified_split, untestable, why_not
 from balancegan.verdict.material import SplitPlan as Plan
 from balancegan.verdict.material import split_plans as plans_of
 from balancegan.verdict.networks import SMALL
@@ -61,7 +60,7 @@ def test_perfect_images_of_a_starved_class_are_to_be_used(helpful):
     assert helpful["verdict"] == rule.USE, helpful["headline"]
     assert {row["name"]: row["verdict"] for row in helpful["classes"]}["few"] == rule.USE
     assert arm(helpful, "real + synthetic")["recall"]["few"]["value"] > 0.9
-    assert arm(helpful, "synthetic only")["recall"]["few"]["value"] > 0.9  # its real ones stand for the other class
+    assert arm(helpful, "generated only")["recall"]["few"]["value"] > 0.9  # its real ones stand for the other class
 
 
 def test_the_document(helpful):
@@ -70,7 +69,7 @@ def test_the_document(helpful):
     assert (helpful["baseline"], helpful["candidate"]) == ("oversampling", "real + synthetic")
     assert helpful["test"] == {"kind": "test", "n": {"many": 24, "few": 24}, "total": 48}
     assert (helpful["seeds"], helpful["updates"], helpful["batch_size"], helpful["image_size"]) == (2, 80, 16, 16)
-    assert [row["name"] for row in helpful["arms"]] == [*REAL_ARMS, "real + synthetic", "synthetic only"]
+    assert [row["name"] for row in helpful["arms"]] == [*REAL_ARMS, "real + synthetic", "generated only"]
     for row in helpful["arms"]:
         assert row["title"] and row["description"] and 0 <= row["training_accuracy"] <= 1
         np.testing.assert_allclose(np.sum(row["confusion"], axis=1), 1)
@@ -80,9 +79,9 @@ def test_the_document(helpful):
     counts = {row["name"]: row["train_images"] for row in helpful["arms"]}
     assert counts["real only"] == counts["balanced softmax"] == {"many": 60, "few": 2}
     assert counts["real + synthetic"] == {"many": 60, "few": 60}
-    assert counts["synthetic only"] == {"many": 60, "few": 58}
+    assert counts["generated only"] == {"many": 60, "few": 58}
     assert {(d["arm"], d["against"]) for d in helpful["differences"]} == {
-        *((a, b) for a in ("real + synthetic", "synthetic only") for b in REAL_ARMS),
+        *((a, b) for a in ("real + synthetic", "generated only") for b in REAL_ARMS),
         *(("oversampling", b) for b in REAL_ARMS if b != "oversampling"),
     }
     assert helpful["unfiltered_verdict"] is None
@@ -97,7 +96,7 @@ def test_images_with_swapped_labels_are_not():
     document = measure(starved(fake, real=real, delivered=(90, 90)), arms="all")
     assert document["verdict"] == rule.DO_NOT_USE
     assert "worse" in document["headline"]
-    assert arm(document, "synthetic only")["balanced_accuracy"]["value"] < 0.2
+    assert arm(document, "generated only")["balanced_accuracy"]["value"] < 0.2
 
 
 def test_more_of_what_is_there_makes_no_difference():
@@ -160,21 +159,41 @@ def test_a_class_without_test_images_is_left_out_of_the_judgement():
     assert document["measured"] and document["test"]["n"]["c"] == 0 and document["classes"][2]["verdict"] is None
 
 
-def test_the_unfiltered_arm_counts_what_it_would_have_got():
-    real = pool((np.zeros((6, 1, 16, 16), np.uint8), 0), (np.zeros((2, 1, 16, 16), np.uint8), 1))
-    fake, all_of_it = (pool((np.zeros((n, 1, 16, 16), np.uint8), 1)) for n in (1, 8))
+def kinds(counts, value):
+    """Images of so many of each class; the value of their pixels tells their kind."""
+    return pool(*((np.full((n, 1, 16, 16), value, np.uint8), label) for label, n in enumerate(counts)))
+
+
+def shares(arm, real, fake, delivered, varied=(), **changes):
+    """How much of an arm's draws each class gets: from real, generated, transformed and unfiltered images (K, 4)."""
+    real, fake, transformed = kinds(real, 0), kinds(fake, 1), kinds(varied, 2)
+    sources = [np.flatnonzero(real.labels == label)[0] for label in transformed.labels]
     material = Material(
-        ["a", "b"], real, fake, None, "splits", [0, 1], unfiltered=all_of_it, delivered_unfiltered=[0, 98]
+        [str(k) for k in range(len(delivered))],
+        *(real, fake, None, "splits", delivered),
+        transformed=Varied(transformed, np.array(sources, np.intp)) if varied else None,
+        varied=varied,
+        **changes,
     )
-    plan = Plan(np.arange(8), np.empty(0, np.intp))
-    for name, made, expected in (("real + synthetic", 1, 0.5 / 3), ("real + synthetic, unfiltered", 8, 0.49)):
-        rows = np.arange(8, 8 + made)
-        draw = measurement(material, plan)._draw(arm_named(name), plan, (rows, np.ones(made, np.int64)))
-        assert draw.often[draw.rows >= 8].sum() == pytest.approx(expected)
+    plan, seen = Plan(np.arange(len(real)), np.empty(0, np.intp)), []
+    measurement = utility.Measurement(material, real, [plan], TINY, CPU, lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utility, "train_jobs", lambda jobs, shelf, *_: (seen.append((jobs[0].draw, shelf)), jobs)[1])
+        measurement.train([arm_named(arm)], [fake], 1, CROPS)
+    ((draw, shelf),) = seen
+    assert draw.often.sum() == pytest.approx(1) and len(draw.often) == len(draw.rows)
+    found = np.zeros((len(delivered), 4))
+    np.add.at(found, (shelf.labels[draw.rows].numpy(), shelf.images[draw.rows, 0, 0, 0].numpy()), draw.often)
+    return found
 
 
-def measurement(material, plan):
-    return utility.Measurement(material, material.real, [plan], TINY, CPU, lambda *_: None)
+def test_the_unfiltered_arm_counts_what_it_would_have_got():
+    changes = {"unfiltered": kinds([0, 8], 3), "delivered_unfiltered": [0, 98]}
+    found = [shares(arm, [6, 2], [0, 1], [0, 1], **changes) for arm in ("real + synthetic", UNFILTERED)]
+    np.testing.assert_allclose(found[0], [[0.5, 0, 0, 0], [1 / 3, 0.5 / 3, 0, 0]])
+    np.testing.assert_allclose(found[1], [[0.5, 0, 0, 0], [0.01, 0, 0, 0.49]])
+    also = shares(UNFILTERED, [6, 2], [0, 1], [0, 1], varied=[0, 100], **changes)  # the transformed ones stay
+    np.testing.assert_allclose(also, [[0.5, 0, 0, 0], [0.005, 0, 0.25, 0.245]])
 
 
 @pytest.mark.parametrize(
@@ -206,8 +225,8 @@ class Spy:
         self.calls, self._lock = [], threading.Lock()
         monkeypatch.setattr(classifiers, "train", self)
 
-    def __call__(self, network, shelf, job, batch, optimise, keep_on):
-        start = torch.cat([p.detach().flatten() for p in network.parameters()]).clone()
+    def __call__(self, module, shelf, job, network, keep_on):
+        start = torch.cat([p.detach().flatten() for p in module.parameters()]).clone()
         with self._lock:
             self.calls.append({"start": start, "shelf": shelf, "job": job})
 
@@ -236,7 +255,7 @@ def test_a_cpu_trains_the_deciding_arms_and_the_strongest_real_one(monkeypatch):
         choice = FirstPass(CROPS, strongest, 0.0, ())
         monkeypatch.setattr(utility, "first_pass", lambda *_, c=choice, **__: c)
         document = measure(material, updates=1, arms="auto")
-        assert {row["name"] for row in document["arms"]} == {*DECIDING} | more
+        assert {row["name"] for row in document["arms"]} == {*DECIDING} - {TRANSFORMED} | more
         assert document["augmentation"] == "crops"
 
 
@@ -248,7 +267,10 @@ def test_no_arm_sees_a_test_image(monkeypatch, split):
     real = Pool(real, np.arange(60) % 2)
     test = None if split else Pool((100 + real.images[:20]).astype(np.uint8), real.labels[:20])
     fake = pool((np.full((9, 1, 16, 16), 255, np.uint8), 1))
-    material = starved(fake, real=real, test=test, kind="splits" if split else "test")
+    transformed = Varied(real, np.arange(60))  # a variation has the value of its source
+    material = starved(
+        fake, real=real, test=test, kind="splits" if split else "test", transformed=transformed, varied=(0, 20)
+    )
     _, plans = plans_of(material, 2)
     measure(material)
     calls = spy.calls
@@ -280,7 +302,7 @@ def test_a_mistake_in_one_training_ends_all(monkeypatch):
     """It neither hangs nor trains the others to their end."""
     steps = []
 
-    def fails(network, shelf, job, batch, optimise, keep_on):
+    def fails(module, shelf, job, network, keep_on):
         if job.arm.adjusted:
             raise RuntimeError("no luck")
         for _ in range(10_000):
@@ -329,7 +351,7 @@ def test_balanced_softmax_adds_the_logarithm_of_the_counts(monkeypatch):
         network = nn.Sequential(nn.Flatten(), nn.Linear(256, 2))
         nn.init.zeros_(network[1].weight)
         nn.init.zeros_(network[1].bias)
-        train(network, shelf, job_of(draw, arm_named(name)), 16, adamw)
+        train(network, shelf, job_of(draw, arm_named(name)), TINY)
         np.testing.assert_allclose(seen[-1].detach(), np.tile(expected, (16, 1)), atol=1e-5)
 
 
@@ -344,7 +366,7 @@ def test_mixup_mixes_images_and_classes_alike_and_weighs_rare_classes_in_the_end
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifiers, "train_classifier", look)
-        train(network, shelf, job_of(draw, arm_named("Mixup"), updates=10), 64, adamw)
+        train(network, shelf, job_of(draw, arm_named("Mixup"), updates=10), replace(TINY, batch=64))
     for step, (x, target) in enumerate(seen):
         ones = (x[:, 0, 0, 0] + 1) / 2  # the share of the second class
         weights = torch.ones(2) if step < 8 else target.sum(0) / torch.stack([1 - ones, ones], 1).sum(0)
@@ -360,24 +382,8 @@ def test_a_training_stops_when_it_is_told():
     before = network[1].weight.detach().clone()
     shelf = Shelf(torch.zeros(4, 1, 16, 16, dtype=torch.uint8), torch.zeros(4).long(), 2, (0, 4))
     draw = Draw(np.arange(4), np.full(4, 0.25), np.ones(2))
-    train(network, shelf, job_of(draw, updates=5, augmentation=FLIPS), 16, adamw, keep_on=lambda: False)
+    train(network, shelf, job_of(draw, updates=5, augmentation=FLIPS), TINY, keep_on=lambda: False)
     assert torch.equal(before, network[1].weight)
-
-
-def shares(arm: Arm, real, fake, delivered):
-    """How much of an arm's draws each class gets from its real and its synthetic images: (K, 2)."""
-    one = np.zeros((1, 1, 16, 16), np.uint8)
-    parts = [pool(*((one.repeat(n, axis=0), label) for label, n in enumerate(counts))) for counts in (real, fake)]
-    names = [str(k) for k in range(len(real))]
-    material = Material(names, parts[0], parts[1], None, "splits", delivered)
-    plan = Plan(np.arange(len(parts[0])), np.empty(0, np.intp))
-    used = parts[1].labels if arm.source != "real" else parts[1].labels[:0]
-    draw = measurement(material, plan)._draw(arm, plan, (len(parts[0]) + np.arange(len(used)), used))
-    assert draw.often.sum() == pytest.approx(1) and len(draw.often) == len(draw.rows)
-    labels = np.concatenate([parts[0].labels, parts[1].labels])
-    found = np.zeros((len(real), 2))
-    np.add.at(found, (labels[draw.rows], (draw.rows >= len(parts[0])).astype(int)), draw.often)
-    return found
 
 
 @pytest.mark.parametrize(
@@ -391,13 +397,44 @@ def shares(arm: Arm, real, fake, delivered):
         ("real + synthetic", [6, 2], [9, 9], [0, 2], [[0.5, 0], [0.25, 0.25]]),  # more at hand than were needed
         ("real + synthetic", [6, 2], [0, 0], [0, 7], [[0.5, 0], [0.5, 0]]),  # none came
         ("real + synthetic", [6, 0, 2], [0, 3, 2], [0, 3, 2], [[1 / 3, 0], [0, 1 / 3], [1 / 6, 1 / 6]]),
-        ("synthetic only", [6, 2], [0, 4], [0, 4], [[0.5, 0], [0, 0.5]]),
-        ("synthetic only", [6, 2], [3, 4], [0, 4], [[0, 0.5], [0, 0.5]]),
+        ("generated only", [6, 2], [0, 4], [0, 4], [[0.5, 0], [0, 0.5]]),
+        ("generated only", [6, 2], [3, 4], [0, 4], [[0, 0.5], [0, 0.5]]),
         ("oversampling", [6, 0, 3], [0, 0, 0], [0, 0, 0], [[0.5, 0], [0, 0], [0.5, 0]]),
     ],
 )
 def test_how_often_each_kind_of_image_is_drawn(name, real, fake, delivered, expected):
-    np.testing.assert_allclose(shares(arm_named(name), real, fake, delivered), expected)
+    np.testing.assert_allclose(shares(name, real, fake, delivered), np.pad(expected, ((0, 0), (0, 2))))
+
+
+@pytest.mark.parametrize(
+    ("name", "delivered", "varied", "expected"),
+    [
+        ("oversampling", [0, 1], [0, 3], [0.5, 0, 0]),
+        ("real + synthetic", [0, 1], [0, 3], [1 / 6, 1 / 12, 1 / 4]),
+        ("real + synthetic", [0, 0], [0, 4], [1 / 6, 0, 1 / 3]),  # generated images lie beside the folder
+        ("real + transformed", [0, 1], [0, 3], [1 / 6, 0, 1 / 3]),  # as many as there are of both kinds
+        ("generated only", [0, 1], [0, 3], [0, 0.5, 0]),
+        ("generated only", [0, 0], [0, 4], [0, 0.5, 0]),
+    ],
+)
+def test_how_often_transformed_images_are_drawn(name, delivered, varied, expected):
+    found = shares(name, [6, 2], [0, 5], delivered, varied)
+    np.testing.assert_allclose(found, [[0.5, 0, 0, 0], [*expected, 0]])
+
+
+def test_what_generated_images_add_to_transformed_ones_is_told(monkeypatch):
+    monkeypatch.setattr(rule, "UNTOLD", 1.0)  # a verdict even with few test images
+    real, made = pool((patterns(0, 30), 0), (patterns(1, 4), 1)), pool((patterns(1, 13, seed=2), 1))
+    transformed = Varied(pool((patterns(1, 13), 1)), 30 + np.arange(13) % 4)
+    material = starved(made, real=real, transformed=transformed)
+    both = measure(replace(material, delivered=(0, 13), varied=(0, 13)), updates=2)
+    arms = {row["name"]: row["train_images"] for row in both["arms"]}
+    assert {*DECIDING} <= {*arms} and arms[TRANSFORMED] == arms["real + synthetic"] == {"many": 30, "few": 30}
+    compared = {(d["arm"], d["against"]) for d in both["differences"]}
+    assert {("real + synthetic", TRANSFORMED), (TRANSFORMED, "oversampling")} <= compared
+    alone = measure(replace(material, delivered=(0, 0), varied=(0, 26)), updates=2)  # then it is the judged arm
+    assert alone["verdict"] and TRANSFORMED not in {row["name"] for row in alone["arms"]}
+    assert [row["verdict"] is None for row in alone["classes"]] == [True, False]
 
 
 def test_what_is_drawn_is_drawn_so_often():
@@ -416,7 +453,7 @@ def test_what_is_drawn_is_drawn_so_often():
     values = torch.tensor([0, 255]).byte()[:, None, None, None].expand(2, 1, 16, 16)
     shelf = Shelf(values, torch.tensor([0, 1]), 2, (0, 2))
     draw = Draw(np.array([0, 1]), np.array([0.9, 0.1]), np.ones(2))
-    train(Counting(), shelf, job_of(draw, updates=200), 16, adamw)
+    train(Counting(), shelf, job_of(draw, updates=200), TINY)
     assert len(seen) == 3200 and set(seen) == {-1.0, 1.0}
     assert np.mean(np.array(seen) > 0) == pytest.approx(0.1, abs=0.03)
 
