@@ -30,6 +30,7 @@ COLOURS = {
 """The variables of templates/style.css with their light values."""
 
 INK, SOFT, LINE, PANEL, REAL, FAKE = (COLOURS[name] for name in ("ink", "soft", "line", "panel", "real", "fake"))
+VARIED = COLOURS["c9"]  # transformed real images
 SERIES = tuple(COLOURS[f"c{k}"] for k in range(10))
 MARKERS = "os^DvPX*"
 """Distinguishable in print without colour."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from balancegan.core.documents import Json
+from balancegan.verdict.arms import TRANSFORMED
 from balancegan.verdict.scores import MIN_TEST
 
 AT_A_GLANCE = 4
@@ -39,6 +40,24 @@ class Measured(dict[str, Any]):
 
     def __missing__(self, key: str) -> None:
         return None
+
+
+def class_rows(document: Json) -> list[Measured]:
+    """The classes' rows; those of an older version, and of other folders, count all synthetic images as generated."""
+    return [Measured({"generated": row["synthetic"], "transformed": 0, **row}) for row in document["classes"]]
+
+
+def made_by(document: Json) -> str:
+    """What to call the images that are measured: generated, if other synthetic images are transformed real ones."""
+    return "generated" if any(row["transformed"] for row in class_rows(document)) else "synthetic"
+
+
+def unused(document: Json) -> str:
+    """Which of the measured images the folder leaves out: all, some or none."""
+    rows = class_rows(document)
+    if not any((row["n_fake"] or 0) > row["generated"] for row in rows):
+        return "none"
+    return "some" if any(row["generated"] for row in rows) else "all"
 
 
 def reasons(row: Json, keys: Sequence[str]) -> list[str]:
@@ -90,7 +109,8 @@ def utility_view(document: Json) -> Json:
     if not utility["measured"]:
         title = "Usefulness not measured"
     unlearned = [utility["learned_note"]] if utility["learned"] is False else []
-    summary = _summary(utility)
+    beyond = _difference(utility, utility["candidate"], TRANSFORMED)
+    summary = _summary(utility, beyond)
     utility |= {
         "tone": tone,
         "sign": sign,
@@ -98,9 +118,13 @@ def utility_view(document: Json) -> Json:
         "tested": tested,
         "rare": _rarest(utility["arms"], document["classes"]),
         "warnings": [{"level": "warning", "class": None, "text": text} for text in [*unlearned, *utility["warnings"]]],
-        "classes": [row | {"reason": _why_not_judged(row, document)} for row in utility["classes"]],
+        "classes": [
+            row | {"reason": _why_not_judged(row, document), "beyond": beyond and beyond["recall"].get(row["name"])}
+            for row in utility["classes"]
+        ],
         "confusions": _confusions(utility, names, tested),
         "summary": summary,
+        "beyond": beyond,
         "reach": _reach([row.get("difference") for row in [*utility["classes"], *summary]]),
         "test_name": TEST_SETS.get((utility["test"] or {}).get("kind", ""), "real images"),
     }
@@ -129,13 +153,21 @@ def _reach(differences: Sequence[Json | None]) -> float:
     return max(1, -(-max(values, default=0.0) // 0.05)) * 0.05
 
 
-def _summary(utility: Json) -> list[Json]:
-    """The overall differences between the verdict's two arms."""
-    for row in utility["differences"]:
-        if (row["arm"], row["against"]) == (utility["candidate"], utility["baseline"]):
-            titles = {"balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1"}
-            return [{"key": k, "title": t, "difference": row[k]} for k, t in titles.items() if row.get(k)]
-    return []
+def _difference(utility: Json, arm: str, against: str) -> Json | None:
+    """The paired differences of two arms, if both were trained."""
+    pairs = {(row["arm"], row["against"]): row for row in utility["differences"]}
+    return pairs.get((arm, against))
+
+
+def _summary(utility: Json, beyond: Json | None) -> list[Json]:
+    """The overall differences between the verdict's two arms, and between the judged arm and transformed images."""
+    row = _difference(utility, utility["candidate"], utility["baseline"])
+    titles = {"balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1"} if row else {}
+    return [
+        {"key": key, "title": title, "difference": row[key], "beyond": beyond and beyond.get(key)}
+        for key, title in titles.items()
+        if row and row.get(key)
+    ]
 
 
 def _confusions(utility: Json, names: Sequence[str], tested: Sequence[str]) -> list[Json]:

@@ -12,6 +12,7 @@ from balancegan.report import quality_charts as charts
 from balancegan.report.charts import Panel, chart_style, draw_panels, save_figure
 from balancegan.report.loss_charts import loss_curves
 from balancegan.report.pictures import ReportImages
+from balancegan.report.recipe_charts import gains
 from balancegan.report.sample_sheets import interpolation_sheet, sample_sheet
 
 _COLUMNS = 3
@@ -33,6 +34,7 @@ def write_figures(inp: ReportImages, document: Json, folder: Path) -> list[str]:
     """
     panels: dict[str, Callable[[], list[Panel]]] = {
         "class_counts": lambda: charts.class_counts(document),
+        "recipe": lambda: gains(document),
         "recall": lambda: charts.recalls(document),
         "differences": lambda: charts.differences(document),
         "confusion": lambda: charts.confusions(document),

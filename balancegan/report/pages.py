@@ -35,6 +35,7 @@ def render_page(template: str, **values: Any) -> str:
         "breakable": _breakable,
         "code": _code,
         "count": _count,
+        "gain": _gain,
         "number": _number,
         "percent": _percent,
         "points": _points,
@@ -71,6 +72,14 @@ def _clean(value: Any) -> Any:
 
 def _count(value: int | None) -> str:
     return DASH if value is None else f"{value:,}"
+
+
+def _gain(value: float | None) -> str:
+    """Format a difference with its sign, to three decimals."""
+    if value is None:
+        return DASH
+    gain = round(value, 3)
+    return "0.000" if gain == 0 else f"{gain:+.3f}".replace("-", "−")
 
 
 def _number(value: float | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from balancegan.report.document_view import at_a_glance
+from balancegan.report.document_view import at_a_glance, made_by
 from balancegan.report.pages import picture_uri
 
 Images = NDArray[np.uint8]
@@ -97,9 +97,9 @@ def draw_pictures(inp: ReportImages, document: dict[str, Any], *, seed: int = 0)
     """
     # Keeps the page small enough for a phone when there are dozens of classes.
     limit = 32 if len(inp.classes) <= 12 else 16
-    first = at_a_glance(document)
+    first, made = at_a_glance(document), made_by(document).capitalize()
     return [
-        _class_pictures(images, row, seed + index, limit, glance=index in first)
+        _class_pictures(images, row, seed + index, limit, made if index in first else "")
         for index, (images, row) in enumerate(zip(inp.classes, document["classes"], strict=True))
     ]
 
@@ -126,7 +126,8 @@ def contact_sheet(tiles: Sequence[NDArray[np.uint8]], columns: int = COLUMNS) ->
     return Sheet(_png(canvas), len(tiles), canvas.shape[1], canvas.shape[0])
 
 
-def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: int, *, glance: bool) -> ClassPictures:
+def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: int, glance: str) -> ClassPictures:
+    """Draw a class's pictures; `glance` is the name of its synthetic images in the overview, empty to leave it out."""
     real = images.real_train if len(images.real_train) else images.real_holdout
     pairs = tuple(
         Pair(
@@ -137,7 +138,7 @@ def _class_pictures(images: ClassImages, row: dict[str, Any], seed: int, limit: 
         )
         for pair in row["pairs"] or ()
     )
-    rows = {"Real": real, "Synthetic": images.fake} if glance else {}
+    rows = {"Real": real, glance: images.fake} if glance else {}
     return ClassPictures(
         real=sheet(real, limit=limit, seed=seed),
         fake=sheet(images.fake, limit=limit, seed=seed),

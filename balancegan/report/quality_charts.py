@@ -18,11 +18,12 @@ from balancegan.report.charts import (
     REAL,
     SOFT,
     TITLE,
+    VARIED,
     Panel,
     class_colour,
     short,
 )
-from balancegan.report.document_view import Measured, utility_view
+from balancegan.report.document_view import Measured, class_rows, made_by, utility_view
 
 Point = tuple[float, float, int, bool]
 ARMS = {
@@ -32,8 +33,9 @@ ARMS = {
     "oversampling with TrivialAugment": COLOURS["c5"],
     "Mixup": COLOURS["c7"],
     "real + synthetic": FAKE,
-    "real + synthetic, unfiltered": COLOURS["c9"],
-    "synthetic only": COLOURS["c2"],
+    "real + transformed": VARIED,
+    "real + synthetic, unfiltered": COLOURS["c6"],
+    "generated only": COLOURS["c2"],
 }
 _MOST_MARKS = 60  # in the chart of recalls; with more, it shows only the verdict's two arms
 _NAME, _ROW, _GAP = 0.17, 0.16, 0.07  # inches: a lane's name, each row of marks below it, and the gap to the next lane
@@ -72,18 +74,22 @@ class _Lanes:
 
 
 def class_counts(document: Json) -> list[Panel]:
-    """Stacked bars of real and synthetic images per class."""
-    rows = document["classes"]
+    """Stacked bars of real, generated and transformed images per class."""
+    rows = class_rows(document)
     lanes = _Lanes([row["name"] for row in rows])
+    made = made_by(document)
+    kinds = [("real", "real", REAL), ("generated", made, FAKE), ("transformed", "transformed", VARIED)]
 
     def draw(axis: Any) -> None:
-        real, fake = ([row[key] for row in rows] for key in ("real", "synthetic"))
-        axis.barh(lanes.ys(0), real, 0.13, color=REAL, label="real")
-        axis.barh(lanes.ys(0), fake, 0.13, left=real, color=FAKE, label="synthetic")
-        for y, a, b in zip(lanes.ys(0), real, fake, strict=True):
-            text = f"{a:,} + {b:,}" if b else f"{a:,}"
-            axis.annotate(text, (a + b, y), (3, -0.5), textcoords="offset points", va="center")
-        axis.margins(x=0.24)
+        shown = kinds if made == "generated" else kinds[:2]
+        total = [0] * len(rows)
+        for key, label, colour in shown:
+            axis.barh(lanes.ys(0), [row[key] for row in rows], 0.13, left=total, color=colour, label=label)
+            total = [n + row[key] for n, row in zip(total, rows, strict=True)]
+        for y, n, row in zip(lanes.ys(0), total, rows, strict=True):
+            counts = [f"{row[key]:,}" for key, _, _ in (shown if row["synthetic"] else shown[:1])]
+            axis.annotate(" + ".join(counts), (n, y), (3, -0.5), textcoords="offset points", va="center")
+        axis.margins(x=0.12 * len(shown))
         lanes.prepare(axis, "images")
 
     return [lanes.panel("Images per class, before and after balancing", draw)] if rows else []
@@ -93,16 +99,17 @@ def distances(document: Json) -> list[Panel]:
     """FID and KID per class as bars, with a mark for real against real."""
     rows = [Measured(row) for row in document["classes"]]
     kinds = (("fid", "FID", 1.0), ("kid", "KID × 10³", 1000.0))
-    return [panel for key, title, fold in kinds for panel in _distance(rows, key, title, fold)]
+    made = made_by(document)
+    return [panel for key, title, fold in kinds for panel in _distance(rows, key, title, fold, made)]
 
 
-def _distance(rows: Sequence[Json], key: str, title: str, fold: float) -> list[Panel]:
+def _distance(rows: Sequence[Json], key: str, title: str, fold: float, made: str) -> list[Panel]:
     rows = [row for row in rows if row[key] is not None]
     lanes = _Lanes([row["name"] for row in rows])
 
     def draw(axis: Any) -> None:
         value, std, floor = ([_scaled(row[k], fold) for row in rows] for k in (key, f"{key}_std", f"{key}_floor"))
-        axis.barh(lanes.ys(0), value, 0.13, color=FAKE, label="synthetic against real")
+        axis.barh(lanes.ys(0), value, 0.13, color=FAKE, label=f"{made} against real")
         axis.errorbar(value, lanes.ys(0), xerr=std, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2)
         axis.plot(floor, lanes.ys(0), "|", color=INK, markersize=10, markeredgewidth=2, label="real against real")
         axis.axvline(0, color=SOFT, linewidth=0.8)
@@ -173,12 +180,13 @@ def _confusion(matrix: Json) -> Panel:
 
 @dataclass(frozen=True)
 class Map:
-    """One embedding: dots are real images, crosses synthetic ones; `names` are the class names."""
+    """One embedding: dots are real images, crosses synthetic ones, called `made`; `names` are the class names."""
 
     title: str
     caption: str
     points: Sequence[Point]
     names: Sequence[str]
+    made: str = "synthetic"
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -195,7 +203,7 @@ class Map:
     def panel(self) -> Panel:
         """The chart."""
         real, fake = self.counts
-        title = f"{short(self.title, 44)}\n{real:,} real (●), {fake:,} synthetic (×)"
+        title = f"{short(self.title, 44)}\n{real:,} real (●), {fake:,} {self.made} (×)"
         return Panel(title, self._draw, _MAP, _MAP)
 
     def _draw(self, axis: Any) -> None:
@@ -210,7 +218,7 @@ class Map:
             for fake in (False, True):
                 mine = [(x, y) for x, y, k, f in self.points if k == label and f == fake]
                 _marks(axis, mine, fake, unit * _DOT, color=class_colour(label),
-                       gid=f"{TITLE}{name}, {'synthetic' if fake else 'real'}")  # fmt: skip
+                       gid=f"{TITLE}{name}, {self.made if fake else 'real'}")  # fmt: skip
             axis.plot([], [], "o", color=class_colour(label), label=name)
         axis.set(xticks=[], yticks=[], aspect="equal")
         axis.spines[:].set(visible=True, color=LINE)
@@ -218,9 +226,10 @@ class Map:
 
 def maps(document: Json) -> list[Map]:
     """The document's embeddings that have finite points."""
-    names = [row["name"] for row in document["classes"]]
+    names, made = [row["name"] for row in document["classes"]], made_by(document)
     found = [
-        Map(item["title"], item["caption"], finite_points(item), names) for item in document.get("embeddings") or []
+        Map(item["title"], item["caption"], finite_points(item), names, made)
+        for item in document.get("embeddings") or []
     ]
     return [item for item in found if item.points]
 

@@ -18,8 +18,11 @@ from balancegan.report.document_view import (
     MANY_CLASSES,
     Measured,
     at_a_glance,
+    class_rows,
     level_title,
+    made_by,
     reasons,
+    unused,
     utility_view,
     worst_first,
 )
@@ -28,6 +31,7 @@ from balancegan.report.loss_charts import Curve, loss_curves
 from balancegan.report.pages import flat, render_page
 from balancegan.report.pictures import COLUMNS, ClassPictures
 from balancegan.report.quality_charts import Map
+from balancegan.report.recipe_charts import gains, recipe_view
 
 
 def render_html(
@@ -50,14 +54,16 @@ def render_html(
         frames: from `draw_frames`.
         noise_latents: whether the latents between which the strips lead are images of noise.
     """
-    rows = [Measured(row) for row in document["classes"]]
+    rows = class_rows(document)
+    made = made_by(document)
     maps = quality_charts.maps(document)
     curves = loss_curves(document["history"])
     labels = sorted({label for found in maps for label in found.labels if 0 <= label < len(rows)})
     with chart_style():
         utility_charts = _with_titles(quality_charts.differences(document) + quality_charts.recalls(document))
+        recipe_charts = _with_titles(gains(document))
         distance_charts = _with_titles(quality_charts.distances(document))
-        drawn_maps = [(found, _chart(found.panel, _map_label(found), legend=False)) for found in maps]
+        drawn_maps = [(found, _chart(found.panel, _map_label(found, made), legend=False)) for found in maps]
         drawn_curves = [(curve, _chart(curve.panel, _curve_label(curve))) for curve in curves]
     return render_page(
         "template.html.j2",
@@ -65,6 +71,9 @@ def render_html(
         kinds=REFERENCES,
         run=document.get("origin", "run") == "run",
         rows=list(zip(rows, pictures, strict=True)),
+        made=made,
+        mixed=made == "generated",
+        unused=unused(document),
         overall=Measured(document["overall"]),
         largest=max(1, *(row["real"] + row["synthetic"] for row in rows), 1),
         findings=worst_first(document),
@@ -75,6 +84,8 @@ def render_html(
         level_title=level_title,
         utility=utility_view(document),
         many=MANY_CLASSES,
+        recipe=recipe_view(document),
+        recipe_charts=recipe_charts,
         shortcuts=document.get("shortcuts") or [],
         neighbours=sorted({row["prdc_k"] for row in rows if row["prdc_k"] is not None}),
         reasons=reasons,
@@ -95,9 +106,9 @@ def _with_titles(panels: Sequence[Panel]) -> list[tuple[str, Markup]]:
     return [(p.title, _chart(p, f"Chart: {p.title}; the numbers are in the tables")) for p in panels]
 
 
-def _map_label(found: Map) -> str:
+def _map_label(found: Map, made: str) -> str:
     real, fake = found.counts
-    return f"Map: {found.title}, {real:,} real and {fake:,} synthetic images. {found.caption}"
+    return f"Map: {found.title}, {real:,} real and {fake:,} {made} images. {found.caption}"
 
 
 def _curve_label(curve: Curve) -> str:

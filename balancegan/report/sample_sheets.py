@@ -9,6 +9,7 @@ import numpy as np
 
 from balancegan.core.documents import Json
 from balancegan.report.charts import canvas, short
+from balancegan.report.document_view import made_by
 from balancegan.report.pictures import GAP, ClassImages, Images, ReportImages, tile
 
 SHOWN = 6  # images per kind and class
@@ -23,7 +24,7 @@ def sample_sheet(inp: ReportImages, document: Json, *, seed: int = 0) -> Any | N
     """
     found = [(images, row) for images, row in zip(inp.classes, document["classes"], strict=True) if len(images.fake)]
     rows = [(images.name, _kinds(images, row, seed + k)) for k, (images, row) in enumerate(found[:MAX_CLASSES])]
-    titles = ("real, random", "synthetic", "nearest real training image")
+    titles = ("real, random", made_by(document), "nearest real training image")
     return _sheet(rows, titles, SHOWN, "Samples per class")
 
 

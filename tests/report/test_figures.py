@@ -8,7 +8,7 @@ from balancegan.core.errors import DiskError
 from balancegan.report.figures import write_figures
 
 NAMES = ("$x_1$ <b>", "漢字", "a\nvery long name of a class that goes on and on", "d\udc80")
-CHARTS = ("class_counts", "recall", "differences", "confusion", "fid_kid", "embeddings", "losses")
+CHARTS = ("class_counts", "recipe", "recall", "differences", "confusion", "fid_kid", "embeddings", "losses")
 SHEETS = ("samples", "interpolation")
 
 
@@ -51,6 +51,7 @@ def test_the_same_input_gives_the_same_files(written, tmp_path):
 def test_what_is_absent_is_skipped(tmp_path):
     document = make_document(("ant",))
     document |= {"utility": {"measured": False, "verdict": None, "note": ""}, "embeddings": [], "history": []}
+    document["recipe"] = None
     document["classes"][0] |= {"fid": None, "kid": None, "pairs": None}
     names = write_figures(make_input(("ant",)), document, tmp_path)
     assert names == ["class_counts.png", "class_counts.svg", "samples.png"]
@@ -58,7 +59,7 @@ def test_what_is_absent_is_skipped(tmp_path):
 
 def test_no_classes(tmp_path):
     document = make_document(("ant",))
-    document |= {"utility": {}, "embeddings": [], "history": [], "classes": []}
+    document |= {"utility": {}, "embeddings": [], "history": [], "classes": [], "recipe": None}
     assert write_figures(make_input(()), document, tmp_path) == []
 
 

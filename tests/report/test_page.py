@@ -43,7 +43,7 @@ def test_not_measured_shows_the_note_and_nothing_else():
     document = make_document()
     document["utility"] = {"measured": False, "verdict": None, "note": "Not asked for: use `--utility`."}
     page = page_of(document)
-    part = page[page.index('<section id="help">') : page.index("<h2>Images per class")]
+    part = page[page.index('<section id="help">') : page.index("<h2>Recipe")]
     assert words(part) == "Do the synthetic images help? Not asked for: use --utility ." and "<table" not in part
     assert "Usefulness not measured" in words(page) and "delivered" in words(page)
     assert words(page).count("Not asked for") == 2  # in the place of the verdict, too
@@ -71,7 +71,7 @@ def test_the_overview_shows_images_of_the_worst_classes_that_have_any():
     assert at_a_glance(document) == [7, 5, 3, 1]
     pictures = draw_pictures(make_input(names), document)
     assert [k for k, of in enumerate(pictures) if of.glance] == [1, 3, 5, 7]
-    assert [(kind, row.shown) for kind, row in pictures[7].glance] == [("Real", 8), ("Synthetic", 8)]
+    assert [(kind, row.shown) for kind, row in pictures[7].glance] == [("Real", 8), ("Generated", 8)]
     page = page_of(document, names)
     part = page[page.index('id="glance"') : page.index('id="next"')]
     assert re.findall("<h3>(.*?)</h3>", part) == ["class 7", "class 5", "class 3", "class 1"]
@@ -123,7 +123,7 @@ def test_how_the_classifiers_were_trained_is_said_in_words():
     document = make_document()
     text = words(page_of(document))
     for part in (
-        "WRN-16-1", "32 × 32 pixels", "3 runs per arm, 1,500 updates each", "newly generated", "1,234 more real test",
+        "WRN-16-1", "32 × 32 pixels", "3 runs per arm, 1,500 updates each", "newly made", "1,234 more real test",
         "know the real training images", "Oversampling with TrivialAugment", "8.3%", "0.95 / 0.71",
         "no augmentation 0.92 70.0%",
     ):  # fmt: skip
@@ -184,7 +184,7 @@ def test_a_document_of_an_older_version_gives_a_page():
 def test_small_classes_copies_and_floors_are_said_in_words():
     text = words(page_of(make_document()))
     assert "Too few images: 6 real, 30 synthetic." in text and "halves of 120" in text and "subsets of 50" in text
-    assert "look at the pairs" in text and "30 synthetic against 12 held-out" in text
+    assert "look at the pairs" in text and "30 generated against 12 held-out" in text
     assert "These features have no classifier of ImageNet" in text and "−0.40" in text
 
 
@@ -263,7 +263,7 @@ def test_one_point_has_no_span():
     document = make_document(("ant",))
     item = {"id": "a", "title": "t", "caption": "", "x": [1.0], "y": [2.0], "label": [0], "fake": [False]}
     page = page_of({**document, "embeddings": [item]}, ("ant",))
-    assert "t 1 real and 0 synthetic points" in words(page) and "nan" not in page
+    assert "t 1 real and 0 generated points" in words(page) and "nan" not in page
 
 
 def test_many_classes_have_colours_of_their_own():
@@ -273,7 +273,7 @@ def test_many_classes_have_colours_of_their_own():
 def test_every_chart_is_described_and_takes_its_colours_from_the_page():
     charts = charts_of(page_of(make_document()))
     labels = [chart.get("aria-label") for chart in charts]
-    assert len(set(labels)) == len(labels) == 9 and all(chart.get("role") == "img" for chart in charts)
+    assert len(set(labels)) == len(labels) == 10 and all(chart.get("role") == "img" for chart in charts)
     assert {"viewBox", "class", "role", "aria-label"} == set(charts[0].keys())  # no size: it is as wide as its place
     text = "".join(ElementTree.tostring(chart, "unicode") for chart in charts)
     assert "var(--real)" in text and not re.search('#[0-9a-fA-F]{3,6}[;"]|url\\(|nan', text)
@@ -284,7 +284,7 @@ def test_every_chart_is_described_and_takes_its_colours_from_the_page():
 def test_points_of_a_map_have_tooltips():
     charts = charts_of(page_of(make_document(("ant", EVIL)), ("ant", EVIL)))
     titles = {title.text for chart in charts for title in chart.iter("title")}
-    assert titles == {f"{name}, {kind}" for name in ("ant", EVIL) for kind in ("real", "synthetic")}
+    assert titles == {f"{name}, {kind}" for name in ("ant", EVIL) for kind in ("real", "generated")}
 
 
 def test_the_charts_colours_are_those_of_the_style_sheet():

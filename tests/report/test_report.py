@@ -58,7 +58,7 @@ def one_class(name="cat", train=40, holdout=12, fake=30, channels=3, **changes):
         "real_holdout": blobs(holdout, channels, seed=2),
         "fake": images,
         "real": train,
-        "synthetic": len(images),
+        "generated": len(images),
         "rejected": 3,
         "requested": len(images),
     }
