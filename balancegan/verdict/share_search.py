@@ -33,9 +33,10 @@ from balancegan.verdict.networks import QUICK, Network
 from balancegan.verdict.paired_gains import LEVEL, Compared, Floats, calibrated_losses, compared_gains
 from balancegan.verdict.scores import counted_classes
 
-SHARES = (0.1, 0.25, 0.5, 0.75)
-FIRST_SHARES = (0.25, 0.5)  # of the first look
+SHARES = (0.25, 0.5, 0.75)
+FIRST_SHARES = (0.25, 0.5)  # of the first look, which trains half as long
 FOLDS, REPEATS = 3, 2
+CPU = torch.device("cpu")
 MOST_TESTED = 300  # real images per class and fold
 SIMILAR = 4.0  # ratio of the sizes of classes that share a choice
 MIN_GROUP = 100  # training images in a group of classes with a choice of its own
@@ -62,7 +63,7 @@ class Question:
     @property
     def updates(self) -> int:
         """Updates of each classifier."""
-        return self.network.budget(len(self.material.real), torch.device("cpu"))
+        return self.network.budget(len(self.material.real), CPU)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def search_shares(question: Question) -> Outcome:
     filled = [k for k, n in enumerate(question.fill) if n]
     size = len(question.fill)
     groups = class_groups(question.real, question.fill)
-    runs = _Runs(question)
+    runs = _Runs(question, question.updates)
     uniform = [tuple(share if k in filled else 0.0 for k in range(size)) for share in SHARES]
     every = tuple(filled)
     found = runs.compare(uniform, groups, seed=0)
@@ -116,7 +117,7 @@ def search_shares(question: Question) -> Outcome:
 def first_look(question: Question) -> Outcome:
     """Decide from a few images whether making thousands can pay; `hopeless` says why not."""
     filled = tuple(k for k, n in enumerate(question.fill) if n)
-    runs = _Runs(question, repeats=1)
+    runs = _Runs(question, question.updates // 2, repeats=1)
     candidates = [tuple(s if k in filled else 0.0 for k in range(len(question.fill))) for s in FIRST_SHARES]
     found = runs.compare(candidates, class_groups(question.real, question.fill), seed=0)
     rows = tuple(Row(share, filled, of[0]) for share, of in zip(FIRST_SHARES, found, strict=True))
@@ -199,6 +200,7 @@ class _Runs:
     """Trains and compares; keeps the baseline's answers on generated images."""
 
     question: Question
+    updates: int
     repeats: int = REPEATS
     _shown: list[NDArray[np.float32]] = field(default_factory=list)  # mean probabilities (n, K) of the generated images
     _real: list[tuple[Labels, NDArray[np.int64]]] = field(default_factory=list)  # true and predicted classes
@@ -233,7 +235,7 @@ class _Runs:
                     SplitPlan(plan.train, test),
                     mixed_draw(parts, balanced=True),
                     FLIPS if q.flips else CROPS,
-                    q.updates,
+                    self.updates,
                 )
                 jobs.append(job)
         results = train_jobs(jobs, shelf, q.network, q.device, partial(q.progress, "search"))
