@@ -32,6 +32,7 @@ from balancegan.metrics.kept_classes import safe_changes
 from balancegan.report.write import write_report
 from balancegan.verdict.material import (
     REPORT_IMAGES,
+    TEST_SHARE,
     ClassImages,
     Material,
     Pool,
@@ -41,6 +42,10 @@ from balancegan.verdict.material import (
     transformed_pool,
 )
 
+_SET_ASIDE = (
+    "The real folder has no test split, so a part of its images was set aside: the verdict tests on them, and the "
+    "recipe was chosen without them."
+)
 SIDES = (8, 128)  # least and most pixels per side at which folders are compared
 _HALVED = (
     "The small network behind the features was trained on half of the real images; the synthetic images are compared "
@@ -122,31 +127,29 @@ def evaluate_folders(
     for folder in folders:
         check_out(out, folder, given=True)
     ours, theirs = _open_both(folders, options.image_size, progress)
-    unknown = sorted(set(theirs.store.classes) - set(ours.store.classes))
     names = list(ours.store.classes)
-    if len(unknown) == len(theirs.store.classes):
-        raise UsageError(
-            f"{fake} and {real} have no class in common",
-            f"classes are matched by folder name: {_some(unknown)} against {_some(names)}",
-        )
+    unknown = _unknown_classes(ours, theirs, real, fake)
     held = next((split for split in ("test", "val") if (ours.store.splits == split).any()), None)
     train, test, fakes = ours.pool(names, "train"), ours.pool(names, held), theirs.pool(names, "train")
-    classes = _folder_classes(names, train, test, fakes)
-    if not any(len(c.fake) for c in classes):
-        raise UsageError(f"{fake} has no synthetic images of any class in {real}", "see its metadata.csv")
-    if not len(train):
-        raise UsageError(f"{real} has no real training images", "see its metadata.csv: only real images are used")
+    _require_images(train, fakes, real, fake)
     try_out(out)
     groups = tested = None
     if judging.utility or not held or options.group_by or options.fill == "auto":
         groups, tested = ours.groups(names, ("train", held), rule, progress)
     notes = [_unknown_generator(held), _common_size(ours.store)]
+    if options.fill == "auto" and not held:
+        assert groups is not None
+        kept, aside = stratified_split(train.labels, TEST_SHARE, judging.seed, groups)
+        train, test = _rows_of(train, kept), _rows_of(train, aside)
+        groups, tested, held = groups[kept], groups[aside], "holdout"
+        notes.append(_SET_ASIDE)
+    classes = _folder_classes(names, train, test, fakes)
     seen = np.arange(len(train))
     if groups is not None and not held:
         notes += _of_one_group(names, train.labels, groups)
         # The small classifier knows its own training images, and their features differ from those of new ones.
         seen, rest = _halves(train.labels, groups, judging.seed)
-        classes = _with_apart(classes, Pool(train.images[rest], train.labels[rest]), judging.choice.name == "own")
+        classes = _with_apart(classes, _rows_of(train, rest), judging.choice.name == "own")
         notes += [_HALVED] if judging.choice.name == "own" else []
     recipe = varied = None
     if options.fill == "auto":
@@ -156,16 +159,8 @@ def evaluate_folders(
     extractor = judging.choice.open(own, device=str(judging.device), progress=progress)
 
     def material() -> Material:
-        found = folder_material(
-            names,
-            train,
-            fakes,
-            test,
-            groups,
-            tested,
-            kind=held or "splits",
-            delivered=[c.generated for c in classes],
-        )
+        sizes = [c.generated for c in classes]
+        found = folder_material(names, train, fakes, test, groups, tested, kind=held or "splits", delivered=sizes)
         return replace(found, transformed=varied, varied=[c.transformed for c in classes]) if varied else found
 
     made = [c.name for c in classes if len(c.fake)]
@@ -188,6 +183,28 @@ def evaluate_folders(
     document = judge.report_document(inp, extractor, judging, progress)
     write_report(document, inp, out, figures=out / "figures")
     return command_document(document, out, options, real=str(real.absolute()), fake=str(fake.absolute()))
+
+
+def _unknown_classes(ours: _Side, theirs: _Side, real: Path, fake: Path) -> list[str]:
+    """Names of the synthetic classes that the real folder lacks. Raises `UsageError` if it lacks all."""
+    unknown = sorted(set(theirs.store.classes) - set(ours.store.classes))
+    if len(unknown) == len(theirs.store.classes):
+        raise UsageError(
+            f"{fake} and {real} have no class in common",
+            f"classes are matched by folder name: {_some(unknown)} against {_some(list(ours.store.classes))}",
+        )
+    return unknown
+
+
+def _require_images(train: Pool, fakes: Pool, real: Path, fake: Path) -> None:
+    if not len(fakes):
+        raise UsageError(f"{fake} has no synthetic images of any class in {real}", "see its metadata.csv")
+    if not len(train):
+        raise UsageError(f"{real} has no real training images", "see its metadata.csv: only real images are used")
+
+
+def _rows_of(pool: Pool, rows: np.ndarray) -> Pool:
+    return Pool(pool.images[rows], pool.labels[rows])
 
 
 def _fill(classes: list[ClassImages]) -> list[int]:
