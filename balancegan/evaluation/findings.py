@@ -39,7 +39,11 @@ NARROW = (0.8, 0.5)
 
 def findings(document: Json) -> list[Json]:
     """The findings that a reader should see before the numbers, worst first."""
-    found = [*_delivery(document), *(finding for row in document["classes"] for finding in _class_findings(row))]
+    of_classes = [finding for row in document["classes"] for finding in _class_findings(row)]
+    recipe = document.get("recipe")
+    if recipe and not recipe["share"]:  # the folder holds none of the images that these are about
+        of_classes = [{**finding, "level": "note"} for finding in of_classes]
+    found = [*_delivery(document), *of_classes]
     leak = document["leak_probe"]
     found += [_finding("warning", None, text) for text in [*document["warnings"], *_leak(leak)]]
     if not document["extractor"]["comparable"]:
@@ -57,9 +61,9 @@ def _delivery(document: Json) -> list[Json]:
     short = [row for row in document["classes"] if row["synthetic"] < row["requested"]]
     found = [_finding("warning", row["name"], _shortfall(row)) for row in short]
     for row in document["classes"]:
-        samples = max(1, row["rejected"] + row["synthetic"])
+        samples = max(1, row["rejected"] + (row["generated"] or row["n_fake"]))
         copies = (row["rejected"] - row["refused"]) / samples
-        if row["synthetic"] and copies > MANY_REJECTED:
+        if row["generated"] and copies > MANY_REJECTED:
             text = (
                 f"{_percent(copies)} of the samples were dropped as near-copies of training images or of one another: "
                 "the generator has memorised much of this class."

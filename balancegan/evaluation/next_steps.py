@@ -19,6 +19,8 @@ _RECIPES = {
     "balanced softmax": "on the real images without balancing, with the balanced softmax loss",
     "oversampling with TrivialAugment": "on the real images, drawing every class equally often, with TrivialAugment",
     "Mixup": "on the real images with Mixup, giving rare classes more weight in the last fifth of training",
+    "real + transformed": "on the real images and transformed ones (`--fill transformed`), drawing every class equally "
+    "often",
     "real + synthetic": "on the real and synthetic images together, drawing every class equally often",
 }
 
@@ -29,22 +31,27 @@ def next_steps(document: Json) -> list[str]:
     Args:
         document: the report's document, with its `utility`, `classes`, `settings` and `history`.
     """
-    return [*_recipe(document["utility"]), *_change(document), *_gather(document)]
+    return [*_training(document), *_change(document), *_gather(document)]
 
 
-def _recipe(utility: Json) -> Iterator[str]:
+def _training(document: Json) -> Iterator[str]:
     """The best way found to train a classifier, also when it uses no synthetic image."""
+    utility = document["utility"]
     if not utility["arms"]:
         return
     accuracy = {row["name"]: row["balanced_accuracy"]["value"] for row in utility["arms"] if row["name"] in _RECIPES}
-    useful = utility["verdict"] == USE and better_real_arm(utility["differences"]) is None
-    others = {name: value for name, value in accuracy.items() if name != utility["candidate"]}
-    best = utility["candidate"] if useful else max(others, key=others.__getitem__)
-    found = f"{accuracy[best]:.1%} balanced accuracy"
-    text = f"Train your classifier {_RECIPES[best]}, with {utility['augmentation']}: {found}"
-    if not useful:
-        ours = f"{accuracy[utility['candidate']]:.1%} with the synthetic images"
-        text += f", against {ours}; leave those out" if utility["verdict"] == DO_NOT_USE else f", and {ours}"
+    candidate, verdict = utility["candidate"], utility["verdict"]
+    beaten = better_real_arm(utility["differences"]) is not None
+    folder = bool(document.get("recipe")) and document["delivered"]  # made to be no worse than the real images
+    useful = not beaten and (verdict == USE or (folder and verdict != DO_NOT_USE))
+    others = {name: value for name, value in accuracy.items() if name != candidate}
+    best = candidate if useful else max(others, key=others.__getitem__)
+    text = f"Train your classifier {_RECIPES[best]}, with {utility['augmentation']}: {accuracy[best]:.1%} balanced accuracy"
+    if useful and verdict != USE:
+        text += f", no clear difference to oversampling the real images ({accuracy[utility['baseline']]:.1%})"
+    elif not useful:
+        ours = f"{accuracy[candidate]:.1%} with the synthetic images"
+        text += f", against {ours}; leave those out" if verdict == DO_NOT_USE else f", and {ours}"
     yield f"{text}."
 
 

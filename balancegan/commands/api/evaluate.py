@@ -42,20 +42,16 @@ def evaluate(
         what: a `Run`, or its folder, name or number (the newest by default), or with `fake` a folder of real images.
         fake: synthetic images.
         metrics: measure only these of `fid`, `kid`, `is`, `ssim`, `prdc`, `copies`, `swd` and `recognised`.
-        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
-        weights: weights file for the extractor.
+        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`; `weights`: its weights file.
         utility: train classifiers to see whether the synthetic images help.
         fill: `generated` judges the images as they are; `auto`: mixed with real ones, as `augment` would.
         fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
         images: images to generate per class, for a run; more if the class needs more.
-        image_size: of two folders: the side in pixels at which they are compared.
-        group_by: of two folders: which real images stay in one split, as in `train`.
+        image_size, group_by: of two folders: the side in pixels, and which real images stay in one split (`train`).
         data: where a run's data is now; `out`: the report's folder, by default the run's `report/` or `evaluation`.
-        seeds: classifiers trained per arm.
-        classifier: network to train: `small`, `resnet18`, or the weights file of a torchvision ResNet.
+        seeds: classifiers trained per arm; `classifier`: `small`, `resnet18`, or a torchvision ResNet's weights file.
         arms: ways of training to compare: `all`, the `deciding` ones, or `auto`: all on a GPU.
-        checkpoint: `newest`, a step, or `auto`: the newest, or the last before classes collapsed.
-        from_: what a run's images start from, `strength` of the noise added to that, and `guidance`, as in `augment`.
+        checkpoint, from_, strength, guidance: of a run, as in `Run.sample`.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `runs`: the runs' folder; `progress`: show it on stderr.
 
     Returns the measures: `classes[…].kid`, `overall.fid`, `utility.verdict`, `report` and more.
