@@ -44,7 +44,7 @@ def test_its_generator_makes_the_images_that_it_made(old, tmp_path):
 
 def test_it_fills_a_folder(old, discs, tmp_path):
     """The data set's fingerprint is still the same, so the run knows it again."""
-    options = AugmentOptions(out=tmp_path / "out", data=discs, filter="none", report=False)
+    options = AugmentOptions(out=tmp_path / "out", data=discs, fill="generated", filter="none", report=False)
     document = augment(old, options, device=CPU)
     assert document["complete"] and document["imbalance_rate_after"] == 1
 

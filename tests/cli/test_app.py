@@ -96,30 +96,32 @@ def test_the_three_commands(discs):
     assert (Path(trained["run"]) / "losses.png").stat().st_size > 1000
     looked = call_json("sample", "--n", 3)
     assert looked["images"] == 9 and Path(looked["out"]).is_file()
-    document = call_json("augment", "--target-ir", 1, "--filter", "none")
+    document = call_json("augment", "--fill", "generated", "--filter", "none")
     keys = {"out", "complete", "imbalance_rate_before", "imbalance_rate_after", "classes", "report"}
     assert keys <= document.keys() and document["imbalance_rate_after"] == 1
-    assert set(document["classes"][0]) == {"name", "real", "synthetic", "rejected", "refused"}
+    fields = {"name", "real", "synthetic", "generated", "transformed", "beside", "rejected", "refused"}
+    assert set(document["classes"][0]) == fields
     for name in ("metadata.csv", "report.html", "report.json"):
         assert (Path("balanced") / name).is_file()
     assert Path(document["out"]) == Path("balanced").absolute()
-    shown = call("augment", "--target-ir", 1, "--filter", "none").stdout
+    shown = call("augment", "--fill", "generated", "--filter", "none").stdout
     assert "imbalance rate 4 -> 1" in shown
 
 
 def test_augment_below_the_gate_is_9_and_the_folder_is_there(split_discs, plain_search):
     call("train", split_discs, *SMALL)
-    document = call_json("augment", "--filter", "none", "--fail-under", "99", code=9)
+    words = ("augment", "--fill", "generated", "--filter", "none")
+    document = call_json(*words, "--fail-under", "99", code=9)
     assert document["gate"]["passed"] is False and "99" in document["gate"]["reason"]
     assert document["utility"]["verdict"] and Path("balanced/train/metadata.csv").is_file()
-    assert "below --fail-under" in call("augment", "--filter", "none", "--fail-under", "99", code=9).stderr
-    assert call_json("augment", "--filter", "none")["gate"] is None
+    assert "below --fail-under" in call(*words, "--fail-under", "99", code=9).stderr
+    assert call_json(*words)["gate"] is None
     assert call_json("evaluate", "--no-utility", "--metrics", "ssim", "--images", 4)["run"].endswith("-sgbgan-split")
 
 
 def test_sample_gives_augments_images(discs):
     call("train", discs, *SMALL)
-    call("augment", "--filter", "none", "--no-report")
+    call("augment", "--fill", "generated", "--filter", "none", "--no-report")
     call("sample", "0", "--classes", "bee", "--seeds", "0-2,5", "--out", "look")
     for seed in (0, 1, 2, 5):
         made = Path(f"balanced/bee/syn_00000_{seed}.png")
@@ -182,6 +184,9 @@ def test_methods():
         (["augment", "--real", "steal"], 2, "hardlink"),
         (["augment", "--sampler", "fast"], 2, "langevin"),
         (["augment", "--filter", "good"], 2, "quality"),
+        (["augment", "--fill", "half"], 2, "transformed"),
+        (["augment", "--share", "1.5"], 2, "share"),
+        (["augment", "--share", "0.5", "--fill", "generated"], 2, "--fill generated"),
         (["augment", "--fail-under", "maybe"], 2, "no-difference"),
         (["augment", "--fail-under", "use", "--no-report"], 2, "--no-report"),
         (["augment", "--fail-under", "use", "--no-utility"], 2, "--no-utility"),

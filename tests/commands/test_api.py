@@ -38,6 +38,8 @@ SMALL = {
     "width": 16,
     "latent_dim": 8,
 }
+GENERATED = {"fill": "generated", "filter": "none"}
+WORDS = ("--fill", "generated", "--filter", "none")
 
 
 @pytest.fixture(autouse=True)
@@ -152,8 +154,8 @@ def test_samples_are_arrays_by_seed(trained):
 
 
 def test_augment_and_evaluate(trained):
-    balanced = balancegan.augment(trained, filter="none", report=False, out="made", progress=False)
-    again = call_json("augment", trained.path, "--filter", "none", "--no-report", "--out", "made")
+    balanced = balancegan.augment(trained, out="made", progress=False, report=False, **GENERATED)
+    again = call_json("augment", trained.path, *WORDS, "--no-report", "--out", "made")
     assert balanced.to_json() | {"gate": None} == again | {"gate": None}
     assert balanced.path == Path("made").absolute() and balanced.imbalance_rate_after == 1
     written = balanced.path / "bee" / "syn_00000_3.png"
@@ -198,6 +200,8 @@ def test_a_result_cannot_be_changed_and_travels():
         (lambda data, run: balancegan.load_run("nope"), "nope"),
         (lambda data, run: balancegan.augment(run, real="steal"), "hardlink"),
         (lambda data, run: balancegan.augment(run, seed=-1), "seed"),
+        (lambda data, run: balancegan.augment(run, fill="half"), "transformed"),
+        (lambda data, run: balancegan.augment(run, share=0.5, fill="transformed"), "--fill transformed"),
         (lambda data, run: balancegan.augment(run, fail_under="use", report=False), "verdict"),
         (lambda data, run: balancegan.evaluate(run, seeds=0), "seeds"),
         (lambda data, run: balancegan.evaluate(data), "is not a run"),
@@ -215,7 +219,7 @@ def test_mistakes_are_usage_errors(discs, trained, capsys, work, words):
 
 def test_below_the_gate_is_an_error_with_the_result(trained):
     with pytest.raises(balancegan.QualityGateError) as caught:
-        balancegan.augment(trained, filter="none", fail_under=99, progress=False)
+        balancegan.augment(trained, fail_under=99, progress=False, **GENERATED)
     assert caught.value.result.path.is_dir() and not caught.value.result.gate.passed
 
 

@@ -41,7 +41,7 @@ def tested(split_discs, tmp_path):
 
 
 def go(run, out, **options):
-    settings = {"filter": "none", "report": False, **options}
+    settings = {"fill": "generated", "filter": "none", "report": False, **options}
     return augment(run, AugmentOptions(out=out, **settings), device=CPU)
 
 
@@ -203,11 +203,10 @@ def test_targets():
     def need(**options):
         return targets(counts, **options)
 
-    assert need() == {"a": 0, "b": 30, "c": 40}  # three for each real one at most
-    assert need(target_ir=1) == {"a": 0, "b": 90, "c": 40}
+    assert need() == need(target_ir=1) == {"a": 0, "b": 90, "c": 40}
     assert need(target_ir=3) == {"a": 0, "b": 24, "c": 0}  # ceil(100 / 3) = 34
-    assert need(classes=("b",)) == {"a": 0, "b": 30, "c": 0}
-    assert need(classes=("b",), target_ir=1) == {"a": 0, "b": 90, "c": 0}
+    assert need(classes=("b",)) == {"a": 0, "b": 90, "c": 0}
+    assert need(classes=("b",), target_ir=3) == {"a": 0, "b": 24, "c": 0}
     assert need(totals={"b": 25}) == {"a": 0, "b": 15, "c": 0}
     for bad, word in (
         ({"target_ir": 0.5}, "2"),
@@ -367,7 +366,7 @@ def test_a_card_that_the_user_edited_is_left_alone(run, tmp_path):
     card.write_text(card.read_text().replace("unknown", "cc-by-4.0"))
     edited = card.read_text()
     notes = []
-    options = AugmentOptions(out=tmp_path / "out", filter="none", utility=False)
+    options = AugmentOptions(out=tmp_path / "out", fill="generated", filter="none", utility=False)
     augment(run, options, device=CPU, note=notes.append)
     assert card.read_text() == edited and any("README.md" in note for note in notes)
 
@@ -377,7 +376,9 @@ def test_a_card_that_the_user_edited_survives_a_call_that_was_killed(run, tmp_pa
     go(run, tmp_path / "out")
     card.write_text(edited := card.read_text().replace("unknown", "cc-by-4.0"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("balancegan.commands.augment._report", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "balancegan.commands.augment.folder_report", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         go(run, tmp_path / "out", report=True)
     go(run, tmp_path / "out", report=True)
     assert card.read_text() == edited

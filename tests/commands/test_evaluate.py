@@ -454,7 +454,7 @@ def test_a_run_is_reported_on_in_its_folder(trained, monkeypatch):
 
 
 def test_the_images_of_a_run_are_those_that_augment_would_write_unfiltered(trained, tmp_path):
-    options = AugmentOptions(out=tmp_path / "out", target_ir=1.0, filter="none", report=False)
+    options = AugmentOptions(out=tmp_path / "out", fill="generated", filter="none", report=False)
     augment(trained, options, device=CPU)
     document = folders(Path(trained.read_json("dataset.json")["data"]), tmp_path / "out", metrics=frozenset({"ssim"}))
     assert [row["n_fake"] for row in document["classes"]] == [0, 48, 52]

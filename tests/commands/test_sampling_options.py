@@ -13,7 +13,7 @@ from balancegan.folder.copy_filter import CopyFilter
 from balancegan.runs.directory import RunDir
 
 CPU = ("--device", "cpu")
-NO_REPORT = ("--no-report", "--target-ir", 1, *CPU)
+NO_REPORT = ("--no-report", "--fill", "generated", *CPU)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,8 @@ def test_a_run_is_evaluated_as_it_would_be_sampled(trained, tmp_path, quick_repo
 
 def test_the_report_shows_a_method_whose_latents_are_images(trained, tmp_path, quick_reports):
     _, run = trained
-    found = call_json("augment", run, "--out", tmp_path / "out", "--filter", "none", "--from", "other", *CPU)
+    words = ("--fill", "generated", "--filter", "none", "--from", "other")
+    found = call_json("augment", run, "--out", tmp_path / "out", *words, *CPU)
     page = Path(found["report"]).read_text()
     assert "started from a real training image of another class" in page
     assert "another class (strength 0.6)" in (tmp_path / "out" / "README.md").read_text()

@@ -31,6 +31,7 @@ from balancegan.runs.directory import RunDir
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 CPU = torch.device("cpu")
+GENERATED = {"fill": "generated", "filter": "none", "report": False}
 
 
 @pytest.fixture
@@ -142,14 +143,14 @@ def test_a_comparison_that_would_not_fit_does_not_begin(discs, disk):
 def test_a_disk_that_fills_up_under_augment(discs, tmp_path, disk, no_estimate, leave):
     run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
     expected, small = tmp_path / "expected", disk(4)
-    augment(run, AugmentOptions(out=expected, filter="none", report=False), device=CPU)
+    augment(run, AugmentOptions(out=expected, **GENERATED), device=CPU)
     before = tree(discs)
 
     def stage(name, done, total):
-        if name == "generate" and done == 3:
+        if name == "fill" and done == 3:
             fill(small, leave)
 
-    options = AugmentOptions(out=small / "out", filter="none", report=False)
+    options = AugmentOptions(out=small / "out", **GENERATED)
     with pytest.raises(DiskError) as caught:
         augment(run, options, device=CPU, progress=stage)
     assert "No space left" in in_words(caught.value)
@@ -256,7 +257,7 @@ def test_read_only_output_is_exit_6_everywhere(discs, tmp_path, disk):
     commands = [
         ("train", discs, "--out", place / "new", *SHORT),
         ("train", discs, "--out", place / "runs", "--resume", run, "--steps", "20"),
-        ("augment", trained, "--out", place / "balanced", "--no-report"),
+        ("augment", trained, "--out", place / "balanced", "--fill", "generated", "--no-report"),
         ("sample", run),
         ("sample", trained, "--out", place / "grid.png"),
         ("sample", trained, "--out", place / "single"),
@@ -348,10 +349,10 @@ def test_output_that_is_deleted_under_augment(discs, tmp_path):
     run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
 
     def stage(name, done, total):
-        while name == "generate" and done == 3 and (tmp_path / "out").exists():
+        while name == "fill" and done == 3 and (tmp_path / "out").exists():
             shutil.rmtree(tmp_path / "out", ignore_errors=True)  # others write into it meanwhile
 
-    options = AugmentOptions(out=tmp_path / "out", filter="none", report=False)
+    options = AugmentOptions(out=tmp_path / "out", **GENERATED)
     with pytest.raises(DiskError) as caught:
         augment(run, options, device=CPU, progress=stage)
     in_words(caught.value)
@@ -393,5 +394,5 @@ def test_many_small_files_take_whole_blocks(discs, tmp_path, monkeypatch):
     run = RunDir(train_tiny(discs, tmp_path / "runs")["run"])
     asked = []
     monkeypatch.setattr("balancegan.folder.real_files.require_space", lambda place, need, *_: asked.append(need))
-    augment(run, AugmentOptions(out=tmp_path / "out", counts={"bee": 9}, report=False, filter="none"), device=CPU)
+    augment(run, AugmentOptions(out=tmp_path / "out", counts={"bee": 9}, **GENERATED), device=CPU)
     assert asked[0] >= 39 * 4096

@@ -178,7 +178,7 @@ def test_removal_does_not_leave_the_folder(tmp_path):
 
 
 def go(run, out):
-    return augment(run, AugmentOptions(out=out, report=False, filter="none"), device=CPU)
+    return augment(run, AugmentOptions(out=out, fill="generated", report=False, filter="none"), device=CPU)
 
 
 MARKERS = {

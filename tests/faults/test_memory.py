@@ -137,7 +137,8 @@ def test_augment_with_its_report_goes_on(discs, tmp_path, monkeypatch, quick_rep
 
     monkeypatch.setattr(Method, "sample", few_samples)
     monkeypatch.setattr(torch.nn.Sequential, "forward", few_features)
-    options = AugmentOptions(out=tmp_path / "out", counts={"bee": 12}, filter="none", extractor="own")
+    given = {"fill": "generated", "filter": "none", "counts": {"bee": 12}, "extractor": "own"}
+    options = AugmentOptions(out=tmp_path / "out", **given)
     document = augment(run, options, device=CPU)
     assert document["complete"] and document["report"] and {"sample", "classifier"} <= set(failures)
     assert all(

@@ -191,7 +191,7 @@ def test_collapse_is_noticed_and_the_checkpoint_before_it_stays(discs, tmp_path,
         restore(run, CPU, checkpoint="7")
     assert "18, 16, 6" in caught.value.hint
 
-    options = AugmentOptions(out=tmp_path / "out", counts={"cat": 8}, report=False)
+    options = AugmentOptions(out=tmp_path / "out", fill="generated", counts={"cat": 8}, report=False)
     assert augment(run, options, device=CPU)["step"] == 6
     assert restore(run, CPU, checkpoint="auto").warnings == [
         "The images are from step 6; the training continued to step 18."
@@ -238,7 +238,8 @@ def test_a_collapsed_generator_without_classes_is_taken_from_before_too(discs, t
     restored = restore(run, CPU, checkpoint="auto")
     assert restored.checkpoint.step == 4 and not restored.method.ready
     steps.clear()
-    options = AugmentOptions(out=tmp_path / "out", counts={"cat": 8}, filter="none", report=False)
+    given = {"fill": "generated", "filter": "none", "counts": {"cat": 8}}
+    options = AugmentOptions(out=tmp_path / "out", report=False, **given)
     assert augment(run, options, device=CPU)["step"] == 4
     assert look(run, (), None, 2, tmp_path / "grid.png", device=CPU, note=notes.append)["step"] == 12
     assert any("without the data" in note for note in notes)

@@ -78,7 +78,8 @@ def trained(zygote, data, tmp_path):
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_augment_stops_and_goes_on(zygote, trained, tmp_path, signum):
-    command = ["augment", str(trained), "--no-report", "--filter", "none", "--out", str(tmp_path / "out")]
+    words = ["--fill", "generated", "--filter", "none", "--no-report"]
+    command = ["augment", str(trained), *words, "--out", str(tmp_path / "out")]
     flag = tmp_path / "writing"
     child = zygote.start("cli", arguments=command, slow=("image", flag, 60.0))
     assert eventually(flag.exists)

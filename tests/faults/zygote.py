@@ -126,7 +126,7 @@ def run_augment(run: str, out: str, **options: Any) -> Json:
     from balancegan.commands.augment import AugmentOptions, augment
     from balancegan.runs.directory import RunDir
 
-    settings = {"filter": "none", "report": False, **options}
+    settings = {"fill": "generated", "filter": "none", "report": False, **options}
     return augment(RunDir(run), AugmentOptions(out=Path(out), **settings), device=torch.device("cpu"))
 
 
