@@ -34,6 +34,7 @@ from balancegan.evaluation import assembly as judge
 from balancegan.evaluation.assembly import Judging
 from balancegan.evaluation.class_assignment import describe_assignment
 from balancegan.evaluation.document import summary
+from balancegan.folder.checkpoint_choice import best_step, compared_steps
 from balancegan.folder.destination import check_destination, finished_result, plan_key
 from balancegan.folder.export import BalancedFolder
 from balancegan.folder.fill import Filling, Generator
@@ -49,7 +50,7 @@ from balancegan.folder.recipe import (
     targets,
 )
 from balancegan.metrics.extractors import choose
-from balancegan.runs.directory import RUNS, RunDir, find_run
+from balancegan.runs.directory import AUTO, RUNS, RunDir, find_run
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.choice import make_samplers
 from balancegan.sampling.samplers import SEED_STRIDE, Sampler
@@ -111,24 +112,25 @@ class _Balancing:
 
     def write(self, card: str | None) -> dict[str, Any]:
         """Write everything, and return the command's document; `card`: hash of the README.md of an earlier call."""
-        restored, data, options, progress = self.restored, self.data, self.options, self.progress
+        data, options, progress = self.data, self.options, self.progress
         if any(self.need.values()) and options.fill != "transformed":
-            restored.require_trained()
-        restored.make_ready(data)
-        samplers = make_samplers(
-            restored.method, restored.device, options.sampler, SourceImages.of(data), options.sampling
-        )
+            self.restored.require_trained()
         real, notes = plan_real(data, options.real)
-        self.note(f"{restored.progress} of {data.folder.root}")
         if size := _other_size(data, self.need, options):
             self.note(f"synthetic images will be {size}; leave out --out-size model to get the sizes of the real ones")
         check_space(options.out, real, options.real, sum(self.need.values()), _bytes_each(data, options))
-        generator = self._generator(samplers)
         with ExitStack() as stack:
             folder = stack.enter_context(self.places.folder(data, options))
             for i, file in enumerate(real):
                 folder.add_real(file)
                 progress("copy real images", i + 1, len(real))
+            restored = self._at_best(folder)
+            self.note(f"{restored.progress} of {data.folder.root}")
+            restored.make_ready(data)
+            samplers = make_samplers(
+                restored.method, restored.device, options.sampler, SourceImages.of(data), options.sampling
+            )
+            generator = self._generator(samplers)
             recipe = self._recipe(folder, generator)
             counts = list(data.split_counts().values())
             wanted = amounts(recipe, generator.need, counts, beside=self.places.beside is not None)
@@ -153,9 +155,24 @@ class _Balancing:
                 document = folder_report(restored, data, filled, recipe, result, real, options, self.judging, progress)
                 result["report"] = str((options.out / "report.html").absolute())
                 result |= summary(document, options.fail_under)
-            result["card"] = write_card(restored, data, result, document, options, card, self.note)
+            result["card"] = write_card(restored, data, recipe, result, document, options, card, self.note)
             folder.finish(result)
         return result
+
+    def _at_best(self, folder: BalancedFolder) -> Restored:
+        """The run at the checkpoint that an earlier call or the user chose, or whose images are the best."""
+        labels = [label for label, name in enumerate(self.data.class_names) if self.need[name]]
+        steps = compared_steps(self.restored.run)
+        chosen = self.options.fill == "auto" and self.options.share is None and self.options.checkpoint == AUTO
+        if not (chosen and labels and len(steps) > 1):
+            return self.restored
+        if "step" not in folder.recorded:
+            folder.record({"step": best_step(self.restored, steps, self.data, labels, self.progress)})
+        step = folder.recorded["step"]
+        if step == self.restored.checkpoint.step:
+            return self.restored
+        self.note(f"using step {step}, whose images are the nearest to real ones (--checkpoint newest uses the latest)")
+        return restore(self.restored.run, self.restored.device, checkpoint=str(step))
 
     def _generator(self, samplers: Sequence[Sampler]) -> Generator:
         options, needed = self.options, any(self.need.values())

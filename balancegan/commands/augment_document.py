@@ -161,6 +161,7 @@ def folder_report(
 def write_card(
     restored: Restored,
     data: TrainingSet,
+    recipe: Recipe,
     result: dict[str, Any],
     document: dict[str, Any] | None,
     options: AugmentOptions,
@@ -180,7 +181,8 @@ def write_card(
         run=restored.run.name,
         number=restored.run.number,
         checkpoint_sha256=restored.checkpoint.sha256,
-        counts={c["name"]: (c["real"], c["synthetic"]) for c in result["classes"]},
+        counts={c["name"]: (c["real"], c["generated"], c["transformed"]) for c in result["classes"]},
+        changes=str(recipe.changes),
         imbalance_rates=(result["imbalance_rate_before"], result["imbalance_rate_after"]),
         image_size=f"{size}x{size}" if options.out_size == "model" else "those of the real images of their class",
         model_size=size,

@@ -61,6 +61,13 @@ class TrainingSet:
         return group_summary(self.groups[self.split_rows])
 
     @property
+    def spare_rows(self) -> np.ndarray:
+        """Rows of a val split that nothing else uses, because there is a test split too; empty without one."""
+        val = self.store.indices("val")
+        apart = len(self.other_rows) > 0 and self.store.splits[self.other_rows[0]] != "val"
+        return val[self.labels[val] >= 0] if apart else val[:0]
+
+    @property
     def unseen_rows(self) -> np.ndarray:
         """Rows no network was trained on: the test or val split, or the held-out part."""
         return self.other_rows if len(self.other_rows) else self.holdout_rows

@@ -46,7 +46,8 @@ def _training(document: Json) -> Iterator[str]:
     useful = not beaten and (verdict == USE or (folder and verdict != DO_NOT_USE))
     others = {name: value for name, value in accuracy.items() if name != candidate}
     best = candidate if useful else max(others, key=others.__getitem__)
-    text = f"Train your classifier {_RECIPES[best]}, with {utility['augmentation']}: {accuracy[best]:.1%} balanced accuracy"
+    how = f"{_RECIPES[best]}, with {utility['augmentation']}"
+    text = f"Train your classifier {how}: {accuracy[best]:.1%} balanced accuracy"
     if useful and verdict != USE:
         text += f", no clear difference to oversampling the real images ({accuracy[utility['baseline']]:.1%})"
     elif not useful:

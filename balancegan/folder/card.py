@@ -68,10 +68,11 @@ class Card:
     run: str  # name of the run
     number: str  # the run's number, as in the names of synthetic files
     checkpoint_sha256: str
-    counts: Mapping[str, tuple[int, int]]  # class -> real and synthetic images of the training part
+    counts: Mapping[str, tuple[int, int, int]]  # class -> real, generated, transformed images of the training part
     imbalance_rates: tuple[float, float]  # before, after
     image_size: str  # of the synthetic images, e.g. "64x64" or "those of the real images of their class"
     model_size: int  # px, side of the generated images
+    changes: str = ""  # what transformed images show
     split_dirs: tuple[str, ...] = ()  # folders of the splits, the training one first; empty without splits
     untouched: int = 0  # images of val and test
     real_included: bool = True
@@ -103,9 +104,9 @@ def dataset_card(card: Card) -> str:
 
 
 def removal_command(number: str) -> str:
-    """Return the shell command that deletes the run's synthetic images, but no row of metadata.csv."""
+    """Return the shell command that deletes the synthetic images, but no row of metadata.csv."""
     pattern = re.sub(r"([\\*?\[\]])", r"\\\1", f"syn_{number}_")
-    return f"find . -type f -name {shlex.quote(pattern + '*')} -delete"
+    return f"find . -type f \\( -name {shlex.quote(pattern + '*')} -o -name 'aug_*' \\) -delete"
 
 
 def _front_matter(card: Card) -> str:
@@ -121,7 +122,7 @@ def _front_matter(card: Card) -> str:
 
 
 def _summary(card: Card) -> str:
-    synthetic = sum(fake for _, fake in card.counts.values())
+    synthetic = sum(generated + transformed for _, generated, transformed in card.counts.values())
     before, after = card.imbalance_rates
     return (
         f"Images in {plural(len(card.counts), 'class', 'classes')}. The training part contains "
@@ -134,8 +135,9 @@ def _origin(card: Card) -> str:
     lines = [
         f"- Real images: the folder {_escaped(card.source)}"
         + ("." if card.real_included else "; they are not included here (`--real none`)."),
-        f"- Synthetic images: made by balancegan {__version__} with {_escaped(card.method)} ({_escaped(card.paper)}), "
+        f"- Generated images: made by balancegan {__version__} with {_escaped(card.method)} ({_escaped(card.paper)}), "
         f"run {_escaped(card.run)}, checkpoint SHA-256 `{card.checkpoint_sha256[:16]}…`.",
+        f"- Transformed images: variations of real training images ({_escaped(card.changes)}).",
         "- Licence: unknown. balancegan cannot tell which terms apply to the real images; they may also apply to the "
         "synthetic images, which were learnt from them. Fill in `license` above before you share this data set.",
     ]
@@ -143,10 +145,10 @@ def _origin(card: Card) -> str:
 
 
 def _table(card: Card) -> str:
-    lines = ["| class | real | synthetic | total |", "|:--|--:|--:|--:|"]
-    rows = [*((_escaped(name), real, fake) for name, (real, fake) in card.counts.items())]
-    rows.append(("**all**", sum(real for real, _ in card.counts.values()), sum(f for _, f in card.counts.values())))
-    lines += [f"| {name} | {real:,} | {fake:,} | {real + fake:,} |" for name, real, fake in rows]
+    lines = ["| class | real | generated | transformed | total |", "|:--|--:|--:|--:|--:|"]
+    rows = [(_escaped(name), *kinds) for name, kinds in card.counts.items()]
+    rows.append(("**all**", *(sum(kind) for kind in zip(*card.counts.values(), strict=True))))
+    lines += [f"| {name} | {r:,} | {g:,} | {t:,} | {r + g + t:,} |" for name, r, g, t in rows]
     if card.split_dirs:
         train, *others = map(_escaped, card.split_dirs)
         lines += ["", f"The table counts the training part ({train})."]
@@ -160,7 +162,8 @@ def _table(card: Card) -> str:
 def _which(card: Card) -> str:
     where = "`metadata.csv` in each split's folder" if card.split_dirs else "`metadata.csv`"
     return (
-        f"The column `synthetic` of {where} is `true` for them, and their files are named `syn_<run>_<seed>`. The "
+        f"The column `synthetic` of {where} is `true` for them, and their files are named `syn_<run>_<seed>` "
+        "if they are generated and `aug_<seed>_<source>` if they are transformed real images (column `kind`). The "
         "same table gives a synthetic image's run, seed and checkpoint, and a real image's source; `split` is "
         "`holdout` for real images that the generator never saw. Loaders that use only the folders (torchvision's "
         "`ImageFolder`) cannot tell real and synthetic images apart."

@@ -153,9 +153,7 @@ def measured_recipe(
         progress: called during every step.
     """
     changes = _changes(data)
-    val = data.store.indices("val")
-    spare = len(data.other_rows) > 0 and data.store.splits[data.other_rows[0]] != "val"  # the verdict uses another
-    rows = val[data.labels[val] >= 0] if spare else val[:0]
+    rows = data.spare_rows
     material = Material(
         names=data.class_names,
         real=Pool(data.store.images[data.train_rows], data.labels[data.train_rows]),

@@ -169,8 +169,8 @@ def _next(i: Inspection) -> Iterator[str]:
         train = f"`balancegan train {shown} --method {RECOMMENDED_ON_GPU}`"
         why = f"; this machine has a GPU, where `{RECOMMENDED_ON_GPU}` is recommended: {WHY_RECOMMENDED}"
     yield (
-        f"next: {train}, then `balancegan augment --target-ir {i.target_ir:g}` would add "
-        f"{plural(added, 'synthetic image')}{why}"
+        f"next: {train}, then `balancegan augment --target-ir {i.target_ir:g}` adds "
+        f"{plural(added, 'synthetic image')}: generated ones as far as they help, transformed real ones otherwise{why}"
     )
 
 
