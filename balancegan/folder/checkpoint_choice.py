@@ -25,8 +25,7 @@ MOST_REAL = 500  # real images of each class
 def compared_steps(run: RunDir) -> list[int]:
     """Return the steps of the checkpoints to compare, newest first: all, or some evenly spaced."""
     steps = [step_of(path) for path in run.checkpoint_dirs()]
-    some = np.unique(np.linspace(0, len(steps) - 1, MOST).round().astype(int)) if steps else []
-    return [steps[k] for k in some]
+    return [steps[k] for k in np.unique(np.linspace(0, len(steps) - 1, MOST).round().astype(int))] if steps else []
 
 
 def best_step(
@@ -50,6 +49,8 @@ def best_step(
     scores: dict[int, float] = {}
     for k, step in enumerate(steps):
         at = found if step == found.checkpoint.step else restore(found.run, found.device, checkpoint=str(step))
+        if not at.trained:  # a checkpoint of an earlier stage
+            continue
         at.make_ready(data)
         samplers = make_samplers(at.method, at.device, sources=SourceImages.of(data))[:1]
         distances = [
