@@ -18,7 +18,8 @@ CARD = Card(
     run="00003-sgbgan-cells",
     number="00003",
     checkpoint_sha256="0123456789abcdef" * 4,
-    counts={"healthy": (600, 0), "rare cells": (12, 588)},
+    counts={"healthy": (600, 0, 0), "rare cells": (12, 500, 88)},
+    changes="shifts and flips",
     imbalance_rates=(50.0, 1.0),
     image_size="64x64",
     model_size=64,
@@ -48,12 +49,13 @@ def test_a_plain_card():
         "tags": ["synthetic", "class-balancing", "balancegan"],
         "size_categories": ["1K<n<10K"],
     }
-    assert "| rare cells | 12 | 588 | 600 |" in text and "| **all** | 612 | 588 | 1,200 |" in text
+    assert "| rare cells | 12 | 500 | 88 | 600 |" in text and "| **all** | 612 | 500 | 88 | 1,200 |" in text
     for words in (
         *("SGBGAN", "10.1007/s00138-023-01506-y", "00003-sgbgan-cells", "`0123456789abcdef…`", "from 50 to 1"),
         *("Licence: unknown", "help a classifier was not measured", "64x64 pixels"),
         *("`syn_<run>_<seed>`", "column `synthetic` of `metadata.csv`", "Never evaluate on synthetic images"),
-        *("find . -type f -name 'syn_00003_*' -delete", "unlink(missing_ok=True)"),
+        *("588 synthetic images", "variations of real training images (shifts and flips)", "`aug_<seed>_<source>`"),
+        *("-name 'syn_00003_*' -o -name 'aug_*'", "unlink(missing_ok=True)"),
     ):
         assert words in text
     assert "private" not in text.lower() and "fewer synthetic images" not in text
@@ -84,24 +86,24 @@ def test_what_is_given_is_said():
 
 @pytest.mark.parametrize(("n", "name"), [(999, "n<1K"), (1000, "1K<n<10K"), (10_000_000, "n>10M")])
 def test_size_categories(n, name):
-    card = dataclasses.replace(CARD, counts={"a": (n, 0)})
+    card = dataclasses.replace(CARD, counts={"a": (n, 0, 0)})
     assert front_matter(dataset_card(card))["size_categories"] == [name]
 
 
 def test_hostile_names_stay_text():
-    card = dataclasses.replace(CARD, source=HOSTILE, counts={HOSTILE: (3, 4), "b": (7, 0)}, short=(HOSTILE,))
+    card = dataclasses.replace(CARD, source=HOSTILE, counts={HOSTILE: (3, 4, 1), "b": (8, 0, 0)}, short=(HOSTILE,))
     text = dataset_card(card)
     assert front_matter(text)["license"] == "unknown"
     assert front_matter(text)["pretty_name"].startswith("a|b")
     assert len(front_matter(text)) == 5
     assert "<script>" not in text.split("\n---\n", 1)[1]
-    assert [len(cells(row)) for row in table_rows(text)] == [4] * 5
-    assert cells(table_rows(text)[2])[1:] == [" 3 ", " 4 ", " 7 "]
+    assert [len(cells(row)) for row in table_rows(text)] == [5] * 5
+    assert cells(table_rows(text)[2])[1:] == [" 3 ", " 4 ", " 1 ", " 8 "]
     assert text.count("\n---\n") == 1
 
 
 def test_undecodable_names_can_be_written():
-    text = dataset_card(dataclasses.replace(CARD, source="a\udce9b", counts={"\udcff": (1, 2)}))
+    text = dataset_card(dataclasses.replace(CARD, source="a\udce9b", counts={"\udcff": (1, 2, 3)}))
     assert "\\\\udce9" in text and text.encode("utf-8")
     assert "udce9" in front_matter(text)["pretty_name"]
 
@@ -114,7 +116,8 @@ def balanced(folder, split=""):
     rows, root = [], folder / split
     for name in ("odd class", "a,b'c", 'quo"te'):
         (root / name).mkdir(parents=True)
-        for file, synthetic in ((f"{name}/1.png", "false"), (f"{name}/syn_00003_7.png", "true")):
+        files = {f"{name}/1.png": "false", f"{name}/syn_00003_7.png": "true", f"{name}/aug_0_1.png": "true"}
+        for file, synthetic in files.items():
             (root / file).write_bytes(b"x")
             rows.append(dict.fromkeys(COLUMNS, "-") | {"file_name": file, "label": name, "synthetic": synthetic})
     with (root / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
@@ -139,7 +142,7 @@ def test_the_python_snippet(tmp_path, split):
     real, rows = balanced(folder, split)
     if split:
         balanced(folder, "test")
-        for path in folder.glob("test/*/syn_*"):
+        for path in [*folder.glob("test/*/syn_*"), *folder.glob("test/*/aug_*")]:
             path.unlink()
     code = snippet(dataset_card(CARD))
     assert code == REMOVAL

@@ -33,11 +33,20 @@ def test_every_class_has_the_same_sum(folder):
     assert by_name(folder) == {"ant/000.png": 0.5, "ant/001.png": 0.5, **bees}
 
 
-def test_a_share_goes_to_the_synthetic_images(folder):
+def test_a_share_goes_to_the_generated_images(folder):
     weights = by_name(folder, share=0.6)
-    assert weights["ant/000.png"] == 0.5  # no synthetic ants
+    assert weights["ant/000.png"] == 0.5  # no generated ants
     assert weights["bee/000.png"] == pytest.approx(0.4) and weights["bee/002.png"] == pytest.approx(0.2)
     assert by_name(folder, share=0)["bee/001.png"] == 0
+
+
+def test_transformed_images_count_among_the_real_ones(folder):
+    table = folder / "metadata.csv"
+    table.write_text(table.read_text().replace("bee/001.png,bee,generated", "bee/001.png,bee,transformed"))
+    weights = by_name(folder, share=0.6)
+    assert weights["bee/000.png"] == weights["bee/001.png"] == pytest.approx(0.2)
+    assert weights["bee/002.png"] == pytest.approx(0.3)
+    assert by_name(folder)["bee/001.png"] == 0.25
 
 
 def test_a_folder_with_splits_and_the_folder_of_one(folder, tmp_path):
