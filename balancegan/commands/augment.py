@@ -162,7 +162,7 @@ class _Balancing:
     def _at_best(self, folder: BalancedFolder) -> Restored:
         """The run at the checkpoint that an earlier call or the user chose, or whose images are the best."""
         labels = [label for label, name in enumerate(self.data.class_names) if self.need[name]]
-        steps = compared_steps(self.restored.run)
+        steps = compared_steps(self.restored)
         chosen = self.options.fill == "auto" and self.options.share is None and self.options.checkpoint == AUTO
         if not (chosen and labels and len(steps) > 1):
             return self.restored

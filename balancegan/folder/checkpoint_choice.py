@@ -12,7 +12,6 @@ from balancegan.data.training_set import TrainingSet
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.kid import kernel_distance
 from balancegan.runs.checkpoint import step_of
-from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.accepted import first_images
 from balancegan.sampling.choice import make_samplers
@@ -22,9 +21,10 @@ MOST = 4  # checkpoints that are compared, the newest among them
 MOST_REAL = 500  # real images of each class
 
 
-def compared_steps(run: RunDir) -> list[int]:
-    """Return the steps of the checkpoints to compare, newest first: all, or some evenly spaced."""
-    steps = [step_of(path) for path in run.checkpoint_dirs()]
+def compared_steps(found: Restored) -> list[int]:
+    """Return the steps of the last stage's checkpoints to compare, newest first: all, or some evenly spaced."""
+    every = [step_of(path) for path in found.run.checkpoint_dirs()]
+    steps = [step for step in every if step > found.method.schedule.before_last]
     return [steps[k] for k in np.unique(np.linspace(0, len(steps) - 1, MOST).round().astype(int))] if steps else []
 
 
@@ -49,8 +49,6 @@ def best_step(
     scores: dict[int, float] = {}
     for k, step in enumerate(steps):
         at = found if step == found.checkpoint.step else restore(found.run, found.device, checkpoint=str(step))
-        if not at.trained:  # a checkpoint of an earlier stage
-            continue
         at.make_ready(data)
         samplers = make_samplers(at.method, at.device, sources=SourceImages.of(data))[:1]
         distances = [
