@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,13 @@ _FORMS = (
     ),
     _Form("pixel type", "mode", "Use `--format match`, or convert all images to one mode and bit depth when loading."),
 )
+DETAIL = "high frequencies"
 _SAVE_ALIKE = "Save all files the same way before training: one program, one format, one quality."
 _NUMBERS = (
     _Number("file size", "bytes per file", _SAVE_ALIKE, follows_form=True),
     _Number("bytes per pixel", "bytes per pixel", _SAVE_ALIKE, follows_form=True, plural=True),
     _Number(
-        "high frequencies",
+        DETAIL,
         "mean magnitude of the Laplacian relative to the contrast",
         "Train longer, use all images at a lower resolution, or blur or re-encode all images alike before training.",
         plural=True,
@@ -113,12 +114,15 @@ _NUMBERS = (
 )
 
 
-def shortcut_checks(real_files: Sequence[Path], synthetic_files: Sequence[Path], *, seed: int = 0) -> list[Json]:
+def shortcut_checks(
+    real_files: Sequence[Path], synthetic_files: Sequence[Path], *, side: int | None = None, seed: int = 0
+) -> list[Json]:
     """Run every check and return all outcomes, including the negative ones.
 
     Args:
         real_files: image files of the classes that received synthetic images.
         synthetic_files: the synthetic image files beside them.
+        side: of the images that the generator makes, in pixels: at this size, a lack of detail cannot tell them.
         seed: for the choice of files and halves.
 
     Returns:
@@ -133,6 +137,9 @@ def shortcut_checks(real_files: Sequence[Path], synthetic_files: Sequence[Path],
     form_tells = any(row["telling"] for row in rows)
     said: set[str] = set()
     for number in _NUMBERS:
+        if side and number.check == DETAIL:
+            remedy = f"Resize all images to {side} px before training: generated images show no finer detail."
+            number = replace(number, remedy=remedy)
         row = _number_row(number, real, fake, seed)
         if row["telling"] and number.follows_form and form_tells:
             row |= _too(number, "this follows from the image size, file format or pixel type")

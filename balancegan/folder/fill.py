@@ -35,11 +35,6 @@ class Filled:
     beside: dict[str, int] = field(default_factory=dict)  # class -> generated images beside the folder
     tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)  # class -> sampler -> counts
 
-    @property
-    def names(self) -> list[str]:
-        """Names of all synthetic files in the folder."""
-        return [*self.generated, *self.transformed]
-
 
 class Generator:
     """Generated images of each class that pass the filter, in the order of their seeds; those drawn are remembered.
