@@ -21,7 +21,7 @@ def main() -> None:
     assert (run.sample("six", seeds=[3]) == images[3]).all(), "a seed names an image"
 
     # filter="none" keeps near-copies, of which so short a training makes many; the report would take a minute or two.
-    balanced = balancegan.augment(run, target_ir=1, filter="none", report=False)
+    balanced = balancegan.augment(run, target_ir=1, share=0.5, filter="none", report=False)
     for row in balanced.classes:
         print(f"{row.name}: {row.real} real, {row.synthetic} synthetic")
     print(f"imbalance rate {balanced.imbalance_rate_after:g} in {balanced.path}")
