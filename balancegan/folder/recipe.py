@@ -21,7 +21,7 @@ from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, Po
 from balancegan.verdict.share_search import LEVEL, Outcome, Question, first_look, search_shares
 
 LOOK = 64  # generated images of each class in the first look
-SEARCHED = 500  # of each class in the search
+SEARCHED, MOST_SEARCHED = 500, 5000  # of each class in the search, and of all together
 PER_REAL = 3  # generated images beside the folder for each real one, at most
 TRIES = 10  # samples for each generated image that is wanted, at most; the rest of a class is filled otherwise
 
@@ -117,9 +117,14 @@ def amounts(recipe: Recipe, fill: Sequence[int], real: Sequence[int], *, beside:
     found = []
     for share, n, images in zip(recipe.shares, fill, real, strict=True):
         generated = round(share * n)
-        most = LOOK if recipe.hopeless else SEARCHED
+        most = LOOK if recipe.hopeless else _searched(fill)
         found.append(Amounts(generated, n - generated, min(n - generated, PER_REAL * images, most) if beside else 0))
     return found
+
+
+def _searched(fill: Sequence[int]) -> int:
+    """Generated images of each class in the search."""
+    return max(LOOK, min(SEARCHED, MOST_SEARCHED // max(1, sum(n > 0 for n in fill))))
 
 
 def given_recipe(data: TrainingSet, fill: Fill, share: float | None) -> Recipe | None:
@@ -209,7 +214,7 @@ def search_recipe(
     if outcome.hopeless:
         why = f"No generated image was used: in a first look at {LOOK} images of each class, {outcome.hopeless}."
         return Recipe(outcome.shares, changes, why, how, tuple(_rows(outcome, material.names)), hopeless=True)
-    outcome = search_shares(question(SEARCHED))
+    outcome = search_shares(question(_searched(fill)))
     return Recipe(outcome.shares, changes, _why(outcome, fill), how, tuple(_rows(outcome, material.names)))
 
 
