@@ -621,7 +621,7 @@ def test_names_are_no_markup_when_inspected(tmp_path_factory, classes, note):
 @given(names, st.lists(names, min_size=1, max_size=3, unique=True), names)
 @example("a\n---\nlicense: mit", ["| a |\n|--|", "<script>", "[x](javascript:alert(1))"], "&lt; ![](http://e)")
 def test_names_are_neither_yaml_nor_markdown_in_the_card(source, classes, note):
-    counts = dict.fromkeys(classes, (3, 4))
+    counts = dict.fromkeys(classes, (3, 4, 5))
     card = Card(
         source, "SGBGAN", "a paper", "00003-x", "00003", "0" * 64, counts, (2.0, 1.0), "64x64", 64, notes=(note,)
     )
@@ -633,8 +633,8 @@ def test_names_are_neither_yaml_nor_markdown_in_the_card(source, classes, note):
     prose = re.sub(r"(?<!\\)`[^`\n]*`", "", prose)
     assert "<" not in prose and not re.search(r"(?<!\\)\]\(", prose)
     rows = [line for line in prose.splitlines() if line.startswith("|")]
-    assert len(rows) == len(classes) + 3 and all(len(re.split(r"(?<!\\)\|", row)) == 6 for row in rows)
-    plain = dataclasses.replace(card, source="s", counts=dict.fromkeys("abc"[: len(classes)], (3, 4)), notes=("n",))
+    assert len(rows) == len(classes) + 3 and all(len(re.split(r"(?<!\\)\|", row)) == 7 for row in rows)
+    plain = dataclasses.replace(card, source="s", counts=dict.fromkeys("abc"[: len(classes)], (3, 4, 5)), notes=("n",))
     assert body.count("\n") == dataset_card(dataclasses.replace(plain, short=("a",))).split("\n---\n", 1)[1].count("\n")
 
 
