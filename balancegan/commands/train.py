@@ -265,7 +265,7 @@ def _advice(plan: Plan, data: TrainingSet) -> Iterator[str]:
 
 def _resolution_notes(plan: Plan, data: TrainingSet, cost: dict[str, Any]) -> list[str]:
     """Return what resolution the images lose and which size the device could carry, if they lose any."""
-    cfg, hours = plan.cfg, cost["seconds_estimated"] / 3600
+    cfg, hours = plan.cfg, cost["seconds_estimated"] / 3600 if plan.device.type == "cpu" else None
     training = Training(cfg.image_size, plan.method.image_sizes, cfg.batch_size, cost["memory_gib"], hours)
     note = resolution_note("the generator", data.median_side, training, str(plan.device))
     return [note.replace("`", "")] if note else []

@@ -16,8 +16,8 @@ LOSS = 1.5
 """Images lose detail if their longer side is at least this many times the side they are trained at."""
 AT_ONCE = 16
 """Images of a batch that memory must hold at once: where it holds fewer than all, training works in parts."""
-MOST_HOURS_ON_CPU, MOST_HOURS_ON_GPU = 12, 24
-"""The longest training in reasonable time. Estimates for a GPU are too high, because they measure a small batch."""
+MOST_HOURS = 12
+"""The longest training in reasonable time."""
 MOST_CORES = 8
 """More are assumed to gain nothing; networks of the preset `tiny` are small."""
 
@@ -30,7 +30,7 @@ class Training:
     sizes: tuple[int, ...]
     batch: int
     gib: float  # with the whole batch at once
-    hours: float | None  # None: unknown
+    hours: float | None  # None: unknown, as on a GPU: estimates measure a batch that is too small for it
 
 
 ON_CPU, CORE_HOURS = Training(32, (16, 32, 64, 128, 256), 64, 0.15, None), 2.1
@@ -64,7 +64,7 @@ def resolution_note(who: str, side: int, training: Training, device: str) -> str
     """
     if not loses(side, training.size):
         return None
-    gib, most = machine.device_gib(device), MOST_HOURS_ON_CPU if device == "cpu" else MOST_HOURS_ON_GPU
+    gib = machine.device_gib(device)
     factor = side / training.size
     lost = (
         f"images lose detail: their longer side has a median of {side:,} px, and {who} works at {training.size} px "
@@ -78,7 +78,7 @@ def resolution_note(who: str, side: int, training: Training, device: str) -> str
         takes = "" if hours is None else human_time(hours * 3600)
         if need > gib:
             refused = f"`--image-size {size}` needs about {need:.0f} GiB of memory, more than the {gib:.0f} GiB here"
-        elif hours is not None and hours > most:
+        elif hours is not None and hours > MOST_HOURS:
             refused = f"`--image-size {size}` would take about {takes} here: use fewer `--steps` or a faster machine"
         else:
             about = f"about {times:.0f} times as long" + (f", {takes}" if takes else "")
