@@ -20,7 +20,7 @@ from balancegan.data.scan import scan
 from balancegan.data.store import open_store
 from balancegan.verdict.arms import BASELINE, arm_named
 from balancegan.verdict.augmentation import CROPS, FLIPS, NONE, Augmentation
-from balancegan.verdict.classifiers import Job, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.classifiers import Job, Part, Shelf, mixed_draw, train_jobs
 from balancegan.verdict.material import Pool, SplitPlan
 from balancegan.verdict.networks import SMALL
 
@@ -44,7 +44,7 @@ def main() -> None:
     classes = len(store.classes)
     train, test = (np.flatnonzero(store.splits == split) for split in ("train", "test"))
     shelf = Shelf.of([Pool(store.images, store.labels)], classes, SMALL.side, device)
-    draw = mixed_draw((train, store.labels[train]), (train[:0], train[:0]), np.zeros(classes), balanced=arm.balanced)
+    draw = mixed_draw([Part.all_of(train, store.labels[train], classes)], balanced=arm.balanced)
     counts = np.bincount(store.labels[train], minlength=classes)
     rare = np.argsort(counts, kind="stable")[: max(1, classes // 3)]
     print(f"{arm.name}, {args.augmentation}: {len(train):,} images of {classes} classes", flush=True)

@@ -30,26 +30,26 @@ from balancegan.data.scan import scan
 from balancegan.data.training_set import open_training_set
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.fid import frechet_distance
+from balancegan.metrics.kept_classes import kept_classes
 from balancegan.metrics.kid import kernel_distance
-from balancegan.metrics.mirror import mirror_check
 from balancegan.runs.directory import RunDir
 from balancegan.runs.restore import restore
 from balancegan.sampling.accepted import first_images
 from balancegan.sampling.choice import make_samplers
 from balancegan.verdict.arms import Arm, arm_named
 from balancegan.verdict.augmentation import CROPS, FLIPS
-from balancegan.verdict.classifiers import Job, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.classifiers import Job, Part, Shelf, mixed_draw, train_jobs
 from balancegan.verdict.material import Pool, SplitPlan
 from balancegan.verdict.networks import SMALL
 
 REST = 140  # seconds at most for everything else
 COLUMNS = 12
 UPDATES = 1500  # of each classifier
-ARMS = (
-    arm_named("oversampling"),
-    arm_named("balanced softmax"),
-    Arm("half generated", "", "both", share=0.5),
-    Arm("quarter generated", "", "both", share=0.25),
+ARMS = (  # and the generated part of every class's draws
+    (arm_named("oversampling"), 0.0),
+    (arm_named("balanced softmax"), 0.0),
+    (Arm("half generated", ""), 0.5),
+    (Arm("quarter generated", ""), 0.25),
 )
 MADE = 1000  # generated images of each class
 NARROW = {
@@ -186,12 +186,12 @@ def arms(args, real, test, made, until):
     flips = args.miniature or mirror_keeps_classes(args, real, len(made))
     start, done = time.monotonic(), 0
     for seed in (0,) if args.miniature else (0, 1, 2):
-        for arm in ARMS:
-            used = rows[1] if arm.share else rows[1][:0]
-            share = np.full(len(made), arm.share or 0.0)
-            draw = mixed_draw(
-                (rows[0], real.labels), (used, generated.labels[: len(used)]), share, balanced=arm.balanced
-            )
+        for arm, share in ARMS:
+            parts = [
+                Part(rows[0], real.labels, np.full(len(made), 1 - share)),
+                Part(rows[1], generated.labels, np.full(len(made), share)),
+            ]
+            draw = mixed_draw(parts, balanced=arm.balanced)
             updates = 2 if args.miniature else UPDATES
             (result,) = train_jobs(
                 [Job(arm, seed, plan, draw, FLIPS if flips else CROPS, updates)], shelf, SMALL, args.device
@@ -219,9 +219,9 @@ def mirror_keeps_classes(args, real, classes):
     """Whether classifiers may mirror images, by the check that EDM makes."""
     aside = np.arange(len(real)) % 4 == 0
     images, labels = (real.images[~aside], real.images[aside]), (real.labels[~aside], real.labels[aside])
-    flips, why = mirror_check(images, labels, classes, str(args.device))
-    print(why, flush=True)
-    return flips
+    (finding,) = kept_classes(images, labels, classes, str(args.device))
+    print(finding.found, flush=True)
+    return finding.kept
 
 
 def rarest(counts):

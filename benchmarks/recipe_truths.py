@@ -167,7 +167,7 @@ def main(argv=None):
                 [r.share, len(r.group), *(round(x, 3) for x in (r.compared.value, r.compared.low, r.compared.high))]
                 for r in outcome.rows
             ]
-            row["recognised"] = [None if x is None else round(x, 2) for x in outcome.recognised]
+            row["recognised"] = [round(outcome.recognised, 2), round(outcome.recognised_real, 2)]
             row["seconds"] = round(time.perf_counter() - began, 1)
             print(json.dumps(row), flush=True)
 

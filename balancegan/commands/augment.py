@@ -119,6 +119,8 @@ class _Balancing:
         if size := _other_size(data, self.need, options):
             self.note(f"synthetic images will be {size}; leave out --out-size model to get the sizes of the real ones")
         check_space(options.out, real, options.real, sum(self.need.values()), _bytes_each(data, options))
+        needed = any(self.need.values())
+        quality = _quality(data, progress) if options.filter == "quality" and needed else None
         with ExitStack() as stack:
             folder = stack.enter_context(self.places.folder(data, options))
             for i, file in enumerate(real):
@@ -130,23 +132,27 @@ class _Balancing:
             samplers = make_samplers(
                 restored.method, restored.device, options.sampler, SourceImages.of(data), options.sampling
             )
-            generator = self._generator(samplers)
+            generator = self._generator(samplers, quality)
             recipe = self._recipe(folder, generator)
             counts = list(data.split_counts().values())
             wanted = amounts(recipe, generator.need, counts, beside=self.places.beside is not None)
-            beside = None
-            if any(of.beside for of in wanted):
-                beside = stack.enter_context(self.places.folder_beside(data, options))
             run = (restored.run.name, restored.run.number, restored.checkpoint.sha256)
             filling = Filling(
-                folder, beside, generator, recipe, run=run, seed=options.seed, top_up=options.fill != "generated"
+                folder,
+                lambda: stack.enter_context(self.places.folder_beside(data, options)),
+                generator,
+                recipe,
+                run=run,
+                seed=options.seed,
+                top_up=options.fill != "generated",
             )
             filled = filling.fill(wanted, shown=generator.shown, progress=progress)
             folder.write_metadata()
-            result = result_document(restored, options, filled, recipe, notes, self.places.beside if beside else None)
-            if beside:
-                beside.write_metadata()
-                beside.finish(result)
+            beside = self.places.beside if filling.beside else None
+            result = result_document(restored, options, filled, recipe, notes, beside)
+            if filling.beside:
+                filling.beside.write_metadata()
+                filling.beside.finish(result)
             result["assignment"] = describe_assignment(
                 restored, data, samplers, filled.tallies, shares=options.report, progress=progress
             )
@@ -174,8 +180,8 @@ class _Balancing:
         self.note(f"using step {step}, whose images are the nearest to real ones (--checkpoint newest uses the latest)")
         return restore(self.restored.run, self.restored.device, checkpoint=str(step))
 
-    def _generator(self, samplers: Sequence[Sampler]) -> Generator:
-        options, needed = self.options, any(self.need.values())
+    def _generator(self, samplers: Sequence[Sampler], quality: QualityFilter | None) -> Generator:
+        options = self.options
         return Generator(
             samplers,
             self.data,
@@ -183,7 +189,7 @@ class _Balancing:
             first_seed=options.seed * SEED_STRIDE,
             filter=options.filter,
             note=self.note,
-            quality=_quality(self.data, self.progress) if options.filter == "quality" and needed else None,
+            quality=quality,
             tries=None if options.fill == "generated" else TRIES,
             shown=judge.REPORT_IMAGES if options.report else 0,
         )

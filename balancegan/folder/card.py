@@ -132,12 +132,14 @@ def _summary(card: Card) -> str:
 
 
 def _origin(card: Card) -> str:
+    changes = f"- Transformed images: variations of real training images ({_escaped(card.changes)})."
+    varied = [changes] if any(n for _, _, n in card.counts.values()) else []
     lines = [
         f"- Real images: the folder {_escaped(card.source)}"
         + ("." if card.real_included else "; they are not included here (`--real none`)."),
         f"- Generated images: made by balancegan {__version__} with {_escaped(card.method)} ({_escaped(card.paper)}), "
         f"run {_escaped(card.run)}, checkpoint SHA-256 `{card.checkpoint_sha256[:16]}…`.",
-        f"- Transformed images: variations of real training images ({_escaped(card.changes)}).",
+        *varied,
         "- Licence: unknown. balancegan cannot tell which terms apply to the real images; they may also apply to the "
         "synthetic images, which were learnt from them. Fill in `license` above before you share this data set.",
     ]
@@ -177,10 +179,10 @@ def _limits(card: Card) -> list[str]:
     lines = [
         verdict + report,
         copies,
-        f"The generator makes images of {card.model_size}x{card.model_size} pixels; synthetic images show no finer "
-        f"detail. The sizes of their files: {_escaped(card.image_size)}.",
-        "Never evaluate on synthetic images: keep them out of validation and test data. They were learnt from the few "
-        "real images of their class and share all their gaps and biases.",
+        f"The generator makes images of {card.model_size}x{card.model_size} pixels; generated images show no finer "
+        f"detail. The sizes of synthetic files: {_escaped(card.image_size)}.",
+        "Never evaluate on synthetic images: keep them out of validation and test data. They come from the few real "
+        "images of their class and share all their gaps and biases.",
         "Do not choose a classifier by its results on this training part; use real images that no generator was "
         "trained on.",
     ]

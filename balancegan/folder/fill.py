@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +20,7 @@ from balancegan.folder.quality_filter import QualityFilter, QualityKeep
 from balancegan.folder.recipe import Amounts, Recipe
 from balancegan.metrics.features import Images
 from balancegan.sampling.accepted import Tally, accepted_chunks, accepted_images
-from balancegan.sampling.samplers import Sampler
+from balancegan.sampling.samplers import CHUNK, Sampler
 from balancegan.verdict.material import ClassImages
 
 Generated = tuple[int, np.ndarray]
@@ -34,6 +36,14 @@ class Filled:
     transformed: list[str] = field(default_factory=list)
     beside: dict[str, int] = field(default_factory=dict)  # class -> generated images beside the folder
     tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)  # class -> sampler -> counts
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A class's images after a draw, and the counts of the samples so far."""
+
+    images: int
+    tallies: dict[str, Tally]
 
 
 class Generator:
@@ -68,25 +78,27 @@ class Generator:
         self.filter, self.note, self.quality, self.shown = filter, note, quality, shown
         self._train = data.by_class(data.train_rows)
         classes = range(len(need))
-        self.tallies: list[dict[str, Tally]] = [{} for _ in classes]
+        self._tallies: list[dict[str, Tally]] = [{} for _ in classes]
         self._keeps = [self._keep(label) for label in classes]
         self._streams = [self._chunks(label) if tries else self._patient(label) for label in classes]
         self._drawn: list[list[Generated]] = [[] for _ in classes]
+        self._seen: list[list[_Seen]] = [[] for _ in classes]  # what each draw from the stream brought
 
     def first(self, label: int, n: int, asked: int = 0) -> list[Generated]:
         """Return a class's first n images, or as many as can be made; they are remembered.
 
-        `asked`: how many will be asked for in the end, if more.
+        Which ones depends on the numbers given here alone, not on earlier calls. `asked`: how many will be asked for in
+        the end, if more.
         """
-        drawn, tallies = self._drawn[label], self.tallies[label]
-        while len(drawn) < n:
-            if self.tries and sum(tally.samples for tally in tallies.values()) >= self.tries * max(n, asked):
-                break
+        drawn, seen = self._drawn[label], self._seen[label]
+        limit = math.ceil(self.tries * max(n, asked) / CHUNK) if self.tries else sys.maxsize
+        while len(drawn) < n and len(seen) < limit:
             more = next(self._streams[label], None)
             if more is None:
                 break
             drawn += more
-        return drawn[:n]
+            seen.append(_Seen(len(drawn), {name: replace(tally) for name, tally in self._tallies[label].items()}))
+        return drawn[: min(n, seen[limit - 1].images if len(seen) >= limit else n)]
 
     def images(self, label: int, n: int) -> Images:
         """Return the same without their seeds, uint8 (m, C, S, S)."""
@@ -102,18 +114,23 @@ class Generator:
             yield found[k]
             self._drawn[label][k] = (found[k][0], found[k][1][:0])  # the image is not needed any more
 
-    def refused(self, label: int) -> dict[str, Any]:
+    def tallies(self, label: int, n: int) -> dict[str, Tally]:
+        """Return the counts of the samples, by sampler, that a class's first n images took."""
+        limit = math.ceil(self.tries * n / CHUNK) if self.tries else sys.maxsize
+        used = next((k for k, seen in enumerate(self._seen[label]) if seen.images >= n), len(self._seen[label]) - 1)
+        used = min(used, limit - 1)
+        if not self.tries or used < 0 or not n:  # the patient way counts no sample after the last image
+            return dict(self._tallies[label]) if n else {}
+        return self._seen[label][used].tallies
+
+    def refused(self, label: int, rejected: int) -> dict[str, Any]:
         """Return the fields of the report's class that only the quality filter fills."""
         keep = self._keeps[label]
         if not isinstance(keep, QualityKeep):
             return {}
         shape = self.data.store.images.shape[1:]
         unfiltered = np.stack(keep.passed) if keep.passed else np.empty((0, *shape), np.uint8)
-        return {"refused": min(keep.refused, self.rejected(label)), "unfiltered": unfiltered}
-
-    def rejected(self, label: int) -> int:
-        """Return how many samples of a class the filter rejected."""
-        return sum(tally.rejected for tally in self.tallies[label].values())
+        return {"refused": min(keep.refused, rejected), "unfiltered": unfiltered}
 
     def _keep(self, label: int) -> CopyFilter | QualityKeep | None:
         """Return what decides which samples of a class are kept; None keeps all."""
@@ -128,7 +145,7 @@ class Generator:
 
     def _patient(self, label: int) -> Iterator[list[Generated]]:
         """Yield images one by one until the class has all that it needs or the last sampler gives up."""
-        need, tallies, keep = self.need[label], self.tallies[label], self._keeps[label]
+        need, tallies, keep = self.need[label], self._tallies[label], self._keeps[label]
         for sampler in self.samplers:
             left = need - sum(tally.accepted for tally in tallies.values())
             if not left:
@@ -146,10 +163,10 @@ class Generator:
                 yield chunk.images
 
     def _taken_over(self, label: int, sampler: Sampler, left: int) -> Tally:
-        if self.tallies[label]:
+        if self._tallies[label]:
             name, need = self.data.class_names[label], self.need[label]
             self.note(f"{name}: {left} of {need} still missing; trying {sampler.name} sampling")
-        return self.tallies[label].setdefault(sampler.name, Tally())
+        return self._tallies[label].setdefault(sampler.name, Tally())
 
 
 class Filling:
@@ -157,7 +174,7 @@ class Filling:
 
     Args:
         folder: where they go.
-        beside: where generated images go that the folder does not use; None if there are none.
+        beside: opens the folder where generated images go that the other one does not use; called for the first one.
         generator: makes them.
         recipe: which changes transformed images show.
         run: the run's name, its number, and the SHA-256 of the checkpoint in use.
@@ -168,7 +185,7 @@ class Filling:
     def __init__(
         self,
         folder: BalancedFolder,
-        beside: BalancedFolder | None,
+        beside: Callable[[], BalancedFolder],
         generator: Generator,
         recipe: Recipe,
         *,
@@ -176,7 +193,9 @@ class Filling:
         seed: int,
         top_up: bool,
     ) -> None:
-        self.folder, self.beside, self.generator, self.recipe = folder, beside, generator, recipe
+        self.folder, self.generator, self.recipe = folder, generator, recipe
+        self.beside: BalancedFolder | None = None
+        self._open_beside = beside
         self.data, self.run, self.seed, self.top_up = generator.data, run, seed, top_up
         self._train, self._unseen = self.data.by_class(self.data.train_rows), self.data.by_class(self.data.unseen_rows)
         self._real = self.data.split_counts()
@@ -194,8 +213,9 @@ class Filling:
             made = 0
             for seed, image in self.generator.take(label, wanted.generated + wanted.beside):
                 inside = made < wanted.generated
-                target = self.folder if inside else self.beside
-                assert target is not None
+                if not inside and self.beside is None:
+                    self.beside = self._open_beside()
+                target = self.folder if inside or self.beside is None else self.beside
                 file = self._write(target, image, label, seed)
                 made += 1
                 if inside:
@@ -211,10 +231,10 @@ class Filling:
             varied = self.folder.add_transformed(label, pairs, self.recipe.changes, self.seed, tick) if pairs else []
             done += len(varied)
             filled.transformed += varied
-            filled.tallies[name] = self.generator.tallies[label]
+            filled.tallies[name] = tallies = self.generator.tallies(label, wanted.generated + wanted.beside)
             of_class = self._class_images(label, images, generated, len(varied), wanted.fill, keep_real=shown > 0)
-            rejected = self.generator.rejected(label)
-            filled.classes.append(replace(of_class, rejected=rejected, **self.generator.refused(label)))
+            rejected = sum(tally.rejected for tally in tallies.values())
+            filled.classes.append(replace(of_class, rejected=rejected, **self.generator.refused(label, rejected)))
         return filled
 
     def _write(self, folder: BalancedFolder, image: np.ndarray, label: int, seed: int) -> str:

@@ -2,7 +2,7 @@
 
 The arms differ in one thing at a time: every arm gets the same network with the same initial weights, number of
 updates, batch size, augmentation and learning-rate schedule, which ends near zero, so that all converge equally far.
-"Synthetic only" is the Classification Accuracy Score of Ravuri & Vinyals, "Classification Accuracy Score for
+"Generated only" is the Classification Accuracy Score of Ravuri & Vinyals, "Classification Accuracy Score for
 Conditional Generative Models" (2019), https://arxiv.org/abs/1905.10887; the class-balanced loss is the balanced
 softmax of Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition" (2020),
 https://arxiv.org/abs/2007.10740, which adds the logarithm of each class's size to its logit during training. Mixup is

@@ -82,8 +82,8 @@ class Outcome:
 
     shares: tuple[float, ...]
     rows: tuple[Row, ...]
-    recognised: tuple[float | None, ...] = ()  # GAN-test: part of each class's images taken for it, (K,)
-    recognised_real: tuple[float | None, ...] = ()  # the same of real images that the classifiers were not trained on
+    recognised: float = 0.0  # GAN-test; see `_Runs.recognition`
+    recognised_real: float = 0.0
     hopeless: str = ""  # why no more images need be made, if so
 
 
@@ -127,14 +127,12 @@ def first_look(question: Question) -> Outcome:
 
 
 def _hopeless(material: Material, filled: Sequence[int], outcome: Outcome, found: list[list[Compared]]) -> str:
-    chance = 1 / len(material.names)
-    pairs = [(outcome.recognised[k], outcome.recognised_real[k]) for k in filled]
-    known = [(made, real) for made, real in pairs if made is not None and real is not None]
-    if known and np.mean([made for made, _ in known]) <= chance + RECOGNISED * (
-        np.mean([real for _, real in known]) - chance
-    ):
-        shown, expected = (float(np.mean([pair[i] for pair in known])) for i in (0, 1))
-        return f"classifiers of real images recognise {shown:.0%} of them, and {expected:.0%} of real images"
+    made, real = outcome.recognised, outcome.recognised_real
+    if real > 0 and made <= RECOGNISED * real:
+        return (
+            f"classifiers of real images hardly recognise them: a class's images are taken for it {100 * made:.0f} "
+            f"points more often than those of other classes, real ones {100 * real:.0f} points"
+        )
     if all(compared.high < 0 for of_groups in found for compared in of_groups):
         return "classifiers that train with them recognise real images clearly less well"
     alike = [k for k in filled if (spread := _diversity(material, k)) is not None and spread < ALIKE]
@@ -144,8 +142,7 @@ def _hopeless(material: Material, filled: Sequence[int], outcome: Outcome, found
 
 
 RECOGNISED = 0.15
-"""Hopeless if the part of the generated images that is recognised exceeds chance by no more than this part of what
-real images do."""
+"""Hopeless if generated images are recognised to no more than this part of what real images are."""
 ALIKE = 0.1
 """Collapsed if generated images differ from each other by no more than this part of what real images do."""
 
@@ -285,13 +282,21 @@ class _Runs:
         by_group = [compared_gains(gains, pool.labels, within, members) for members in scored]
         return [list(of) for of in zip(*by_group, strict=True)]
 
-    def recognition(self) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
-        """Shares of the generated images that classifiers of real ones take for their class, and of real images."""
+    def recognition(self) -> tuple[float, float]:
+        """GAN-test of generated and of real images, by classifiers that were trained on other real images.
+
+        How much more often images of a class are taken for it than images of the other classes are: the mean over the
+        classes, between -1 and 1, and 0 if answers do not depend on the class. Of generated images, the classes to fill
+        count; where that is a single one, real images stand in for those of other classes.
+        """
         classes = len(self.question.fill)
         labels = self.question.material.fake.labels
         shown = labels[_first_of_each(labels, classes)]
         truth, said = (np.concatenate([pair[i] for pair in self._real]) for i in (0, 1))
-        return _recalls(shown, np.mean(self._shown, axis=0).argmax(1), classes), _recalls(truth, said, classes)
+        filled = np.unique(shown)
+        answers = np.mean(self._shown, axis=0).argmax(1)
+        real, made = (truth, said), (shown, answers)
+        return _informed(made, made if len(filled) > 1 else real, filled), _informed(real, real, filled)
 
 
 def _folds(labels: Labels, groups: Labels | None, repeat: int) -> list[SplitPlan]:
@@ -319,6 +324,15 @@ def _first_of_each(labels: Labels, classes: int) -> NDArray[np.intp]:
     return np.concatenate([mine[:LOOKED_AT] for mine in rows_by_class(labels, classes)])
 
 
-def _recalls(truth: Labels, said: NDArray[np.integer], classes: int) -> tuple[float | None, ...]:
-    of_class = rows_by_class(truth, classes)
-    return tuple(float((said[mine] == k).mean()) if len(mine) else None for k, mine in enumerate(of_class))
+_Answers = tuple[Labels, NDArray[np.integer]]  # true classes, and what images are taken for
+
+
+def _informed(own: _Answers, others: _Answers, classes: NDArray[np.integer]) -> float:
+    """Mean over the classes: how often images of a class are taken for it, less how often others are."""
+    (truth, said), (other_truth, other_said) = own, others
+    found = [
+        float((said[truth == k] == k).mean() - (other_said[other_truth != k] == k).mean())
+        for k in classes
+        if (truth == k).any() and (other_truth != k).any()
+    ]
+    return float(np.mean(found)) if found else 0.0

@@ -12,7 +12,7 @@ from balancegan.verdict import share_search
 from balancegan.verdict.classifiers import Result
 from balancegan.verdict.material import Material, Pool, Varied
 from balancegan.verdict.paired_gains import calibrated_losses, compared_gains
-from balancegan.verdict.share_search import MOST_TESTED, Question, class_groups, first_look, search_shares
+from balancegan.verdict.share_search import MOST_TESTED, SHARES, Question, class_groups, first_look, search_shares
 
 CPU = torch.device("cpu")
 TINY = replace(tiny_network(), updates=(60, 60))
@@ -182,7 +182,7 @@ def test_each_share_is_trained_on_in_its_proportion(trained):
         parts = [job.draw.often[of_class & (ends == kind)].sum() for kind in range(3)]
         found.add(tuple(np.round(2 * np.array(parts) * 120, 6)))  # of 30 real and 90 synthetic images
         assert job.draw.often[~of_class & (ends > 0)].sum() == 0  # a class that is not filled
-    assert found == {(30.0, 90 * share, 90 - 90 * share) for share in (0, 0.1, 0.25, 0.5, 0.75)}
+    assert found == {(30.0, 90 * share, 90 - 90 * share) for share in (0, *SHARES)}
 
 
 def test_a_val_split_is_tested_on_and_all_real_images_are_learned(trained):
@@ -209,7 +209,7 @@ def test_perfect_images_of_a_starved_class_are_chosen():
     (chosen,) = [row for row in found.rows if row.chosen]
     assert chosen.share == found.shares[1] and chosen.group == (1,)
     assert 0 < chosen.compared.low < chosen.compared.value < chosen.compared.high
-    assert found.recognised[0] is None and found.recognised[1] is not None and found.recognised_real[0] > 0.8
+    assert found.recognised > 0 and found.recognised_real > 0.3
 
 
 def test_noise_is_hopeless_and_gets_no_share():
@@ -223,10 +223,20 @@ def test_noise_is_hopeless_and_gets_no_share():
     assert found.shares == (0.0,) * 6 and all(row.compared.low < 0 for row in found.rows)
 
 
+def test_noise_that_is_taken_for_one_of_two_filled_classes_is_hopeless():
+    rng = np.random.default_rng(0)
+    real = pool((patterns(0, 60), 0), (patterns(1, 24), 1), (patterns(2, 24), 2))
+    noise = pool(*((rng.integers(0, 256, (40, 1, 16, 16), dtype=np.uint8), label) for label in (1, 2)))
+    assert "hardly recognise" in first_look(question(real, noise, fill=(0, 36, 36))).hopeless
+
+
 def test_swapped_labels_are_hopeless():
     real = pool((patterns(0, 40), 0), (patterns(1, 40), 1))
     fake = pool((patterns(1, 40, seed=2), 0), (patterns(0, 40, seed=2), 1))
-    assert "classifiers of real images recognise" in first_look(question(real, fake, fill=(20, 20), test=VAL)).hopeless
+    assert (
+        "classifiers of real images hardly recognise"
+        in first_look(question(real, fake, fill=(20, 20), test=VAL)).hopeless
+    )
 
 
 def test_one_image_over_and_over_is_hopeless():

@@ -51,7 +51,7 @@ def augment(
             help, the rest transformed. `share`: the generated part, 0 to 1; by default measured.
         filter: `none`; `copies` drops near-copies; `quality` also drops images not recognised as their class.
         sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
-        from_, strength, guidance: how images are made, as in `Run.sample` (`edm`).
+        from_: what images start from, with `strength` and `guidance`, as in `Run.sample` (`edm`).
         out_size: `native` for the sizes of real images, or `model`; `format`: `match` for theirs, `png` or `jpeg`.
         seed: seed of all random choices; `checkpoint`: as in `Run.sample`.
         report: write a quality report with it; `utility`: train classifiers to see whether the images help (minutes).

@@ -47,11 +47,11 @@ def evaluate(
         fill: `generated` judges the images as they are; `auto`: mixed with real ones, as `augment` would.
         fail_under: raise `QualityGateError` below this verdict (`use`, `no-difference`) or this gain in points.
         images: images to generate per class, for a run; more if the class needs more.
-        image_size, group_by: of two folders: the side in pixels, and which real images stay in one split (`train`).
+        image_size: of two folders: the side in pixels; `group_by`: which of their real images stay in one split.
         data: where a run's data is now; `out`: the report's folder, by default the run's `report/` or `evaluation`.
         seeds: classifiers trained per arm; `classifier`: `small`, `resnet18`, or a torchvision ResNet's weights file.
         arms: ways of training to compare: `all`, the `deciding` ones, or `auto`: all on a GPU.
-        checkpoint, from_, strength, guidance: of a run, as in `Run.sample`.
+        checkpoint: of a run, with `from_`, `strength` and `guidance`, as in `Run.sample`.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`; `runs`: the runs' folder; `progress`: show it on stderr.
 
     Returns the measures: `classes[…].kid`, `overall.fid`, `utility.verdict`, `report` and more.
