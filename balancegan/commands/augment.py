@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from balancegan.folder.recipe import (
     require_share,
     targets,
 )
+from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.extractors import choose
 from balancegan.runs.directory import AUTO, RUNS, RunDir, find_run
 from balancegan.runs.restore import Restored, restore
@@ -158,12 +160,19 @@ class _Balancing:
             )
             document = None
             if self.judging:
-                document = folder_report(restored, data, filled, recipe, result, real, options, self.judging, progress)
+                document = folder_report(
+                    restored, data, filled, recipe, result, real, options, self.judging, lambda: self.own, progress
+                )
                 result["report"] = str((options.out / "report.html").absolute())
                 result |= summary(document, options.fail_under)
             result["card"] = write_card(restored, data, recipe, result, document, options, card, self.note)
             folder.finish(result)
         return result
+
+    @cached_property
+    def own(self) -> OwnExtractor:
+        """The small classifier of the training images."""
+        return OwnExtractor.of(self.data, device=str(self.device), progress=self.progress)
 
     def _at_best(self, folder: BalancedFolder) -> Restored:
         """The run at the checkpoint that an earlier call or the user chose, or whose images are the best."""
@@ -173,7 +182,7 @@ class _Balancing:
         if not (chosen and labels and len(steps) > 1):
             return self.restored
         if "step" not in folder.recorded:
-            folder.record({"step": best_step(self.restored, steps, self.data, labels, self.progress)})
+            folder.record({"step": best_step(self.restored, steps, self.data, labels, self.own, self.progress)})
         step = folder.recorded["step"]
         if step == self.restored.checkpoint.step:
             return self.restored

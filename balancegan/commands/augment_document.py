@@ -20,6 +20,7 @@ from balancegan.folder.destination import finished_result, is_whole
 from balancegan.folder.fill import Filled
 from balancegan.folder.real_files import RealFile
 from balancegan.folder.recipe import Recipe, closing_lines, overall_share, recipe_json
+from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.report.write import write_report
 from balancegan.runs.directory import AUTO
 from balancegan.runs.restore import Restored
@@ -130,13 +131,14 @@ def folder_report(
     real: list[RealFile],
     options: AugmentOptions,
     judging: Judging,
+    own: Callable[[], OwnExtractor],
     progress: Progress,
 ) -> dict[str, Any]:
     """Measure, judge and write the report; returns its document."""
     made = {c.name for c in filled.classes if c.synthetic}
     train = set(data.split_rows.tolist())
     real_files = [options.out / f.target for f in real if f.label in made and f.row in train]
-    extractor = judge.run_extractor(data, judging, progress)
+    extractor = judge.run_extractor(data, judging, progress, own)
     inp = judge.run_input(
         restored,
         data,

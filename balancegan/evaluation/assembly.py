@@ -82,9 +82,11 @@ def own_extractor(
     return fit
 
 
-def run_extractor(data: TrainingSet, judging: Judging, progress: Progress = silent) -> Cached:
-    """The extractor for a run; the `own` classifier is trained on the images that the generator saw."""
-    own = run_classifier(data, judging, progress)
+def run_extractor(
+    data: TrainingSet, judging: Judging, progress: Progress = silent, own: Callable[[], OwnExtractor] | None = None
+) -> Cached:
+    """The extractor for a run; the `own` classifier is trained on the images that the generator saw, if not given."""
+    own = own or run_classifier(data, judging, progress)
     return judging.choice.open(own, device=str(judging.device), progress=progress)
 
 

@@ -29,7 +29,12 @@ def compared_steps(found: Restored) -> list[int]:
 
 
 def best_step(
-    found: Restored, steps: Sequence[int], data: TrainingSet, classes: Sequence[int], progress: Progress
+    found: Restored,
+    steps: Sequence[int],
+    data: TrainingSet,
+    classes: Sequence[int],
+    own: OwnExtractor,
+    progress: Progress,
 ) -> int:
     """Return the step with the lowest KID, the mean over classes; the features are those of a small classifier.
 
@@ -41,9 +46,9 @@ def best_step(
         steps: see `compared_steps`.
         data: the run's data.
         classes: those that will get images.
+        own: the classifier, trained on the run's training images.
         progress: called as `("checkpoints", compared, steps)`.
     """
-    own = OwnExtractor.of(data, progress=progress)
     rows = data.spare_rows if len(data.spare_rows) else data.train_rows
     real = {label: own(data.store.images[data.by_class(rows)[label][:MOST_REAL]]) for label in classes}
     scores: dict[int, float] = {}

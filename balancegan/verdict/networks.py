@@ -73,7 +73,7 @@ QUICK = Network(
     side=64,
     batch=64,
     epochs=8,
-    updates=(400, 600),  # fewer hide what more images are worth (benchmarks/recipe.md)
+    updates=(300, 600),  # fewer hide what more images are worth (benchmarks/recipe.md)
     note="",
     bfloat16=False,  # the layers are too narrow to gain from it
 )

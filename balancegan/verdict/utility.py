@@ -147,7 +147,7 @@ class Measurement:
         possible = {
             "unfiltered": material.unfiltered is not None,
             "transformed": material.transformed is not None and any(material.delivered),  # else it is the candidate
-            "generated": len(material.fake) > 0,
+            "generated": len(material.fake) > 0 and (every or any(material.delivered)),
         }
         return [arm for arm in ARMS if arm.name in names and possible.get(arm.source, True)]
 
