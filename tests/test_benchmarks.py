@@ -864,3 +864,22 @@ def test_coverage_is_simulated_with_the_products_intervals(monkeypatch, capsys, 
     with monkeypatch.context() as changed, pytest.raises(AssertionError):
         changed.setattr(script, "LEAST_BETWEEN", 0.5)
         script.measure((6, 9), 3, 30, seed=0)
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_search_is_asked_about_images_of_known_worth(scripts, folder, tmp_path, monkeypatch, capsys):
+    script = load("recipe_truths")
+    monkeypatch.setattr("balancegan.verdict.share_search.Question.updates", 2)
+    monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=2))
+    script.main(["digits", "--seeds", "1", "--truths", "noise,perfect", "--look"])
+    more = write_images(tmp_path / "more" / "train", {"ant": 24, "bee": 14, "cat": 12}).parent
+    script.main(
+        [str(folder), "--pool", str(more), "--size", "16", "--seeds", "1", "--truths", "half,wrong,copies,one,blur"]
+    )
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [row["truth"] for row in rows] == ["noise", "perfect", "half", "wrong", "copies", "one", "blur"]
+    assert all(
+        set(row) >= {"shares", "table", "seconds", "hopeless" if k < 2 else "best"} for k, row in enumerate(rows)
+    )

@@ -91,7 +91,8 @@ Checkpoint = Annotated[
     str,
     option(
         "--checkpoint",
-        help="newest, a step (counting pre-training), or auto: the newest, or the last before classes collapsed.",
+        help="newest, a step (counting pre-training), or auto: the newest, or the last before classes collapsed; "
+        "augment compares them.",
     ),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Set any field: --set lambda_gp=10.")]

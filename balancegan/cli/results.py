@@ -80,8 +80,8 @@ def show_train(console: Console, doc: dict[str, Any]) -> None:
     if doc["collapsed"]:
         names = ", ".join(shown(name) for name in doc["collapsed"])
         console.print(
-            f"[yellow]mode collapse: the images of {names} now look alike;[/] augment will use the last checkpoint "
-            "before it"
+            f"[yellow]mode collapse: the images of {names} now look alike;[/] augment compares the checkpoints and "
+            "takes the best"
         )
     here, run = Path.cwd(), Path(doc["run"])
     name = shown(str(run.relative_to(here) if run.is_relative_to(here) else run))

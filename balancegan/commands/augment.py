@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -231,10 +232,12 @@ class _Places:
         whole = check_destination(options.out, data.folder, key)
         beside = None
         if options.fill == "auto" and any(plan["need"].values()):
-            out = options.out.absolute()
+            out = options.out.absolute().parent.resolve() / (options.out.name or options.out.resolve().name)
             beside = out.with_name(f"{out.name}-generated")
             used = finished_result(options.out).get("generated_folder") is not None
             whole = (check_destination(beside, data.folder, key) or not used) and whole
+            if not beside.is_dir() and not os.access(_nearest_folder(beside.parent), os.W_OK):
+                beside = None  # such as beside a mounted volume
         return cls(options.out, beside, key, whole)
 
     def folder(self, data: TrainingSet, options: AugmentOptions) -> BalancedFolder:
@@ -272,6 +275,10 @@ def _quality(data: TrainingSet, progress: Progress) -> QualityFilter:
     """
     rows = data.train_rows
     return QualityFilter.fit(data.store.images[rows], data.labels[rows], len(data.class_names), progress=progress)
+
+
+def _nearest_folder(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_dir())
 
 
 def _say_nothing(_: str) -> None:

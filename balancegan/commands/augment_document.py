@@ -148,11 +148,14 @@ def folder_report(
         title=f"Balanced {data.folder.root.name}",
         delivered=True,
         notes=result["notes"],
+        # Where there are generated images, they are the ones that their form could tell.
         shortcuts=shortcut_checks(
-            real_files, [options.out / name for name in (*filled.generated, *filled.transformed)]
+            real_files,
+            [options.out / name for name in filled.generated or filled.transformed],
+            side=data.store.settings.image_size if filled.generated else None,
         ),
         recipe=recipe_json(recipe, filled.classes),
-        changes=recipe.changes,
+        changes=recipe.changes if min(recipe.shares) < 1 else None,
         progress=progress,
     )
     document = judge.report_document(inp, extractor, judging, progress)

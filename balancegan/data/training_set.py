@@ -62,10 +62,15 @@ class TrainingSet:
 
     @property
     def spare_rows(self) -> np.ndarray:
-        """Rows of a val split that nothing else uses, because there is a test split too; empty without one."""
+        """Rows of a val split that nothing else uses, because there is a test split too; empty without one.
+
+        Images whose group has training images are left out.
+        """
         val = self.store.indices("val")
-        apart = len(self.other_rows) > 0 and self.store.splits[self.other_rows[0]] != "val"
-        return val[self.labels[val] >= 0] if apart else val[:0]
+        val = val[self.labels[val] >= 0]
+        if not len(val) or not len(self.other_rows) or self.store.splits[self.other_rows[0]] == "val":
+            return val[:0]
+        return val[~np.isin(self.groups[val], self.groups[self.train_rows])]
 
     @property
     def unseen_rows(self) -> np.ndarray:

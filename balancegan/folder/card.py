@@ -133,13 +133,16 @@ def _summary(card: Card) -> str:
 
 def _origin(card: Card) -> str:
     changes = f"- Transformed images: variations of real training images ({_escaped(card.changes)})."
-    varied = [changes] if any(n for _, _, n in card.counts.values()) else []
+    generated = (
+        f"- Generated images: made by balancegan {__version__} with {_escaped(card.method)} ({_escaped(card.paper)}), "
+        f"run {_escaped(card.run)}, checkpoint SHA-256 `{card.checkpoint_sha256[:16]}…`."
+    )
+    kinds = zip((generated, changes), (1, 2), strict=True)
+    synthetic = [line for line, kind in kinds if any(counts[kind] for counts in card.counts.values())]
     lines = [
         f"- Real images: the folder {_escaped(card.source)}"
         + ("." if card.real_included else "; they are not included here (`--real none`)."),
-        f"- Generated images: made by balancegan {__version__} with {_escaped(card.method)} ({_escaped(card.paper)}), "
-        f"run {_escaped(card.run)}, checkpoint SHA-256 `{card.checkpoint_sha256[:16]}…`.",
-        *varied,
+        *synthetic,
         "- Licence: unknown. balancegan cannot tell which terms apply to the real images; they may also apply to the "
         "synthetic images, which were learnt from them. Fill in `license` above before you share this data set.",
     ]
@@ -174,13 +177,12 @@ def _which(card: Card) -> str:
 
 def _limits(card: Card) -> list[str]:
     verdict = _escaped(card.verdict) or "Whether these images help a classifier was not measured."
-    copies = _escaped(card.copies) or "Whether synthetic images copy training images was not measured."
+    copies = _escaped(card.copies) or "Whether generated images copy training images was not measured."
     report = " All measurements are in `report.html`." if card.report else ""
     lines = [
         verdict + report,
-        copies,
-        f"The generator makes images of {card.model_size}x{card.model_size} pixels; generated images show no finer "
-        f"detail. The sizes of synthetic files: {_escaped(card.image_size)}.",
+        *_generated_limits(card, copies),
+        f"The sizes of synthetic files: {_escaped(card.image_size)}.",
         "Never evaluate on synthetic images: keep them out of validation and test data. They come from the few real "
         "images of their class and share all their gaps and biases.",
         "Do not choose a classifier by its results on this training part; use real images that no generator was "
@@ -190,6 +192,17 @@ def _limits(card: Card) -> list[str]:
         names = ", ".join(map(_escaped, card.short))
         lines.append(f"These classes got fewer synthetic images than requested: {names}.")
     return [*lines, *map(_escaped, card.notes)]
+
+
+def _generated_limits(card: Card, copies: str) -> list[str]:
+    """Limits of generated images, if the folder has any."""
+    if not any(generated for _, generated, _ in card.counts.values()):
+        return []
+    side = card.model_size
+    return [
+        copies,
+        f"The generator makes images of {side}x{side} pixels; generated images show no finer detail.",
+    ]
 
 
 def _removal(card: Card) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from balancegan.core.errors import CheckpointError, UsageError
 from balancegan.core.progress import Progress
 from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet
@@ -53,7 +54,10 @@ def best_step(
     real = {label: own(data.store.images[data.by_class(rows)[label][:MOST_REAL]]) for label in classes}
     scores: dict[int, float] = {}
     for k, step in enumerate(steps):
-        at = found if step == found.checkpoint.step else restore(found.run, found.device, checkpoint=str(step))
+        try:
+            at = found if step == found.checkpoint.step else restore(found.run, found.device, checkpoint=str(step))
+        except (CheckpointError, UsageError):  # damaged, or dropped by a training that goes on
+            continue
         at.make_ready(data)
         samplers = make_samplers(at.method, at.device, sources=SourceImages.of(data))[:1]
         distances = [

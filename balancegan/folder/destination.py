@@ -115,14 +115,17 @@ def finished_result(out: Path) -> dict[str, Any]:
     return result if isinstance(result, dict) else {}
 
 
+COUNTS = ("synthetic", "generated", "transformed", "beside", "rejected")
+
+
 def is_whole(result: dict[str, Any]) -> bool:
     """Return whether a folder's record has the form that `augment` writes; the folder may come from anywhere."""
     kinds: dict[str, Any] = dict.fromkeys(("imbalance_rate_before", "imbalance_rate_after"), int | float)
-    kinds |= {"complete": bool, "run": str, "step": int, "extractor": str | None}
-    kinds |= dict.fromkeys(("classes", "short", "notes"), list)
+    kinds |= {"complete": bool, "run": str, "step": int, "extractor": str | None, "generated_folder": str | None}
+    kinds |= dict.fromkeys(("classes", "short", "notes", "recipe", "in_words"), list)
     try:
         return all(isinstance(result[key], kind) for key, kind in kinds.items()) and all(
-            isinstance(c["name"], str) and all(type(c[key]) is int for key in ("real", "synthetic", "rejected"))
+            isinstance(c["name"], str) and all(type(c[key]) is int for key in ("real", *COUNTS))
             for c in result["classes"]
         )
     except (KeyError, TypeError):

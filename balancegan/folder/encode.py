@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from balancegan.core.grid import PNG_OPTIONS, png_bytes, to_pil
-from balancegan.data.decode import decode_image
+from balancegan.data.decode import decode_image, resize
 from balancegan.data.decode import to_uint8 as scale_to_uint8
 from balancegan.data.training_set import TrainingSet
 from balancegan.data.variations import Changes, generator, varied
@@ -95,8 +95,7 @@ class Encoder:
             return None
         picture = Image.fromarray(np.ascontiguousarray(changed))
         if self.out_size == "model":
-            side = settings.image_size
-            picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+            picture = to_pil(resize(np.ascontiguousarray(changed), settings))
         return self._saved(picture, self.format_of_row(row), row)
 
     def _saved(self, picture: Image.Image, format: str, like: int) -> bytes:

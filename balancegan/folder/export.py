@@ -37,8 +37,8 @@ from balancegan.folder.real_files import (
     shortened,
 )
 
-IN_FLIGHT = 512
-"""Synthetic images that wait to be encoded and written; this bounds the memory."""
+IN_FLIGHT, MOST_BYTES_WAITING = 512, 2**28
+"""Synthetic images, and bytes of their pixels, that wait to be encoded and written; this bounds the memory."""
 TRIES = 20  # at a transformed image that differs from all others of its class
 LONGEST_END = 16  # bytes of a name after its stem: a number, if two are alike, and the suffix
 NONE = (
@@ -64,6 +64,8 @@ class BalancedFolder:
         self._made: set[Path] = set()  # folders that exist inside `out`
         self.metadata: dict[str, list[dict[str, str]]] = {}  # folder of the metadata.csv -> rows
         self._pool = ThreadPoolExecutor(usable_cores())
+        pixels = float(data.store.native_sizes.prod(axis=1).mean()) if len(data.store.native_sizes) else 1.0
+        self._in_flight = max(usable_cores(), min(IN_FLIGHT, int(MOST_BYTES_WAITING / (3 * pixels))))
         self._pending: deque[Future[None]] = deque()
 
     def __enter__(self) -> BalancedFolder:
@@ -178,7 +180,7 @@ class BalancedFolder:
         """
         names: list[str] = []
         known: set[bytes] = set()
-        for some in blocks(len(pairs), IN_FLIGHT):
+        for some in blocks(len(pairs), self._in_flight):
             wanted = [(self._variation_name(label, row, seed + number), row, number) for row, number in pairs[some]]
             there = [self._is_there(name) for name, _, _ in wanted]
             encode = partial(self._variation, changes=changes, seed=seed)
@@ -225,7 +227,7 @@ class BalancedFolder:
     def _write(self, name: str, encode: Callable[..., bytes], *args: object) -> None:
         """Encode and write a file in the background."""
         self._pending.append(self._pool.submit(lambda: write_atomic(self.out / name, encode(*args))))
-        self._wait(IN_FLIGHT)  # only for the oldest; the others are written while the next are generated
+        self._wait(self._in_flight)  # only for the oldest; the others are written while the next are generated
 
     def flush(self) -> None:
         """Wait for all pending writes, and raise the error of a failed one."""

@@ -44,6 +44,8 @@ class _Seen:
 
     images: int
     tallies: dict[str, Tally]
+    refused: int = 0  # by the quality filter
+    passed: int = 0  # images that would be kept without it
 
 
 class Generator:
@@ -97,7 +99,10 @@ class Generator:
             if more is None:
                 break
             drawn += more
-            seen.append(_Seen(len(drawn), {name: replace(tally) for name, tally in self._tallies[label].items()}))
+            tallies = {name: replace(tally) for name, tally in self._tallies[label].items()}
+            keep = self._keeps[label]
+            filtered = (keep.refused, len(keep.passed)) if isinstance(keep, QualityKeep) else (0, 0)
+            seen.append(_Seen(len(drawn), tallies, *filtered))
         return drawn[: min(n, seen[limit - 1].images if len(seen) >= limit else n)]
 
     def images(self, label: int, n: int) -> Images:
@@ -114,23 +119,28 @@ class Generator:
             yield found[k]
             self._drawn[label][k] = (found[k][0], found[k][1][:0])  # the image is not needed any more
 
-    def tallies(self, label: int, n: int) -> dict[str, Tally]:
+    def counts(self, label: int, n: int) -> dict[str, Tally]:
         """Return the counts of the samples, by sampler, that a class's first n images took."""
-        limit = math.ceil(self.tries * n / CHUNK) if self.tries else sys.maxsize
-        used = next((k for k, seen in enumerate(self._seen[label]) if seen.images >= n), len(self._seen[label]) - 1)
-        used = min(used, limit - 1)
-        if not self.tries or used < 0 or not n:  # the patient way counts no sample after the last image
-            return dict(self._tallies[label]) if n else {}
-        return self._seen[label][used].tallies
+        seen = self._used(label, n)
+        return seen.tallies if seen else dict(self._tallies[label]) if n else {}
 
-    def refused(self, label: int, rejected: int) -> dict[str, Any]:
-        """Return the fields of the report's class that only the quality filter fills."""
+    def _used(self, label: int, n: int) -> _Seen | None:
+        """What had been seen after the draw that brought the n-th image; None if every draw counts."""
+        draws = self._seen[label]
+        if not self.tries or not n or not draws:  # the patient way draws no sample after the last image
+            return None
+        used = next((k for k, seen in enumerate(draws) if seen.images >= n), len(draws) - 1)
+        return draws[min(used, math.ceil(self.tries * n / CHUNK) - 1)]
+
+    def refused(self, label: int, n: int, rejected: int) -> dict[str, Any]:
+        """Return the fields of the report's class that only the quality filter fills, for a class's first n images."""
         keep = self._keeps[label]
         if not isinstance(keep, QualityKeep):
             return {}
-        shape = self.data.store.images.shape[1:]
-        unfiltered = np.stack(keep.passed) if keep.passed else np.empty((0, *shape), np.uint8)
-        return {"refused": min(keep.refused, rejected), "unfiltered": unfiltered}
+        seen, shape = self._used(label, n), self.data.store.images.shape[1:]
+        refused, passed = (seen.refused, keep.passed[: seen.passed]) if seen else (keep.refused, keep.passed)
+        unfiltered = np.stack(passed) if passed else np.empty((0, *shape), np.uint8)
+        return {"refused": min(refused, rejected), "unfiltered": unfiltered}
 
     def _keep(self, label: int) -> CopyFilter | QualityKeep | None:
         """Return what decides which samples of a class are kept; None keeps all."""
@@ -231,10 +241,11 @@ class Filling:
             varied = self.folder.add_transformed(label, pairs, self.recipe.changes, self.seed, tick) if pairs else []
             done += len(varied)
             filled.transformed += varied
-            filled.tallies[name] = tallies = self.generator.tallies(label, wanted.generated + wanted.beside)
+            most = wanted.generated + wanted.beside
+            filled.tallies[name] = tallies = self.generator.counts(label, most)
             of_class = self._class_images(label, images, generated, len(varied), wanted.fill, keep_real=shown > 0)
             rejected = sum(tally.rejected for tally in tallies.values())
-            filled.classes.append(replace(of_class, rejected=rejected, **self.generator.refused(label, rejected)))
+            filled.classes.append(replace(of_class, rejected=rejected, **self.generator.refused(label, most, rejected)))
         return filled
 
     def _write(self, folder: BalancedFolder, image: np.ndarray, label: int, seed: int) -> str:

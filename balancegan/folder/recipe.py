@@ -18,7 +18,7 @@ from balancegan.data.variations import Changes
 from balancegan.metrics.features import Images
 from balancegan.metrics.kept_classes import safe_changes
 from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, Pool, pool, transformed_pool
-from balancegan.verdict.share_search import LEVEL, Outcome, Question, first_look, search_shares
+from balancegan.verdict.share_search import LEVEL, Outcome, Question, first_look, search_shares, why_not
 
 LOOK = 64  # generated images of each class in the first look
 SEARCHED, MOST_SEARCHED = 500, 5000  # of each class in the search, and of all together
@@ -136,7 +136,8 @@ def given_recipe(data: TrainingSet, fill: Fill, share: float | None) -> Recipe |
         why = "The classes are filled with transformed real images alone, as you asked."
         return Recipe((0.0,) * size, _changes(data), why)
     if share is not None:
-        why = f"A share of {share:.0%} is generated, as you asked; the rest are transformed real images."
+        rest = "; the rest are transformed real images" if share < 1 else ""
+        why = f"{share:.0%} of the synthetic images are to be generated, as you asked{rest}."
         return Recipe((share,) * size, _changes(data), why)
     return None
 
@@ -194,6 +195,9 @@ def search_recipe(
         device: where the classifiers are trained.
         progress: called during every step.
     """
+    nothing = Recipe((0.0,) * len(fill), changes)
+    if not any(fill):
+        return replace(nothing, why="Every class already has as many images as it should.")
     varied = transformed_pool(material.real, [min(n, REPORT_IMAGES) for n in fill], changes, seed=0)
     material = replace(material, transformed=varied)
 
@@ -202,6 +206,13 @@ def search_recipe(
         fake = pool(images, material.real.images)
         return Question(replace(material, fake=fake), real, fill, device, flips=changes.flips, progress=progress)
 
+    def impossible() -> str | None:
+        return why_not(Question(material, real, fill, device))
+
+    if material.test is not None and impossible():  # a val split with too few images
+        material = replace(material, test=None, may_have_seen=True)
+    if reason := impossible():
+        return replace(nothing, why=f"No generated image was used: {reason}.", hopeless=True)
     look = question(LOOK)
     how = (
         "the val split, on which no network was trained"
@@ -209,7 +220,7 @@ def search_recipe(
         else "training images that the classifiers had not seen (cross-validation; near-copies of them were left out)"
     )
     if not len(look.material.fake):
-        return Recipe((0.0,) * len(fill), changes, "The generator made no image that could be used.", hopeless=True)
+        return replace(nothing, why="The generator made no image that could be used.", hopeless=True)
     outcome = first_look(look)
     if outcome.hopeless:
         why = f"No generated image was used: in a first look at {LOOK} images of each class, {outcome.hopeless}."
@@ -241,9 +252,13 @@ def _why(outcome: Outcome, fill: Sequence[int]) -> str:
             f"({LEVEL:.0%} confidence)."
         )
     if len(used) == 1:
-        return f"{max(used):.0%} of the synthetic images are generated: better than none ({LEVEL:.0%} confidence)."
-    shares = ", ".join(f"{share:.0%}" for share in sorted(used))
-    return f"{shares} of the synthetic images are generated, depending on the class: better than none."
+        return (
+            f"{max(used):.0%} of the synthetic images are to be generated: better than none ({LEVEL:.0%} confidence)."
+        )
+    return (
+        f"Between {min(used):.0%} and {max(used):.0%} of the synthetic images are generated, depending on the class: "
+        f"better than none ({LEVEL:.0%} confidence)."
+    )
 
 
 def recipe_json(recipe: Recipe, classes: Sequence[ClassImages]) -> Json:
@@ -281,11 +296,13 @@ def closing_lines(recipe: Recipe, result: dict[str, Any]) -> list[str]:
         return []
     generated = sum(c["generated"] for c in result["classes"])
     lines = [recipe.why]
+    if generated == 0 and any(recipe.shares):
+        lines.append("None could be made that passes the filter.")
     if generated == 0:
-        lines.append(
-            f"The {synthetic:,} synthetic images are variations of real training images ({recipe.changes}): training "
-            "on the folder is like oversampling, without the need for a sampler."
-        )
+        text = f"The {synthetic:,} synthetic images are variations of real training images ({recipe.changes})"
+        if result["imbalance_rate_after"] == 1:
+            text += ": training on the folder is like oversampling, without the need for a sampler"
+        lines.append(f"{text}.")
     elif generated < synthetic:
         lines.append(
             f"Of {synthetic:,} synthetic images, {generated:,} are generated and {synthetic - generated:,} are "

@@ -93,8 +93,9 @@ def _without_filter(images: ClassImages) -> int:
     """Number of synthetic images the class would have received without the quality filter."""
     if images.unfiltered is None:
         return images.generated
-    complete = len(images.unfiltered) >= min(images.requested, REPORT_IMAGES)
-    return images.requested if complete else len(images.unfiltered)
+    wanted = images.requested - images.transformed
+    complete = len(images.unfiltered) >= min(wanted, REPORT_IMAGES)
+    return wanted if complete else len(images.unfiltered)
 
 
 Labels = NDArray[np.int64]

@@ -57,10 +57,12 @@ def compared_gains(gains: Floats, labels: Labels, groups: Labels, members: Seque
     from scipy.stats import t
 
     candidates, repeats, _ = gains.shape
+    tested = ~np.isnan(gains[0])  # (R, n)
+    members = [k for k in members if (tested & (labels == k)).any(axis=1).all()]  # in every repeat
     by_repeat = np.zeros((candidates, repeats))
     value, of_images, doubt = np.zeros(candidates), np.zeros(candidates), np.zeros(candidates)
     for k in members:
-        mine = np.flatnonzero((labels == k) & ~np.isnan(gains[0]).all(axis=0))
+        mine = np.flatnonzero((labels == k) & tested.any(axis=0))
         found = gains[:, :, mine]
         by_repeat += np.nanmean(found, axis=2) / len(members)
         each = np.nanmean(found, axis=1)  # (C, n)
@@ -73,7 +75,7 @@ def compared_gains(gains: Floats, labels: Labels, groups: Labels, members: Seque
         of_images += variance
         doubt += variance**2 / max(number - 1, 1)
     of_runs = float(by_repeat.var(axis=1, ddof=1).mean()) / repeats if repeats > 1 else 0.0
-    doubt += of_runs**2 / max(candidates * (repeats - 1), 1)
+    doubt += of_runs**2 / max(min(candidates, 2) * (repeats - 1), 1)  # candidates share what they are compared with
     total = of_images + of_runs
     error, freedom = np.sqrt(total), np.maximum(total**2 / np.maximum(doubt, 1e-300), 1.0)
     margin = t.ppf(LEVEL, freedom) * error

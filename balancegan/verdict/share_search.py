@@ -13,7 +13,6 @@ left out of that fold's training.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,18 +27,16 @@ from balancegan.metrics.multiple_tests import holm
 from balancegan.verdict.arms import BASELINE, arm_named
 from balancegan.verdict.augmentation import CROPS, FLIPS
 from balancegan.verdict.classifiers import Job, Part, Result, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.folds import FOLDS, class_groups, folds
 from balancegan.verdict.material import Labels, Material, Pool, SplitPlan, Varied, allowed_images
 from balancegan.verdict.networks import QUICK, Network
 from balancegan.verdict.paired_gains import LEVEL, Compared, Floats, calibrated_losses, compared_gains
-from balancegan.verdict.scores import counted_classes
+from balancegan.verdict.scores import MIN_TEST, counted_classes
 
 SHARES = (0.25, 0.5, 0.75)
 FIRST_SHARES = (0.25, 0.5)  # of the first look, which trains half as long
-FOLDS, REPEATS = 3, 2
+REPEATS = 2
 CPU = torch.device("cpu")
-MOST_TESTED = 300  # real images per class and fold
-SIMILAR = 4.0  # ratio of the sizes of classes that share a choice
-MIN_GROUP = 100  # training images in a group of classes with a choice of its own
 LOOKED_AT = 64  # generated images of each class in the GAN-test
 
 
@@ -87,6 +84,20 @@ class Outcome:
     hopeless: str = ""  # why no more images need be made, if so
 
 
+def why_not(question: Question) -> str | None:
+    """Why nothing can be compared, or None: at least two classes, one of them to fill, need images to test on."""
+    material, classes = question.material, len(question.fill)
+    pool = material.real if material.test is None else material.test
+    enough = np.bincount(pool.labels, minlength=classes) >= MIN_TEST
+    if material.test is None:
+        groups = np.arange(len(pool)) if material.groups is None else material.groups
+        several = [len(np.unique(groups[mine])) >= FOLDS for mine in rows_by_class(pool.labels, classes)]
+        enough &= np.array(several)
+    if enough.sum() >= 2 and any(n and ok for n, ok in zip(question.fill, enough, strict=True)):
+        return None
+    return "there are too few real images to measure with"
+
+
 def search_shares(question: Question) -> Outcome:
     """Compare shares, uniform first; then each group's best together, on other folds, if groups differ."""
     filled = [k for k, n in enumerate(question.fill) if n]
@@ -105,13 +116,16 @@ def search_shares(question: Question) -> Outcome:
     own = _own_shares(groups, rows, size)
     if any(own) and own not in uniform:
         (again,) = runs.compare([own], [], seed=REPEATS)
-        candidates.append((own, again[0]))
-        rows.append(Row(None, every, again[0]))
+        # The other folds hold the same images, and these chose among so many.
+        tried = len(groups) * len(SHARES)
+        compared = replace(again[0], p_value=min(1.0, tried * again[0].p_value))
+        candidates.append((own, compared))
+        rows.append(Row(None, every, compared))
     sure = holm([compared.p_value for _, compared in candidates], 1 - LEVEL)
     better = [(c.value, shares) for (shares, c), ok in zip(candidates, sure, strict=True) if ok]
     shares = max(better)[1] if better else (0.0,) * size
     rows = [replace(row, chosen=_is_chosen(row, shares, every)) for row in rows]
-    return Outcome(shares, tuple(rows), *runs.recognition())
+    return Outcome(shares, tuple(rows))
 
 
 def first_look(question: Question) -> Outcome:
@@ -129,10 +143,8 @@ def first_look(question: Question) -> Outcome:
 def _hopeless(material: Material, filled: Sequence[int], outcome: Outcome, found: list[list[Compared]]) -> str:
     made, real = outcome.recognised, outcome.recognised_real
     if real > 0 and made <= RECOGNISED * real:
-        return (
-            f"classifiers of real images hardly recognise them: a class's images are taken for it {100 * made:.0f} "
-            f"points more often than those of other classes, real ones {100 * real:.0f} points"
-        )
+        points = f"{100 * max(0, made):.0f} points above chance, against {100 * real:.0f} for real images"
+        return f"classifiers trained on real images hardly recognise them ({points})"
     if all(compared.high < 0 for of_groups in found for compared in of_groups):
         return "classifiers that train with them recognise real images clearly less well"
     alike = [k for k in filled if (spread := _diversity(material, k)) is not None and spread < ALIKE]
@@ -154,24 +166,6 @@ def _diversity(material: Material, label: int) -> float | None:
         return None
     made, expected = (float(np.sqrt(((x - x.mean(axis=0)) ** 2).mean())) for x in (fake, real))
     return made / max(expected, 1e-9)
-
-
-def class_groups(real: Sequence[int], fill: Sequence[int]) -> list[tuple[int, ...]]:
-    """Group the classes to fill by similar size, largest first; groups with too few images join a neighbour."""
-    order = sorted((k for k, n in enumerate(fill) if n), key=lambda k: -real[k])
-    groups: list[list[int]] = []
-    for k in order:
-        if groups and real[groups[-1][0]] <= SIMILAR * real[k]:
-            groups[-1].append(k)
-        else:
-            groups.append([k])
-    merged: list[list[int]] = []
-    for group in groups:
-        if merged and min(sum(real[k] for k in of) for of in (group, merged[-1])) < MIN_GROUP:
-            merged[-1] += group
-        else:
-            merged.append(group)
-    return [tuple(group) for group in merged] if len(merged) > 1 else []
 
 
 def _own_shares(groups: Sequence[tuple[int, ...]], rows: Sequence[Row], size: int) -> tuple[float, ...]:
@@ -219,8 +213,12 @@ class _Runs:
         jobs = []
         for repeat, plan in plans:
             usable = allowed_images(material, pool, plan, material.fake)
-            rows = [(pool, plan.train), (material.fake, usable), (varied.pool, varied.of(plan.train))]
             for shares in (zero, *candidates):
+                rows = (
+                    (pool, plan.train),
+                    (material.fake, self._held(usable, shares)),
+                    (varied.pool, varied.of(plan.train)),
+                )
                 test = np.concatenate([plan.test, looked]) if shares == zero else plan.test
                 parts = [
                     Part(start + mine, of.labels[mine], share)
@@ -239,6 +237,13 @@ class _Runs:
         step = 1 + len(candidates)
         return self._compared(pool, plans, [results[k::step] for k in range(step)], groups)
 
+    def _held(self, usable: NDArray[np.intp], shares: tuple[float, ...]) -> NDArray[np.intp]:
+        """The generated images that the folder would hold: as many of each class as it gets, if there are so many."""
+        labels = self.question.material.fake.labels[usable]
+        wanted = [round(share * n) for share, n in zip(shares, self.question.fill, strict=True)]
+        of_class = rows_by_class(labels, len(wanted))
+        return np.concatenate([usable[mine[: max(1, n)]] for mine, n in zip(of_class, wanted, strict=True)])
+
     def _contents(self, shares: tuple[float, ...]) -> list[Floats]:
         """How many images of each kind the folder holds: real, generated, transformed; (K,) each."""
         q = self.question
@@ -253,7 +258,7 @@ class _Runs:
             pool = Pool(np.concatenate([real.images, test.images]), np.concatenate([real.labels, test.labels]))
             rows = np.arange(len(pool))
             return pool, [(repeat, SplitPlan(rows[: len(real)], rows[len(real) :])) for repeat in repeats]
-        return real, [(repeat, plan) for repeat in repeats for plan in _folds(real.labels, material.groups, repeat)]
+        return real, [(repeat, plan) for repeat in repeats for plan in folds(real.labels, material.groups, repeat)]
 
     def _compared(
         self,
@@ -297,27 +302,6 @@ class _Runs:
         answers = np.mean(self._shown, axis=0).argmax(1)
         real, made = (truth, said), (shown, answers)
         return _informed(made, made if len(filled) > 1 else real, filled), _informed(real, real, filled)
-
-
-def _folds(labels: Labels, groups: Labels | None, repeat: int) -> list[SplitPlan]:
-    """Cross-validation's folds, stratified by class, with groups kept whole and at most `MOST_TESTED` images a class.
-
-    A class that a fold does not train on is not tested there.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    together = np.arange(len(labels)) if groups is None else groups
-    rng = np.random.default_rng([repeat, 3])
-    plans = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
-        splits = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=repeat).split(labels, labels, together))
-    for kept, aside in splits:
-        of_class = rows_by_class(labels[aside], int(labels.max()) + 1)
-        some = [rng.permutation(aside[mine])[:MOST_TESTED] for mine in of_class]
-        tested = np.sort(np.concatenate(some))
-        plans.append(SplitPlan(kept, tested[np.isin(labels[tested], labels[kept])]))
-    return plans
 
 
 def _first_of_each(labels: Labels, classes: int) -> NDArray[np.intp]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from balancegan.compute.memory import memory_errors
 from balancegan.core.documents import Json
 from balancegan.core.progress import Progress, silent
+from balancegan.core.rows import rows_by_class
 from balancegan.core.text import plural
 from balancegan.verdict import scores as verdict
 from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, DECIDING, TRANSFORMED, Arm, contents
@@ -145,7 +146,7 @@ class Measurement:
             names.add(choice.strongest.name)
         material = self.material
         possible = {
-            "unfiltered": material.unfiltered is not None,
+            "unfiltered": material.unfiltered is not None and any(material.delivered),
             "transformed": material.transformed is not None and any(material.delivered),  # else it is the candidate
             "generated": len(material.fake) > 0 and (every or any(material.delivered)),
         }
@@ -179,11 +180,15 @@ class Measurement:
                 (unfiltered, _bootstrapped(np.arange(len(unfiltered)), unfiltered.labels, seed)),
             )
             n_real = np.bincount(self.pool.labels[plan.train], minlength=len(self.names))
+            inside = _first_of_each(usable, fakes[seed].labels, self.material.delivered)
             for arm in arms:
                 parts = [
                     Part(starts[id(pool)] + mine, pool.labels[mine], share)
                     for (pool, mine), share in zip(rows, contents(self.material, n_real, arm), strict=True)
                 ]
+                if arm.source == "folder":  # other generated images may lie beside it
+                    mine = _bootstrapped(inside, fakes[seed].labels, seed)
+                    parts[1] = Part(starts[id(fakes[seed])] + mine, fakes[seed].labels[mine], parts[1].share)
                 draw = mixed_draw(parts, balanced=arm.balanced)
                 jobs.append(Job(arm, seed, plan, draw, arm.augmented(augmentation), updates))
         results = train_jobs(jobs, shelf, self.network, self.device, partial(self.progress, "classifiers"))
@@ -261,6 +266,12 @@ def _told(
         at = np.searchsorted(tested, plan.test)
         predicted[seed, at], probabilities[seed, at] = result.predicted, result.probabilities
     return predicted, probabilities
+
+
+def _first_of_each(rows: NDArray[np.intp], labels: NDArray[np.int64], counts: Sequence[int]) -> NDArray[np.intp]:
+    """The first rows of each class, as many as `counts` (K,) says."""
+    of_class = rows_by_class(labels[rows], len(counts))
+    return np.concatenate([rows[:0], *(rows[mine[:n]] for mine, n in zip(of_class, counts, strict=True))])
 
 
 def _bootstrapped(rows: NDArray[np.intp], labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
