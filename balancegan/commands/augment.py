@@ -124,6 +124,7 @@ class _Balancing:
         check_space(options.out, real, options.real, sum(self.need.values()), _bytes_each(data, options))
         needed = any(self.need.values())
         quality = _quality(data, progress) if options.filter == "quality" and needed else None
+        samplers = self._samplers(self.restored)  # before anything is written, since options may not apply
         with ExitStack() as stack:
             folder = stack.enter_context(self.places.folder(data, options))
             for i, file in enumerate(real):
@@ -131,10 +132,8 @@ class _Balancing:
                 progress("copy real images", i + 1, len(real))
             restored = self._at_best(folder)
             self.note(f"{restored.progress} of {data.folder.root}")
-            restored.make_ready(data)
-            samplers = make_samplers(
-                restored.method, restored.device, options.sampler, SourceImages.of(data), options.sampling
-            )
+            if restored is not self.restored:
+                samplers = self._samplers(restored)
             generator = self._generator(samplers, quality)
             recipe = self._recipe(folder, generator)
             counts = list(data.split_counts().values())
@@ -189,6 +188,12 @@ class _Balancing:
             return self.restored
         self.note(f"using step {step}, whose images are the nearest to real ones (--checkpoint newest uses the latest)")
         return restore(self.restored.run, self.restored.device, checkpoint=str(step))
+
+    def _samplers(self, restored: Restored) -> tuple[Sampler, ...]:
+        restored.make_ready(self.data)
+        options = self.options
+        sources = SourceImages.of(self.data)
+        return make_samplers(restored.method, restored.device, options.sampler, sources, options.sampling)
 
     def _generator(self, samplers: Sequence[Sampler], quality: QualityFilter | None) -> Generator:
         options = self.options

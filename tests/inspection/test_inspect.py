@@ -224,7 +224,7 @@ def test_advice(tmp_path, picture, monkeypatch):
     assert "IR 30: strongly imbalanced" in text
     assert "schizont has 6 images: expect near-copies" in text
     assert "two has 2 images: too few" in text
-    assert "`balancegan train " in text and "would add 122 synthetic images" in text
+    assert "`balancegan train " in text and "adds 122 synthetic images" in text
     assert "--preset tiny" in text and "edm" not in text
     assert "smallest width" in text and "--fit crop" in text and "images are grey" in text
 

@@ -447,7 +447,15 @@ def test_recognition_needs_a_classifier_and_two_classes():
 def test_many_rejected_samples_are_a_warning():
     from balancegan.evaluation.findings import _delivery
 
-    row = {"name": "cat", "synthetic": 100, "requested": 100, "rejected": 900, "refused": 0}
+    row = {
+        "name": "cat",
+        "synthetic": 100,
+        "generated": 100,
+        "n_fake": 100,
+        "requested": 100,
+        "rejected": 900,
+        "refused": 0,
+    }
     document = {"classes": [row, {**row, "name": "dog", "rejected": 9}], "complete": True, "num_synthetic": 200}
     document["delivered"] = True
     warnings = [f for f in _delivery(document) if f["level"] == "warning"]
