@@ -125,7 +125,7 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
         elif doc["assignment"]:
             why, do = "with images of the class", "Train longer, or choose a conditional method."
         console.print(f"[yellow]incomplete: {names} could not be filled {why}.[/] {do}")
-    _recipe(console, doc)
+    _recipe(console, doc["recipe"], doc["in_words"])
     _findings(console, doc.get("findings", []))
     for note in doc["notes"]:
         console.print(f"• {shown(note)}")
@@ -136,19 +136,19 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
         console.print(f"report: [bold]{shown(doc['report'])}[/]")
 
 
-def _recipe(console: Console, doc: dict[str, Any]) -> None:
-    """Print the search for the share, and in words what the folder holds."""
-    if doc["recipe"]:
+def _recipe(console: Console, searched: list[dict[str, Any]], sentences: list[str]) -> None:
+    """Print the search for the share, and in words what came of it."""
+    if searched:
         rows = table("generated share", "classes", "gain (log loss)", "95% bounds", "", right=("gain (log loss)",))
-        every = max(len(row["group"]) for row in doc["recipe"])
-        for row in doc["recipe"]:
+        every = max(len(row["group"]) for row in searched)
+        for row in searched:
             share = "by class size" if row["share"] is None else f"{row['share']:.0%}"
             group = "all to fill" if len(row["group"]) == every else ", ".join(row["group"])
             bounds = f"{row['score_low']:+.3f} to {row['score_high']:+.3f}"
             rows.add_row(share, shown(group), f"{row['score']:+.3f}", bounds, "chosen" if row["chosen"] else "")
         console.print("")
         console.print(rows)
-    for line in doc["in_words"]:
+    for line in sentences:
         console.print(f"• {shown(line)}")
 
 
@@ -228,6 +228,8 @@ def show_evaluate(console: Console, doc: dict[str, Any]) -> None:
             arms.add_row(shown(arm["name"]), _share(arm["balanced_accuracy"]), f1, _number(arm["log_loss"]))
         console.print("")
         console.print(arms)
+    if doc["recipe"]:
+        _recipe(console, doc["recipe"]["rows"], [doc["recipe"]["why"]])
     console.print("")
     _findings(console, doc["findings"])
     _verdict(console, doc["utility"])
