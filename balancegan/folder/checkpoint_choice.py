@@ -50,8 +50,9 @@ def best_step(
         own: the classifier, trained on the run's training images.
         progress: called as `("checkpoints", compared, steps)`.
     """
-    rows = data.spare_rows if len(data.spare_rows) else data.train_rows
-    real = {label: own(data.store.images[data.by_class(rows)[label][:MOST_REAL]]) for label in classes}
+    spare = data.spare_rows
+    of_class = data.by_class(spare if len(spare) else data.train_rows)
+    real = {label: own(data.store.images[of_class[label][:MOST_REAL]]) for label in classes}
     scores: dict[int, float] = {}
     for k, step in enumerate(steps):
         try:

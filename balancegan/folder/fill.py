@@ -25,6 +25,8 @@ from balancegan.verdict.material import ClassImages
 
 Generated = tuple[int, np.ndarray]
 """A seed and its image, uint8 (C, S, S)."""
+_FORGOTTEN = np.empty(0, np.uint8)
+"""In place of an image that is not needed any more; a part of the image would keep the whole chunk in memory."""
 
 
 @dataclass
@@ -92,6 +94,10 @@ class Generator:
         Which ones depends on the numbers given here alone, not on earlier calls. `asked`: how many will be asked for in
         the end, if more.
         """
+        return self._drawn[label][: self._draw(label, n, asked)]
+
+    def _draw(self, label: int, n: int, asked: int) -> int:
+        """Draw until there are n images, or as many as can be made; returns how many of the n there are."""
         drawn, seen = self._drawn[label], self._seen[label]
         limit = math.ceil(self.tries * max(n, asked) / CHUNK) if self.tries else sys.maxsize
         while len(drawn) < n and len(seen) < limit:
@@ -103,7 +109,7 @@ class Generator:
             keep = self._keeps[label]
             filtered = (keep.refused, len(keep.passed)) if isinstance(keep, QualityKeep) else (0, 0)
             seen.append(_Seen(len(drawn), tallies, *filtered))
-        return drawn[: min(n, seen[limit - 1].images if len(seen) >= limit else n)]
+        return min(n, len(drawn), seen[limit - 1].images if len(seen) >= limit else n)
 
     def images(self, label: int, n: int) -> Images:
         """Return the same without their seeds, uint8 (m, C, S, S)."""
@@ -113,11 +119,11 @@ class Generator:
     def take(self, label: int, n: int) -> Iterator[Generated]:
         """Yield the same one by one, and forget them."""
         for k in range(n):
-            found = self.first(label, k + 1, asked=n)
-            if len(found) <= k:
+            if self._draw(label, k + 1, asked=n) <= k:
                 return
-            yield found[k]
-            self._drawn[label][k] = (found[k][0], found[k][1][:0])  # the image is not needed any more
+            seed, image = self._drawn[label][k]
+            yield seed, image
+            self._drawn[label][k] = (seed, _FORGOTTEN)
 
     def counts(self, label: int, n: int) -> dict[str, Tally]:
         """Return the counts of the samples, by sampler, that a class's first n images took."""

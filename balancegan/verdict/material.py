@@ -162,6 +162,11 @@ class Material:
     varied: Sequence[int] = ()
 
     @property
+    def variations(self) -> Varied:
+        """The transformed images; none if there are none."""
+        return self.transformed or Varied(Pool(self.real.images[:0], self.real.labels[:0]), np.empty(0, np.intp))
+
+    @property
     def filled(self) -> list[int]:
         """Number of synthetic images of both kinds that each class received (K,)."""
         return [a + b for a, b in zip(self.delivered, self.varied or [0] * len(self.delivered), strict=True)]

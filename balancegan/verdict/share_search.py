@@ -22,13 +22,13 @@ import torch
 from numpy.typing import NDArray
 
 from balancegan.core.progress import Progress, silent
-from balancegan.core.rows import rows_by_class
+from balancegan.core.rows import first_of_each, rows_by_class
 from balancegan.metrics.multiple_tests import holm
 from balancegan.verdict.arms import BASELINE, arm_named
 from balancegan.verdict.augmentation import CROPS, FLIPS
 from balancegan.verdict.classifiers import Job, Part, Result, Shelf, mixed_draw, train_jobs
 from balancegan.verdict.folds import FOLDS, class_groups, folds
-from balancegan.verdict.material import Labels, Material, Pool, SplitPlan, Varied, allowed_images
+from balancegan.verdict.material import Labels, Material, Pool, SplitPlan, allowed_images, split_plans
 from balancegan.verdict.networks import QUICK, Network
 from balancegan.verdict.paired_gains import LEVEL, Compared, Floats, calibrated_losses, compared_gains
 from balancegan.verdict.scores import MIN_TEST, counted_classes
@@ -206,10 +206,9 @@ class _Runs:
         q, material = self.question, self.question.material
         zero = (0.0,) * len(q.fill)
         pool, plans = self._plans(seed)
-        empty = np.empty(0, np.intp)
-        varied = material.transformed or Varied(Pool(pool.images[:0], pool.labels[:0]), empty)
+        varied = material.variations
         shelf = Shelf.of([pool, material.fake, varied.pool], len(q.fill), q.network.side, q.device)
-        looked = shelf.starts[1] + _first_of_each(material.fake.labels, len(q.fill))
+        looked = shelf.starts[1] + self._looked
         jobs = []
         for repeat, plan in plans:
             usable = allowed_images(material, pool, plan, material.fake)
@@ -239,10 +238,13 @@ class _Runs:
 
     def _held(self, usable: NDArray[np.intp], shares: tuple[float, ...]) -> NDArray[np.intp]:
         """The generated images that the folder would hold: as many of each class as it gets, if there are so many."""
-        labels = self.question.material.fake.labels[usable]
-        wanted = [round(share * n) for share, n in zip(shares, self.question.fill, strict=True)]
-        of_class = rows_by_class(labels, len(wanted))
-        return np.concatenate([usable[mine[: max(1, n)]] for mine, n in zip(of_class, wanted, strict=True)])
+        wanted = [max(1, round(share * n)) for share, n in zip(shares, self.question.fill, strict=True)]
+        return usable[first_of_each(self.question.material.fake.labels[usable], wanted)]
+
+    @property
+    def _looked(self) -> NDArray[np.intp]:
+        """Rows of the generated images of the GAN-test."""
+        return first_of_each(self.question.material.fake.labels, [LOOKED_AT] * len(self.question.fill))
 
     def _contents(self, shares: tuple[float, ...]) -> list[Floats]:
         """How many images of each kind the folder holds: real, generated, transformed; (K,) each."""
@@ -253,11 +255,10 @@ class _Runs:
     def _plans(self, seed: int) -> tuple[Pool, list[tuple[int, SplitPlan]]]:
         """The real images in one pool, and what each run trains and tests on; runs with equal seeds share a repeat."""
         material, repeats = self.question.material, range(seed, seed + self.repeats)
-        real, test = material.real, material.test
-        if test is not None:
-            pool = Pool(np.concatenate([real.images, test.images]), np.concatenate([real.labels, test.labels]))
-            rows = np.arange(len(pool))
-            return pool, [(repeat, SplitPlan(rows[: len(real)], rows[len(real) :])) for repeat in repeats]
+        real = material.real
+        if material.test is not None:
+            pool, plans = split_plans(material, self.repeats)
+            return pool, list(zip(repeats, plans, strict=True))
         return real, [(repeat, plan) for repeat in repeats for plan in folds(real.labels, material.groups, repeat)]
 
     def _compared(
@@ -294,18 +295,12 @@ class _Runs:
         classes, between -1 and 1, and 0 if answers do not depend on the class. Of generated images, the classes to fill
         count; where that is a single one, real images stand in for those of other classes.
         """
-        classes = len(self.question.fill)
-        labels = self.question.material.fake.labels
-        shown = labels[_first_of_each(labels, classes)]
+        shown = self.question.material.fake.labels[self._looked]
         truth, said = (np.concatenate([pair[i] for pair in self._real]) for i in (0, 1))
         filled = np.unique(shown)
         answers = np.mean(self._shown, axis=0).argmax(1)
         real, made = (truth, said), (shown, answers)
         return _informed(made, made if len(filled) > 1 else real, filled), _informed(real, real, filled)
-
-
-def _first_of_each(labels: Labels, classes: int) -> NDArray[np.intp]:
-    return np.concatenate([mine[:LOOKED_AT] for mine in rows_by_class(labels, classes)])
 
 
 _Answers = tuple[Labels, NDArray[np.integer]]  # true classes, and what images are taken for

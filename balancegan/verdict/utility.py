@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from balancegan.compute.memory import memory_errors
 from balancegan.core.documents import Json
 from balancegan.core.progress import Progress, silent
-from balancegan.core.rows import rows_by_class
+from balancegan.core.rows import first_of_each
 from balancegan.core.text import plural
 from balancegan.verdict import scores as verdict
 from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, DECIDING, TRANSFORMED, Arm, contents
@@ -24,7 +24,6 @@ from balancegan.verdict.material import (
     Material,
     Pool,
     SplitPlan,
-    Varied,
     allowed_images,
     not_measured,
     split_plans,
@@ -164,8 +163,7 @@ class Measurement:
         self, arms: Sequence[Arm], fakes: Sequence[Pool], updates: int, augmentation: Augmentation
     ) -> dict[str, list[Result]]:
         """Train every arm once per seed, on that seed's synthetic images; each arm's results, seed by seed."""
-        unfiltered, empty = self.material.unfiltered or self.material.fake, np.empty(0, np.intp)
-        varied = self.material.transformed or Varied(Pool(self.pool.images[:0], self.pool.labels[:0]), empty)
+        unfiltered, varied = self.material.unfiltered or self.material.fake, self.material.variations
         distinct = {id(pool): pool for pool in (self.pool, unfiltered, varied.pool, *fakes)}  # seeds may share images
         shelf = Shelf.of(list(distinct.values()), len(self.names), self.network.side, self.device)
         starts = dict(zip(distinct, shelf.starts, strict=False))
@@ -180,7 +178,7 @@ class Measurement:
                 (unfiltered, _bootstrapped(np.arange(len(unfiltered)), unfiltered.labels, seed)),
             )
             n_real = np.bincount(self.pool.labels[plan.train], minlength=len(self.names))
-            inside = _first_of_each(usable, fakes[seed].labels, self.material.delivered)
+            inside = usable[first_of_each(fakes[seed].labels[usable], self.material.delivered)]
             for arm in arms:
                 parts = [
                     Part(starts[id(pool)] + mine, pool.labels[mine], share)
@@ -266,12 +264,6 @@ def _told(
         at = np.searchsorted(tested, plan.test)
         predicted[seed, at], probabilities[seed, at] = result.predicted, result.probabilities
     return predicted, probabilities
-
-
-def _first_of_each(rows: NDArray[np.intp], labels: NDArray[np.int64], counts: Sequence[int]) -> NDArray[np.intp]:
-    """The first rows of each class, as many as `counts` (K,) says."""
-    of_class = rows_by_class(labels[rows], len(counts))
-    return np.concatenate([rows[:0], *(rows[mine[:n]] for mine, n in zip(of_class, counts, strict=True))])
 
 
 def _bootstrapped(rows: NDArray[np.intp], labels: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
