@@ -28,7 +28,8 @@ from balancegan.data.store import open_store
 from balancegan.data.variations import variations
 from balancegan.metrics.kept_classes import safe_changes
 from balancegan.verdict.material import Material, Pool, Varied
-from balancegan.verdict.share_search import Question, first_look, search_shares
+from balancegan.verdict.share_runs import Question
+from balancegan.verdict.share_search import first_look, search_shares
 
 TRUTHS = ("noise", "blur", "one", "wrong", "perfect", "copies", "half")
 DIGITS = {digit: round(120 * 12 ** (-digit / 9)) for digit in range(10)}  # 120 to 10 images

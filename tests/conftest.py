@@ -44,7 +44,7 @@ def quick_reports(monkeypatch):
     from balancegan.evaluation import measures
     from balancegan.folder.quality_filter import QualityFilter
     from balancegan.metrics.classifier_features import OwnExtractor
-    from balancegan.verdict.share_search import Question
+    from balancegan.verdict.share_runs import Question
     from balancegan.verdict.utility import measure_utility
 
     def measure(material, **options):

@@ -871,7 +871,7 @@ def test_coverage_is_simulated_with_the_products_intervals(monkeypatch, capsys, 
 
 def test_the_search_is_asked_about_images_of_known_worth(scripts, folder, tmp_path, monkeypatch, capsys):
     script = load("recipe_truths")
-    monkeypatch.setattr("balancegan.verdict.share_search.Question.updates", 2)
+    monkeypatch.setattr("balancegan.verdict.share_runs.Question.updates", 2)
     monkeypatch.setattr(OwnExtractor, "fit", partial(OwnExtractor.fit, steps=2))
     script.main(["digits", "--seeds", "1", "--truths", "noise,perfect", "--look"])
     more = write_images(tmp_path / "more" / "train", {"ant": 24, "bee": 14, "cat": 12}).parent
@@ -883,3 +883,19 @@ def test_the_search_is_asked_about_images_of_known_worth(scripts, folder, tmp_pa
     assert all(
         set(row) >= {"shares", "table", "seconds", "hopeless" if k < 2 else "best"} for k, row in enumerate(rows)
     )
+
+
+def test_short_trainings_tell_what_the_recipe_made_of_their_images(scripts, tmp_path, quick_reports, capsys):
+    script = load("recipe_trainings")
+    data = tmp_path / "discs"
+    write_images(data / "train", {"ant": 24, "bee": 12})
+    write_images(data / "test", {"ant": 12, "bee": 12}, seed=1)
+    script.main(
+        [str(tmp_path / "out"), f"discs={data}", "--methods", "cwgan-gp", "--minutes", "0.01", "--group-by", "none"]
+    )
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["set"], row["method"], row["fill"]) for row in rows] == [
+        ("discs", "cwgan-gp", "auto"),
+        ("discs", "cwgan-gp", "generated"),
+    ]
+    assert rows[1]["share"] == 1 and not rows[1]["rows"] and len(rows[0]["against"]["oversampling"]) == 3

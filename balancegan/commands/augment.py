@@ -39,9 +39,9 @@ from balancegan.evaluation.document import summary
 from balancegan.folder.checkpoint_choice import best_step, compared_steps
 from balancegan.folder.destination import check_destination, finished_result, plan_key
 from balancegan.folder.export import BalancedFolder
-from balancegan.folder.fill import Filling, Generator
+from balancegan.folder.fill import Filled, Filling, Generator
 from balancegan.folder.quality_filter import QualityFilter
-from balancegan.folder.real_files import check_space, plan_real
+from balancegan.folder.real_files import RealFile, check_space, plan_real
 from balancegan.folder.recipe import (
     TRIES,
     Recipe,
@@ -53,7 +53,7 @@ from balancegan.folder.recipe import (
 )
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.extractors import choose
-from balancegan.runs.directory import AUTO, RUNS, RunDir, find_run
+from balancegan.runs.directory import NEWEST, RUNS, RunDir, find_run
 from balancegan.runs.restore import Restored, restore
 from balancegan.sampling.choice import make_samplers
 from balancegan.sampling.samplers import SEED_STRIDE, Sampler
@@ -115,29 +115,28 @@ class _Balancing:
 
     def write(self, card: str | None) -> dict[str, Any]:
         """Write everything, and return the command's document; `card`: hash of the README.md of an earlier call."""
-        data, options, progress = self.data, self.options, self.progress
-        if any(self.need.values()) and options.fill != "transformed":
+        data, options = self.data, self.options
+        needed = any(self.need.values())
+        if needed and options.fill != "transformed":
             self.restored.require_trained()
         real, notes = plan_real(data, options.real)
         if size := _other_size(data, self.need, options):
             self.note(f"synthetic images will be {size}; leave out --out-size model to get the sizes of the real ones")
         check_space(options.out, real, options.real, sum(self.need.values()), _bytes_each(data, options))
-        needed = any(self.need.values())
-        quality = _quality(data, progress) if options.filter == "quality" and needed else None
-        samplers = self._samplers(self.restored)  # before anything is written, since options may not apply
+        quality = _quality(data, self.progress) if options.filter == "quality" and needed else None
+        self._samplers(self.restored)  # before anything is written, since options may not apply
         with ExitStack() as stack:
             folder = stack.enter_context(self.places.folder(data, options))
             for i, file in enumerate(real):
                 folder.add_real(file)
-                progress("copy real images", i + 1, len(real))
+                self.progress("copy real images", i + 1, len(real))
             restored = self._at_best(folder)
             self.note(f"{restored.progress} of {data.folder.root}")
-            if restored is not self.restored:
-                samplers = self._samplers(restored)
-            generator = self._generator(samplers, quality)
+            generator = self._generator(self._samplers(restored), quality)
             recipe = self._recipe(folder, generator)
-            counts = list(data.split_counts().values())
-            wanted = amounts(recipe, generator.need, counts, beside=self.places.beside is not None)
+            wanted = amounts(
+                recipe, generator.need, list(data.split_counts().values()), beside=self.places.beside is not None
+            )
             run = (restored.run.name, restored.run.number, restored.checkpoint.sha256)
             filling = Filling(
                 folder,
@@ -148,26 +147,41 @@ class _Balancing:
                 seed=options.seed,
                 top_up=options.fill != "generated",
             )
-            filled = filling.fill(wanted, shown=generator.shown, progress=progress)
+            filled = filling.fill(wanted, shown=generator.shown, progress=self.progress)
             folder.write_metadata()
-            beside = self.places.beside if filling.beside else None
-            result = result_document(restored, options, filled, recipe, notes, beside)
+            result = result_document(
+                restored, options, filled, recipe, notes, self.places.beside if filling.beside else None
+            )
             if filling.beside:
                 filling.beside.write_metadata()
                 filling.beside.finish(result)
-            result["assignment"] = describe_assignment(
-                restored, data, samplers, filled.tallies, shares=options.report, progress=progress
-            )
-            document = None
-            if self.judging:
-                document = folder_report(
-                    restored, data, filled, recipe, result, real, options, self.judging, lambda: self.own, progress
-                )
-                result["report"] = str((options.out / "report.html").absolute())
-                result |= summary(document, options.fail_under)
+            document = self._judge(restored, generator, recipe, filled, result, real)
             result["card"] = write_card(restored, data, recipe, result, document, options, card, self.note)
             folder.finish(result)
         return result
+
+    def _judge(
+        self,
+        restored: Restored,
+        generator: Generator,
+        recipe: Recipe,
+        filled: Filled,
+        result: dict[str, Any],
+        real: list[RealFile],
+    ) -> dict[str, Any] | None:
+        """Add to the result what classifiers say of the images; returns the report's document, if one is wanted."""
+        data, options, progress = self.data, self.options, self.progress
+        result["assignment"] = describe_assignment(
+            restored, data, generator.samplers, filled.tallies, shares=options.report, progress=progress
+        )
+        if not self.judging:
+            return None
+        document = folder_report(
+            restored, data, filled, recipe, result, real, options, self.judging, lambda: self.own, progress
+        )
+        result["report"] = str((options.out / "report.html").absolute())
+        result |= summary(document, options.fail_under)
+        return document
 
     @cached_property
     def own(self) -> OwnExtractor:
@@ -178,8 +192,7 @@ class _Balancing:
         """The run at the checkpoint that an earlier call or the user chose, or whose images are the best."""
         labels = [label for label, name in enumerate(self.data.class_names) if self.need[name]]
         steps = compared_steps(self.restored)
-        chosen = self.options.fill == "auto" and self.options.share is None and self.options.checkpoint == AUTO
-        if not (chosen and labels and len(steps) > 1):
+        if not (self.options.chooses_checkpoint and labels and len(steps) > 1):
             return self.restored
         if "step" not in folder.recorded:
             folder.record({"step": best_step(self.restored, steps, self.data, labels, self.own, self.progress)})
@@ -263,7 +276,8 @@ def _open(
     run: RunDir, options: AugmentOptions, device: torch.device, note: Callable[[str], None] | None, progress: Progress
 ) -> tuple[Restored, TrainingSet]:
     """The run's generator and the data it was trained on."""
-    restored = restore(run, device, warn=note, checkpoint=options.checkpoint)
+    checkpoint = NEWEST if options.chooses_checkpoint else options.checkpoint  # whatever the alarms in training said
+    restored = restore(run, device, warn=note, checkpoint=checkpoint)
     if restored.method.cfg.train_ir:
         raise UsageError(
             f"{run.name} was trained on a thinned training set (train_ir = {restored.method.cfg.train_ir:g})",

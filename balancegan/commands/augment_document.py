@@ -52,6 +52,11 @@ class AugmentOptions:
     fail_under: str | float | None = None
     checkpoint: str = AUTO
 
+    @property
+    def chooses_checkpoint(self) -> bool:
+        """Whether checkpoints are compared by their images, as shares are."""
+        return self.checkpoint == AUTO and self.fill == "auto" and self.share is None
+
 
 def finished_document(options: AugmentOptions, judging: Judging | None) -> dict[str, Any] | None:
     """Return the document of a finished folder, or None if its report lacks something that is asked for."""

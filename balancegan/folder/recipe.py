@@ -18,7 +18,8 @@ from balancegan.data.variations import Changes
 from balancegan.metrics.features import Images
 from balancegan.metrics.kept_classes import safe_changes
 from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, Pool, pool, transformed_pool
-from balancegan.verdict.share_search import LEVEL, Outcome, Question, first_look, search_shares, why_not
+from balancegan.verdict.share_runs import Question
+from balancegan.verdict.share_search import LEVEL, Outcome, first_look, search_shares, why_not
 
 LOOK = 64  # generated images of each class in the first look
 SEARCHED, MOST_SEARCHED = 500, 5000  # of each class in the search, and of all together

@@ -8,12 +8,13 @@ import torch
 from helpers import patterns, pool, tiny_network
 from scipy import stats
 
-from balancegan.verdict import folds, share_search
+from balancegan.verdict import folds, share_runs, share_search
 from balancegan.verdict.classifiers import Result
 from balancegan.verdict.folds import MOST_TESTED, class_groups
 from balancegan.verdict.material import Material, Pool, Varied
 from balancegan.verdict.paired_gains import calibrated_losses, compared_gains
-from balancegan.verdict.share_search import SHARES, Question, first_look, search_shares, why_not
+from balancegan.verdict.share_runs import Question
+from balancegan.verdict.share_search import SHARES, first_look, search_shares, why_not
 
 CPU = torch.device("cpu")
 TINY = replace(tiny_network(), updates=(60, 60))
@@ -127,7 +128,7 @@ def trained(monkeypatch):
         classes = shelf.num_classes
         return [Result(np.full((len(job.plan.test), classes), 1 / classes, np.float32), 1.0) for job in jobs]
 
-    monkeypatch.setattr(share_search, "train_jobs", answer)
+    monkeypatch.setattr(share_runs, "train_jobs", answer)
     return seen
 
 
@@ -136,14 +137,15 @@ def random_images(n, classes=2):
     return Pool(rng.integers(0, 256, (n, 1, 16, 16), dtype=np.uint8), np.sort(np.arange(n) % classes))
 
 
-def test_groups_stay_whole_in_the_folds(trained):
+def test_groups_stay_whole_in_the_folds(trained, monkeypatch):
+    monkeypatch.setattr(share_search, "UNLIKELY", 1.0)
     real, groups = random_images(60), np.arange(60) // 4
     search_shares(question(real, Pool(real.images[:0], real.labels[:0]), fill=(0, 9), groups=groups))
     tested = [job.plan.test for job, _ in trained]
     for job, _ in trained:
         assert not {*groups[job.plan.train]} & {*groups[job.plan.test]}
         assert {*job.plan.train} | {*job.plan.test} == {*range(60)}
-    assert len({tuple(rows) for rows in tested}) == 6  # three folds, twice
+    assert len({tuple(rows) for rows in tested}) == 9  # three folds, three times
     assert all(np.bincount(np.concatenate(tested), minlength=60) == len(trained) / 3)  # each image equally often
 
 
@@ -203,6 +205,39 @@ def test_each_share_is_trained_on_in_its_proportion(trained):
         found.add(tuple(np.round(2 * np.array(parts) * 120, 6)))  # of 30 real and 90 synthetic images
         assert job.draw.often[~of_class & (ends > 0)].sum() == 0  # a class that is not filled
     assert found == {(30.0, 90 * share, 90 - 90 * share) for share in (0, *SHARES)}
+
+
+@pytest.mark.parametrize(
+    ("right", "trained_again"),
+    [
+        ({0.0: 0.5, 0.25: 0.4, 0.5: 0.4, 0.75: 0.4}, set()),
+        ({0.0: 0.5, 0.25: 0.4, 0.5: 0.6, 0.75: 0.4}, {0.0, 0.5}),
+    ],
+)
+def test_shares_that_are_unlikely_to_help_are_not_trained_again(monkeypatch, right, trained_again):
+    """Classifiers of a share give each image's class the probability `right`, give or take."""
+    seen = []
+
+    def answer(jobs, shelf, network, device, progress):
+        results = []
+        for job in jobs:
+            made = (job.draw.rows >= shelf.starts[1]) & (job.draw.rows < shelf.starts[2])
+            of_class = (shelf.labels[job.draw.rows] == 1).numpy()
+            share = round(float(job.draw.often[made].sum() / job.draw.often[of_class].sum()) * 120 / 90, 2)
+            seen.append((job.seed, share))
+            truth = shelf.labels[job.plan.test].numpy()
+            sure = right[share] + np.random.default_rng(len(seen)).normal(0, 0.02, len(truth))
+            results.append(Result(np.where(np.eye(2)[truth] > 0, sure[:, None], 1 - sure[:, None]), 1.0))
+        return results
+
+    monkeypatch.setattr(share_runs, "train_jobs", answer)
+    real, fake = random_images(60), random_images(60)
+    varied = Varied(Pool(255 - real.images, real.labels), np.arange(60))
+    found = search_shares(question(real, fake, fill=(0, 90), transformed=varied))
+    assert {share for repeat, share in seen if repeat == 0} == {0.0, *SHARES}
+    assert {share for repeat, share in seen if repeat in (1, 2)} == trained_again
+    assert len(seen) == len(set(seen)) * 3  # every training once
+    assert found.shares == (0.0, 0.5 if trained_again else 0.0)
 
 
 def test_a_val_split_is_tested_on_and_all_real_images_are_learned(trained):

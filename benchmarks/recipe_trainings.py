@@ -1,0 +1,71 @@
+"""Short real trainings: what the recipe makes of their images, beside folders filled with generated images alone.
+
+    python benchmarks/recipe_trainings.py DIR SET=FOLDER ... [--methods sgbgan,damage-gan-c,edm] [--minutes 3]
+
+Trains each method (`tiny`, 16 px) on each set, writes one folder with `augment --target-ir 1` and one with
+`--fill generated` as well, both with the report, and prints a line of JSON for each folder: the share, the search, the
+verdict, and the seconds. DIR keeps the runs and the folders; what is there already is not made again.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import balancegan
+from balancegan.verdict.arms import CANDIDATE
+
+SIZE = 16
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dir", type=Path)
+    parser.add_argument("sets", nargs="+", help="NAME=FOLDER")
+    parser.add_argument("--methods", default="sgbgan,damage-gan-c,edm")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of training")
+    parser.add_argument("--group-by", default="auto")
+    parser.add_argument("--fills", default="auto,generated")
+    args = parser.parse_args(argv)
+    for name, data in (pair.split("=", 1) for pair in args.sets):
+        for method in args.methods.split(","):
+            run = balancegan.train(
+                data,
+                method=method,
+                preset="tiny",
+                image_size=SIZE,
+                max_time=f"{round(60 * args.minutes)}s",
+                out=args.dir / name / method,
+                group_by=args.group_by,
+                device="cpu",
+            )
+            for fill in args.fills.split(","):
+                began = time.perf_counter()
+                made = balancegan.augment(
+                    run, target_ir=1, fill=fill, out=args.dir / name / f"{method}-{fill}", device="cpu", progress=False
+                )
+                judged = made["utility"]
+                ours = [d for d in judged.get("differences", ()) if d["arm"] == CANDIDATE]
+                row = {
+                    "set": name,
+                    "method": method,
+                    "step": made["step"],
+                    "fill": fill,
+                    "share": round(made["share"], 3),
+                    "rows": [
+                        [r["share"], len(r["group"]), *(round(r[k], 3) for k in ("score", "score_low", "score_high"))]
+                        for r in made["recipe"]
+                    ],
+                    "short": made["short"],
+                    "verdict": judged["verdict"] or judged["note"],
+                    "against": {
+                        d["against"]: [round(100 * x, 1) for x in d["balanced_accuracy"].values()] for d in ours
+                    },
+                    "seconds": round(time.perf_counter() - began),
+                }
+                print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
