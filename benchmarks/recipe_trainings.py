@@ -1,10 +1,14 @@
 """Short real trainings: what the recipe makes of their images, beside folders filled with generated images alone.
 
     python benchmarks/recipe_trainings.py DIR SET=FOLDER ... [--methods sgbgan,damage-gan-c,edm] [--minutes 3]
+    python benchmarks/recipe_trainings.py DIR SET=FOLDER ... --variants copies,quality,copies/own,copies/other
 
-Trains each method (`tiny`, 16 px) on each set, writes one folder with `augment --target-ir 1` and one with
-`--fill generated` as well, both with the report, and prints a line of JSON for each folder: the share, the search, the
-verdict, and the seconds. DIR keeps the runs and the folders; what is there already is not made again.
+Trains each method (`tiny`, 16 px) on each set. Writes a folder with `augment --target-ir 1` and one with
+`--fill generated` as well, with their reports, and prints a line of JSON for each: the share, the search, the verdict,
+and the seconds. DIR keeps the runs and the folders; what is there already is not made again.
+
+With --variants, folders have no report, and each line is for one filter and one start of the images (--from), which
+tells what each of them is worth in the search.
 """
 
 import argparse
@@ -27,36 +31,50 @@ def main(argv=None):
     parser.add_argument("--minutes", type=float, default=3.0, help="of training")
     parser.add_argument("--group-by", default="auto")
     parser.add_argument("--fills", default="auto,generated")
+    parser.add_argument("--variants", help="FILTER or FILTER/START, such as quality/own")
     args = parser.parse_args(argv)
     for name, data in (pair.split("=", 1) for pair in args.sets):
         for method in args.methods.split(","):
-            run = balancegan.train(
+            runs = args.dir / name / method
+            run = next(runs.glob("*"), None) if runs.is_dir() else None
+            run = run or balancegan.train(
                 data,
                 method=method,
                 preset="tiny",
                 image_size=SIZE,
                 max_time=f"{round(60 * args.minutes)}s",
-                out=args.dir / name / method,
+                out=runs,
                 group_by=args.group_by,
                 device="cpu",
             )
-            for fill in args.fills.split(","):
+            for word in (args.variants or args.fills).split(","):
                 began = time.perf_counter()
+                if args.variants:
+                    filter, _, start = word.partition("/")
+                    how = {"filter": filter, "from_": start or "noise", "report": False}
+                else:
+                    how = {"fill": word}
                 made = balancegan.augment(
-                    run, target_ir=1, fill=fill, out=args.dir / name / f"{method}-{fill}", device="cpu", progress=False
+                    run,
+                    target_ir=1,
+                    out=args.dir / name / f"{method}-{word.replace('/', '-')}",
+                    device="cpu",
+                    progress=False,
+                    **how,
                 )
-                judged = made["utility"]
+                judged = made.get("utility") or {"verdict": None, "note": None}
                 ours = [d for d in judged.get("differences", ()) if d["arm"] == CANDIDATE]
                 row = {
                     "set": name,
                     "method": method,
                     "step": made["step"],
-                    "fill": fill,
+                    "how": word,
                     "share": round(made["share"], 3),
                     "rows": [
                         [r["share"], len(r["group"]), *(round(r[k], 3) for k in ("score", "score_low", "score_high"))]
                         for r in made["recipe"]
                     ],
+                    "why": made["in_words"][:1],
                     "short": made["short"],
                     "verdict": judged["verdict"] or judged["note"],
                     "against": {

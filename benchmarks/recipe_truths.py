@@ -3,7 +3,7 @@
     python benchmarks/recipe_truths.py digits [--truths noise,blur,one,wrong,perfect,copies,half] [--seeds 20]
     python benchmarks/recipe_truths.py FOLDER [--pool FOLDER] [--size 32] [--seeds 3]
 
-`digits` is scikit-learn's set with 120 to 10 training images of the ten classes, exponentially. FOLDER has train
+`digits` is scikit-learn's set with 170 training images of the first class and 17 of each other one. FOLDER has train
 images; perfect images are taken from --pool, whose train images have the same names of files and classes but more of
 them.
 
@@ -32,13 +32,13 @@ from balancegan.verdict.share_runs import Question
 from balancegan.verdict.share_search import first_look, search_shares
 
 TRUTHS = ("noise", "blur", "one", "wrong", "perfect", "copies", "half")
-DIGITS = {digit: round(120 * 12 ** (-digit / 9)) for digit in range(10)}  # 120 to 10 images
+DIGITS = {digit: 170 if digit == 0 else 17 for digit in range(10)}
 SHOWN = 500  # generated images of each class
 LOOKED = 64
 
 
 def digits(seed, size=16):
-    """Training images (N, 1, S, S) of four digits, labels, and the withheld images class by class."""
+    """Training images (N, 1, S, S) of ten digits, labels (N,), and the withheld images class by class."""
     from PIL import Image
     from sklearn.datasets import load_digits
 

@@ -894,7 +894,7 @@ def test_short_trainings_tell_what_the_recipe_made_of_their_images(scripts, tmp_
         [str(tmp_path / "out"), f"discs={data}", "--methods", "cwgan-gp", "--minutes", "0.01", "--group-by", "none"]
     )
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(row["set"], row["method"], row["fill"]) for row in rows] == [
+    assert [(row["set"], row["method"], row["how"]) for row in rows] == [
         ("discs", "cwgan-gp", "auto"),
         ("discs", "cwgan-gp", "generated"),
     ]

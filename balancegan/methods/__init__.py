@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, str] = {
     "dcgan": "balancegan.methods.dcgan:DCGAN",
+    "acgan": "balancegan.methods.acgan:ACGAN",
     "bagan": "balancegan.methods.bagan:BAGAN",
     "cwgan-gp": "balancegan.methods.cwgan_gp:CWGANGP",
     "bagan-gp": "balancegan.methods.bagan_gp:BAGANGP",

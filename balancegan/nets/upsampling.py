@@ -1,4 +1,4 @@
-"""Two ways for a generator to upsample its feature maps by two; `UPSAMPLING` names them.
+"""Ways for a generator to upsample its feature maps by two; `UPSAMPLING` names them.
 
 Each has a stage, with given input and output channels, and an output, which upsamples a last time to the image's
 channels. Stages end in `LeakyReLU(slope)`; `norm` constructs a normalisation layer for a number of channels.
@@ -7,6 +7,7 @@ channels. Stages end in `LeakyReLU(slope)`; `norm` constructs a normalisation la
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -14,14 +15,21 @@ Norm = Callable[[int], nn.Module]
 """Constructs a normalisation layer for a number of channels: `BatchNorm2d` or a conditional one."""
 
 
-def transposed_stage(in_channels: int, out_channels: int, slope: float, norm: Norm) -> list[nn.Module]:
-    """Build a transposed 4x4 convolution, as in the papers."""
-    return [nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False), *normalised(out_channels, slope, norm)]
+def transposed_stage(
+    in_channels: int, out_channels: int, slope: float, norm: Norm, *, kernel: int = 4
+) -> list[nn.Module]:
+    """Build a transposed convolution, as in the papers."""
+    return [_transposed(in_channels, out_channels, kernel, bias=False), *normalised(out_channels, slope, norm)]
 
 
-def transposed_output(in_channels: int, channels: int, slope: float, norm: Norm) -> list[nn.Module]:
+def transposed_output(in_channels: int, channels: int, slope: float, norm: Norm, *, kernel: int = 4) -> list[nn.Module]:
     """Build a transposed convolution directly to the image, as in the papers."""
-    return [nn.ConvTranspose2d(in_channels, channels, 4, 2, 1)]
+    return [_transposed(in_channels, channels, kernel, bias=True)]
+
+
+def _transposed(in_channels: int, out_channels: int, kernel: int, *, bias: bool) -> nn.Module:
+    padding, output_padding = (kernel - 1) // 2, kernel % 2  # twice the side
+    return nn.ConvTranspose2d(in_channels, out_channels, kernel, 2, padding, output_padding, bias=bias)
 
 
 def resize_stage(in_channels: int, out_channels: int, slope: float, norm: Norm) -> list[nn.Module]:
@@ -52,7 +60,10 @@ def normalised(channels: int, slope: float, norm: Norm) -> list[nn.Module]:
     return [norm(channels), nn.LeakyReLU(slope, inplace=True)]
 
 
-UPSAMPLING = {
+Build = Callable[[int, int, float, Norm], list[nn.Module]]
+
+UPSAMPLING: dict[str, tuple[Build, Build]] = {
     "transposed": (transposed_stage, transposed_output),
+    "transposed-5": (partial(transposed_stage, kernel=5), partial(transposed_output, kernel=5)),
     "resize": (resize_stage, resize_output),
 }
