@@ -203,7 +203,10 @@ def search_recipe(
     material = replace(material, transformed=varied)
 
     def question(n: int) -> Question:
-        images = [drawn(label, n) if needed else material.real.images[:0] for label, needed in enumerate(fill)]
+        images = [
+            drawn(label, max(LOOK, min(n, needed))) if needed else material.real.images[:0]
+            for label, needed in enumerate(fill)
+        ]
         fake = pool(images, material.real.images)
         return Question(replace(material, fake=fake), real, fill, device, flips=changes.flips, progress=progress)
 

@@ -13,7 +13,7 @@ left out of that fold's training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,7 @@ from balancegan.verdict.share_runs import Question, Runs, Shares
 SHARES = (0.25, 0.5, 0.75)
 FIRST_SHARES = (0.25, 0.5)  # of the first look, which trains half as long
 REPEATS = 3
-UNLIKELY = 0.3  # a share is dropped if its p-values, of all classes and of each group, are above this
+UNLIKELY = 0.3  # a share with a p-value above this is not trained again
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def why_not(question: Question) -> str | None:
 def search_shares(question: Question) -> Outcome:
     """Compare shares, uniform first; then each group's best together, on other folds, if groups differ.
 
-    After each repeat, shares that are unlikely to be chosen are dropped.
+    After each repeat, only shares that lead, for all classes or a group of them, are trained again.
     """
     size = len(question.fill)
     every = tuple(k for k, n in enumerate(question.fill) if n)
@@ -78,25 +78,26 @@ def search_shares(question: Question) -> Outcome:
     runs = Runs(question, question.updates)
     uniform = {share: tuple(share if k in every else 0.0 for k in range(size)) for share in SHARES}
     found: dict[float, list[Compared]] = {}
-    likely = [*SHARES]
+    tried: Sequence[float] = SHARES
     for repeats in range(1, REPEATS + 1):
-        again = runs.compare([uniform[share] for share in likely], groups, range(repeats))
-        found.update(zip(likely, again, strict=True))
-        likely = [share for share in likely if min(compared.p_value for compared in found[share]) <= UNLIKELY]
-        if not likely:
+        again = runs.compare([uniform[share] for share in tried], groups, range(repeats))
+        found.update(zip(tried, again, strict=True))
+        if repeats < REPEATS and not (tried := _leading(found, tried)):
             break
     rows = [
         Row(share, group, compared)
         for share, of_groups in found.items()
         for group, compared in zip([every, *groups], of_groups, strict=True)
     ]
-    candidates = [(uniform[share], of_groups[0]) for share, of_groups in found.items()]
+    # Fewer repeats do not show how much trainings differ by chance.
+    candidates = [
+        (uniform[share], of[0] if share in tried else replace(of[0], p_value=1.0)) for share, of in found.items()
+    ]
     own = _own_shares(groups, rows, size)
     if any(own) and own not in uniform.values():
         ((compared,),) = runs.compare([own], [], range(REPEATS, 2 * REPEATS))
         # The other folds hold the same images, and these chose among so many.
-        tried = len(groups) * len(SHARES)
-        compared = replace(compared, p_value=min(1.0, tried * compared.p_value))
+        compared = replace(compared, p_value=min(1.0, len(groups) * len(SHARES) * compared.p_value))
         candidates.append((own, compared))
         rows.append(Row(None, every, compared))
     sure = holm([compared.p_value for _, compared in candidates], 1 - LEVEL)
@@ -104,6 +105,14 @@ def search_shares(question: Question) -> Outcome:
     shares = max(better)[1] if better else (0.0,) * size
     rows = [replace(row, chosen=_is_chosen(row, shares, every)) for row in rows]
     return Outcome(shares, tuple(rows))
+
+
+def _leading(found: Mapping[float, Sequence[Compared]], shares: Sequence[float]) -> list[float]:
+    """Of these shares, the best for all classes, and the best for each group, unless they hardly help."""
+    groups = range(len(next(iter(found.values()))))
+    best = [(max(shares, key=lambda share: found[share][k].value), k) for k in groups]
+    likely = {share for share, k in best if found[share][k].p_value <= UNLIKELY}
+    return [share for share in shares if share in likely]
 
 
 def first_look(question: Question) -> Outcome:

@@ -12,7 +12,7 @@ from balancegan.verdict import folds, share_runs, share_search
 from balancegan.verdict.classifiers import Result
 from balancegan.verdict.folds import MOST_TESTED, class_groups
 from balancegan.verdict.material import Material, Pool, Varied
-from balancegan.verdict.paired_gains import calibrated_losses, compared_gains
+from balancegan.verdict.paired_gains import Compared, calibrated_losses, compared_gains
 from balancegan.verdict.share_runs import Question
 from balancegan.verdict.share_search import SHARES, first_look, search_shares, why_not
 
@@ -238,6 +238,19 @@ def test_shares_that_are_unlikely_to_help_are_not_trained_again(monkeypatch, rig
     assert {share for repeat, share in seen if repeat in (1, 2)} == trained_again
     assert len(seen) == len(set(seen)) * 3  # every training once
     assert found.shares == (0.0, 0.5 if trained_again else 0.0)
+
+
+def test_a_share_that_was_trained_once_only_is_not_chosen(monkeypatch):
+    """However sure it seemed: one repeat does not show how much trainings differ."""
+    sure, doubtful = Compared(0.3, 0.2, 0.4, 0.0001), Compared(0.01, -0.1, 0.1, 0.2)
+
+    def compare(self, candidates, groups, repeats):
+        best = Compared(0.4, 0.3, 0.5, 0.0001) if len(repeats) == 1 else doubtful
+        return [[best if max(shares) == 0.5 else sure] for shares in candidates]
+
+    monkeypatch.setattr(share_search.Runs, "compare", compare)
+    found = search_shares(question(random_images(60), random_images(60), fill=(0, 90)))
+    assert found.shares == (0.0, 0.0) and [row.compared for row in found.rows] == [sure, doubtful, sure]
 
 
 def test_a_val_split_is_tested_on_and_all_real_images_are_learned(trained):
