@@ -16,7 +16,7 @@ from balancegan.compute.memory import out_of_memory
 from balancegan.compute.microbatch import at_hand, rows
 from balancegan.compute.pixels import to_float
 from balancegan.compute.ranks import here
-from balancegan.core.config import MethodConfig, class_weights
+from balancegan.core.config import SAMPLING, MethodConfig, class_weights
 from balancegan.data.sources import SourceImages
 
 if TYPE_CHECKING:
@@ -54,8 +54,11 @@ class Batches:
             self._resident = _on_device(self._read, rows, images.shape[1:], device)
         # Random numbers are drawn where the images are.
         self._at = device if self._resident is not None else torch.device("cpu")
-        weights = class_weights(counts.tolist(), sampling)
-        self._weights = torch.tensor(weights, dtype=torch.float32, device=self._at)
+        self._sampling = sampling
+        self._weights = {
+            name: torch.tensor(class_weights(counts.tolist(), name), dtype=torch.float32, device=self._at)
+            for name in SAMPLING
+        }
         self._counts = torch.tensor(counts, device=self._at)
         self._starts = torch.tensor(np.concatenate([[0], np.cumsum(counts)[:-1]]), device=self._at)
 
@@ -65,13 +68,16 @@ class Batches:
         rows = data.train_rows
         return cls(data.store.images, rows, data.labels[rows], cfg.sampling, device, cfg.batch_size)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
+    def draw(self, sampling: str | None = None) -> tuple[Tensor, Tensor]:
         """Return x (B, C, S, S) float32 in [-1, 1] and c (B,) int64, on the device.
+
+        `sampling` replaces the one given to the constructor.
 
         Inside `microbatch.part`, these are the part's rows.
         """
         n = at_hand(self.batch_size)
-        c = rows(lambda b: torch.multinomial(self._weights, b, replacement=True), n)
+        weights = self._weights[sampling or self._sampling]
+        c = rows(lambda b: torch.multinomial(weights, b, replacement=True), n)
         # Double precision keeps every image of a class of millions reachable.
         precision = torch.float32 if self._at.type == "mps" else torch.float64
         u = rows(lambda b: torch.rand(b, device=self._at, dtype=precision), n)

@@ -39,38 +39,21 @@ from balancegan.nets.dcgan import Classifier, GaussianGenerator
 _JITTER = 1e-4  # as a fraction of the mean variance
 
 
-class BAGAN(Autoencoded):
-    """The method; see the module's docstring."""
+class ClassGaussians(Autoencoded):
+    """BAGAN's start: the generator decodes draws from a Gaussian per class in the autoencoder's latent space."""
 
-    Config = AutoencodedConfig
-    title = "BAGAN"
-    paper = "Mariani et al. 2018, arXiv 1803.09655"
-    presets: ClassVar = presets(
-        autoencoder=True,
-        default={"shared_fakes": False},
-        tiny={"lr_g": 2e-4, "lr_d": 2e-4, "shared_fakes": False},
-    )
     G: GaussianGenerator
 
     def __init__(self, cfg: AutoencodedConfig) -> None:
         super().__init__(cfg)
-        if cfg.shared_fakes:
-            raise UsageError(
-                "shared_fakes = True, but BAGAN's discriminator sees fewer images than its generator learns from",
-                "leave it out",
-            )
         if cfg.conditioning != "product":
             raise UsageError(
-                f"conditioning = {cfg.conditioning}, but BAGAN encodes the class in the latent", "leave it out"
+                f"conditioning = {cfg.conditioning}, but {self.title} encodes the class in the latent", "leave it out"
             )
 
     def generator(self, data: DataSpec) -> nn.Module:
         """Build G(z, c) = decoder(draw from the Gaussian of class c)."""
         return GaussianGenerator(data.num_classes, self.cfg.latent_dim, self.decoder(data))
-
-    def discriminator(self, data: DataSpec) -> nn.Module:
-        """Build a classifier with K + 1 logits."""
-        return Classifier(data.num_classes, self.trunk(data), self.cfg.width)
 
     def pretrain_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Return the mean squared error of the reconstruction; it does not use the labels."""
@@ -82,6 +65,31 @@ class BAGAN(Autoencoded):
         super().begin_adversarial(batches)
         codes, labels = zip(*((self.E(x).double().cpu(), c.cpu()) for x, c in batches.once()), strict=True)
         self.G.set_prior(*class_gaussians(torch.cat(codes), torch.cat(labels), self.data.num_classes))
+
+
+class BAGAN(ClassGaussians):
+    """The method; see the module's docstring."""
+
+    Config = AutoencodedConfig
+    title = "BAGAN"
+    paper = "Mariani et al. 2018, arXiv 1803.09655"
+    presets: ClassVar = presets(
+        autoencoder=True,
+        default={"shared_fakes": False},
+        tiny={"lr_g": 2e-4, "lr_d": 2e-4, "shared_fakes": False},
+    )
+
+    def __init__(self, cfg: AutoencodedConfig) -> None:
+        super().__init__(cfg)
+        if cfg.shared_fakes:
+            raise UsageError(
+                "shared_fakes = True, but BAGAN's discriminator sees fewer images than its generator learns from",
+                "leave it out",
+            )
+
+    def discriminator(self, data: DataSpec) -> nn.Module:
+        """Build a classifier with K + 1 logits."""
+        return Classifier(data.num_classes, self.trunk(data), self.cfg.width)
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Return the cross-entropy over K + 1 classes, averaged over real and fake images together, in two terms."""

@@ -34,7 +34,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from balancegan.core.config import require
+from balancegan.core.config import SAMPLING, require
 from balancegan.methods.base import DataSpec
 from balancegan.methods.gan import GAN, GANConfig
 from balancegan.methods.stages import Batches, Stage, Terms, Update
@@ -151,6 +151,11 @@ class AutoencodedConfig(ConditionalConfig):
     """Fields of methods with an autoencoder stage."""
 
     trunk_from_encoder: bool = True  # initialise the discriminator's trunk from the encoder's
+    pretrain_sampling: str = "same"  # how classes are drawn for the autoencoder, if not as for the GAN
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_choice("pretrain_sampling", ("same", *SAMPLING))
 
 
 class Autoencoded(ConditionalGAN):
@@ -165,7 +170,8 @@ class Autoencoded(ConditionalGAN):
         cfg = self.cfg
         betas = (cfg.pretrain_beta1, cfg.beta2)
         update = Update("pretrain", self.pretrain_loss, self.pretrain_parameters, cfg.lr_pretrain, betas)
-        return (Stage("pretrain", cfg.pretrain_steps, (update,)), *super().stages())
+        sampling = None if cfg.pretrain_sampling == "same" else cfg.pretrain_sampling
+        return (Stage("pretrain", cfg.pretrain_steps, (update,), sampling), *super().stages())
 
     def build(self, data: DataSpec) -> None:
         """Create encoder `E`, generator `G` (its decoder is also the autoencoder's) and discriminator `D`."""

@@ -25,6 +25,7 @@ from balancegan.methods.conditional import ConditionalConfig, ConditionalGAN, pr
 from balancegan.methods.stages import Terms
 from balancegan.nets import losses
 from balancegan.nets.dcgan import Decoder, conv_trunk, init_normal
+from balancegan.nets.layers import BatchNorm2d
 
 _ADAM = {"lr_g": 2e-4, "lr_d": 2e-4, "beta2": 0.999}
 
@@ -49,7 +50,7 @@ class DCGAN(ConditionalGAN):
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """Build the trunk with batch norm."""
-        return conv_trunk(data.channels, data.image_size, self.cfg.width, batch_norm=True)
+        return conv_trunk(data.channels, data.image_size, self.cfg.width, norm=BatchNorm2d)
 
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Return the losses of real images and of fakes with the same labels."""

@@ -22,8 +22,8 @@ Terms = dict[str, Tensor]
 class Batches(Protocol):
     """Real training images: batches of x (N, C, S, S) in [-1, 1] and labels c (N,) int64."""
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """Draw a random batch, by the class frequencies of training."""
+    def draw(self, sampling: str | None = None) -> tuple[Tensor, Tensor]:
+        """Draw a random batch, by the class frequencies of training or of `sampling`."""
 
     def once(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every training image once, class by class."""
@@ -60,6 +60,7 @@ class Stage:
     name: str  # unique within the method; used in the log and in checkpoints
     steps: int
     updates: tuple[Update, ...]
+    sampling: str | None = None  # how classes are drawn, if not as the configuration says
     begin: Callable[[Batches], str | None] | None = None
     """Called before the first step, e.g. to transfer weights or fit priors; may return a message for the log.
 

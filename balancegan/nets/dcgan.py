@@ -39,18 +39,18 @@ def trunk_features(width: int) -> int:
     return width * SIDE * SIDE
 
 
-def conv_trunk(channels: int, image_size: int, width: int, *, batch_norm: bool = False) -> nn.Sequential:
+def conv_trunk(channels: int, image_size: int, width: int, *, norm: Norm | None = None) -> nn.Sequential:
     """Build stride-2 4x4 convolutions with LeakyReLU(0.2) down to (N, width, 4, 4).
 
-    `batch_norm` normalises every layer except the first, as DCGAN does. Do not use it in a critic with a gradient
+    `norm` normalises every layer except the first, as DCGAN does. Do not use batch norm in a critic with a gradient
     penalty, which must treat images independently.
     """
     layers: list[nn.Module] = []
     for i, out_channels in enumerate(reversed(stage_channels(image_size, width))):
-        normalised = batch_norm and i > 0
+        normalised = norm is not None and i > 0
         layers.append(nn.Conv2d(channels, out_channels, 4, 2, 1, bias=not normalised))
-        if normalised:
-            layers.append(BatchNorm2d(out_channels))
+        if norm is not None and normalised:
+            layers.append(norm(out_channels))
         layers.append(nn.LeakyReLU(0.2, inplace=True))
         channels = out_channels
     return nn.Sequential(*layers)

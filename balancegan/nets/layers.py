@@ -114,6 +114,22 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(var, self.momentum)
 
 
+class ChannelNorm2d(nn.Module):
+    """Layer norm over the channels of every position (Ba et al. 2016, arXiv 1607.06450, as Keras applies it to maps).
+
+    Images stay independent of each other, as a critic with a gradient penalty needs.
+    Shapes: (N, C, H, W) -> (N, C, H, W).
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        return self.norm(x.movedim(1, -1)).movedim(-1, 1)
+
+
 def through(layers: Iterable[nn.Module], h: Tensor, c: Tensor | None) -> Tensor:
     """Apply the layers in order; conditional layers (`takes_labels`) also get c (N,)."""
     for layer in layers:

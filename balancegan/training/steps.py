@@ -72,7 +72,7 @@ class Steps:
             with frozen(before), step_in_parts(short):
                 for repeat in range(update.repeats):
                     if not drawn or repeat:
-                        x, c = self.batches.draw()
+                        x, c = self.batches.draw(self.stage.sampling)
                         drawn += 1
                     self._update(update, x, c, done)
         return drawn

@@ -74,7 +74,7 @@ def test_one_trunk_pass_serves_several_labels():
 
 
 def test_batch_norm_is_in_every_layer_but_the_first_and_none_before_it_has_a_bias():
-    layers = list(conv_trunk(3, 64, 16, batch_norm=True))
+    layers = list(conv_trunk(3, 64, 16, norm=BatchNorm2d))
     kinds = [type(layer) for layer in layers]
     assert kinds == [nn.Conv2d, nn.LeakyReLU] + 3 * [nn.Conv2d, BatchNorm2d, nn.LeakyReLU]
     assert [layer.bias is None for layer in layers if isinstance(layer, nn.Conv2d)] == [False, True, True, True]
