@@ -130,8 +130,8 @@ def test_a_run_has_the_commands_fields(trained):
     arguments = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}") if key[0] in "wl"]
     arguments += [w for k, v in SMALL.items() if k[0] not in "wl" for w in (f"--{k.replace('_', '-')}", v)]
     document = call_json("train", trained.path.parents[1] / "discs", "--out", trained.path.parent, *arguments)
-    changing = {"images_per_second", "resumed_from"}
-    assert document.keys() == trained.keys()
+    changing = {"images_per_second", "resumed_from", "seconds"}
+    assert document.keys() == trained.keys() and document["seconds"] == pytest.approx(trained.seconds, abs=0.02)
     for run in (trained, balancegan.load_run(trained.path), balancegan.load_run("0", runs=trained.path.parent)):
         assert {k: run[k] for k in run if k not in changing} == {k: document[k] for k in document if k not in changing}
     assert trained.path == Path(document["run"]) and trained.steps == 4 and trained.classes == ["ant", "bee", "cat"]
