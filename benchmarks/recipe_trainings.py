@@ -36,7 +36,7 @@ def main(argv=None):
     for name, data in (pair.split("=", 1) for pair in args.sets):
         for method in args.methods.split(","):
             runs = args.dir / name / method
-            run = next(runs.glob("*"), None) if runs.is_dir() else None
+            run = next(runs.glob("[!.]*"), None) if runs.is_dir() else None
             run = run or balancegan.train(
                 data,
                 method=method,

@@ -242,7 +242,7 @@ def _cost(plan: Plan, data: TrainingSet) -> dict[str, Any]:
 def data_spec(data: TrainingSet) -> DataSpec:
     """Return what the networks need to know about a training set."""
     _, channels, size, _ = data.store.images.shape
-    return DataSpec(len(data.class_names), channels, size, data.class_counts)
+    return DataSpec(len(data.class_names), channels, size, data.class_counts, tuple(data.class_names))
 
 
 def _advice(plan: Plan, data: TrainingSet) -> Iterator[str]:

@@ -24,6 +24,7 @@ METHODS: dict[str, str] = {
     "contrad": "balancegan.methods.contrad:ContraD",
     "damage-gan": "balancegan.methods.damage_gan:DamageGAN",
     "damage-gan-c": "balancegan.methods.damage_gan_c:DamageGANC",
+    "cyclegan": "balancegan.methods.cyclegan:CycleGAN",
     "edm": "balancegan.methods.edm:EDM",
 }
 

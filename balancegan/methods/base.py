@@ -30,6 +30,7 @@ class DataSpec:
     channels: int
     image_size: int
     class_counts: tuple[int, ...]  # training images per class, without held-out images
+    class_names: tuple[str, ...] = ()
 
 
 class Method(nn.Module):

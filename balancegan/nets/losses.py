@@ -31,6 +31,11 @@ def wasserstein_as_fake(logits: Tensor) -> Tensor:
     return logits.float().mean()
 
 
+def least_squares(logits: Tensor, target: float) -> Tensor:
+    """Return the mean of (D - target)², the loss of LSGAN (Mao et al. 2017), a scalar."""
+    return (logits.float() - target).square().mean()
+
+
 def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
     """Return -log softmax(logits)[label] of every image: (N, K), (N,) -> (N,)."""
     return F.cross_entropy(logits.float(), labels, reduction="none")

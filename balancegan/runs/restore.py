@@ -118,7 +118,7 @@ def restore(
         counts = dataset["train_counts"]
         names = tuple(dataset["trained_classes"])
         source = Path(dataset["data"])
-        spec = DataSpec(len(names), dataset["channels"], dataset["image_size"], tuple(counts[n] for n in names))
+        spec = DataSpec(len(names), dataset["channels"], dataset["image_size"], tuple(counts[n] for n in names), names)
         if not _plausible(spec, names, cfg):
             raise TypeError
     except (KeyError, TypeError):

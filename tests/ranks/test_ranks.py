@@ -145,8 +145,9 @@ def test_two_ranks_make_the_steps_of_one(folder, found, tmp_path, name):
     (run,) = (folder / "two").glob(f"*-{name}-discs")
     (tmp_path / "two" / run.name).symlink_to(run)
     # A critic's real and generated images cancel in the bias before its last layer: in the first updates its gradient
-    # is rounding alone, of which Adam makes whole steps.
-    assert_like_one(tmp_path / "two", tmp_path / "one", 2e-2 if name == "cwgan-gp" else 1e-4)
+    # is rounding alone, of which Adam makes whole steps. So are some gradients of a translator.
+    rounding = {"cwgan-gp": 2e-2, "bwgan-gp": 2e-2, "cyclegan": 1e-3}
+    assert_like_one(tmp_path / "two", tmp_path / "one", rounding.get(name, 1e-4))
 
 
 def test_one_process_goes_on_where_two_stopped(folder, found, tmp_path):
