@@ -28,8 +28,9 @@ from balancegan.verdict.share_runs import Question, Runs, Shares
 
 SHARES = (0.25, 0.5, 0.75)
 FIRST_SHARES = (0.25, 0.5)  # of the first look, which trains half as long
-REPEATS = 3
+FEWEST, REPEATS = 3, 5  # repeats that show how much trainings differ, and most of them
 UNLIKELY = 0.3  # a share with a p-value above this is not trained again
+SURE = 0.001  # nor is any, after `FEWEST` repeats, if the p-value of one is below this
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def search_shares(question: Question) -> Outcome:
     for repeats in range(1, REPEATS + 1):
         again = runs.compare([uniform[share] for share in tried], groups, range(repeats))
         found.update(zip(tried, again, strict=True))
-        if repeats < REPEATS and not (tried := _leading(found, tried)):
+        if repeats == REPEATS or (repeats >= FEWEST and min(found[share][0].p_value for share in tried) < SURE):
+            break
+        tried = _leading(found, tried)
+        if not tried:
             break
     rows = [
         Row(share, group, compared)
@@ -95,7 +99,7 @@ def search_shares(question: Question) -> Outcome:
     ]
     own = _own_shares(groups, rows, size)
     if any(own) and own not in uniform.values():
-        ((compared,),) = runs.compare([own], [], range(REPEATS, 2 * REPEATS))
+        ((compared,),) = runs.compare([own], [], range(REPEATS, REPEATS + FEWEST))
         # The other folds hold the same images, and these chose among so many.
         compared = replace(compared, p_value=min(1.0, len(groups) * len(SHARES) * compared.p_value))
         candidates.append((own, compared))
