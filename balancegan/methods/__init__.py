@@ -36,7 +36,7 @@ RECOMMENDED_ON_GPU = "edm"
 WHY_RECOMMENDED = (
     "a prototype's images raised a classifier's accuracy after minutes on a GPU; those of our GANs have only lowered it"
 )
-"""The reason in short; docs/commands.md has the figures."""
+"""The reason in short; docs/methods.md has the figures."""
 
 
 def load_method(name: str) -> type[Method]:
