@@ -82,9 +82,11 @@ def _delivery(document: Json) -> list[Json]:
 
 
 def _shortfall(row: Json) -> str:
+    delivered = f"{row['synthetic']:,} of {row['requested']:,} synthetic images were delivered"
+    if row["transformed"]:
+        return f"{delivered}: its real images have no more variations that differ."
     many = row["rejected"] > row["synthetic"]
     why = f"{row['rejected']:,} samples were rejected" if many else "too few samples were of this class"
-    delivered = f"{row['synthetic']:,} of {row['requested']:,} synthetic images were delivered"
     return f"{delivered}: {why} before the attempts ran out."
 
 
