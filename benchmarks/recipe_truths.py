@@ -1,6 +1,6 @@
 """Does the search for the share choose rightly when it is known what the generated images are worth?
 
-    python benchmarks/recipe_truths.py digits [--truths noise,blur,one,wrong,perfect,copies,half] [--seeds 20]
+    python benchmarks/recipe_truths.py digits [--truths noise,blur,one,wrong,perfect,copies,varied,half] [--seeds 20]
     python benchmarks/recipe_truths.py FOLDER [--pool FOLDER] [--size 32] [--seeds 3]
 
 `digits` is scikit-learn's set with 170 training images of the first class and 17 of each other one. FOLDER has train
@@ -9,7 +9,8 @@ them.
 
 The truths: noise; blur (real images without any detail); one (one real image a class, with a little grain); wrong
 (real images of other classes); perfect (real images that are withheld from training); copies (training images with a
-little grain); half (perfect and noise, each a half). Every line has the shares that were chosen, the best row of the
+little grain); varied (training images, changed as transformed ones are: what a generator makes that has memorised them
+and little else); half (perfect and noise, each a half). Every line has the shares that were chosen, the best row of the
 table, and the seconds.
 """
 
@@ -31,7 +32,7 @@ from balancegan.verdict.material import Material, Pool, Varied
 from balancegan.verdict.share_runs import Question
 from balancegan.verdict.share_search import first_look, search_shares
 
-TRUTHS = ("noise", "blur", "one", "wrong", "perfect", "copies", "half")
+TRUTHS = ("noise", "blur", "one", "wrong", "perfect", "copies", "varied", "half")
 DIGITS = {digit: 170 if digit == 0 else 17 for digit in range(10)}
 SHOWN = 500  # generated images of each class
 LOOKED = 64
@@ -76,7 +77,7 @@ def folder(path, pool, size):
     return real, labels, rest
 
 
-def made(truth, real, labels, rest, rng):
+def made(truth, real, labels, rest, rng, changes):
     """Generated images of every class (n, C, S, S), and their classes."""
     found = []
     for k in range(labels.max() + 1):
@@ -98,6 +99,8 @@ def made(truth, real, labels, rest, rng):
             images = rest[k][:SHOWN]
         elif truth == "copies":
             images = grain(mine[rng.integers(len(mine), size=SHOWN)])
+        elif truth == "varied":
+            images = variations(real, np.flatnonzero(labels == k), SHOWN, changes, seed=1000)[0]
         elif truth == "half":
             some = rest[k][: SHOWN // 2]
             noise = rng.integers(0, 256, (len(some), *real.shape[1:])).astype(np.uint8)
@@ -152,7 +155,7 @@ def main(argv=None):
         changes = safe_changes([real[labels == k] for k in range(labels.max() + 1)])
         for truth in args.truths.split(","):
             rng = np.random.default_rng(seed)
-            fake = made(truth, real, labels, rest, rng)
+            fake = made(truth, real, labels, rest, rng, changes)
             began = time.perf_counter()
             row = {"data": Path(args.data).name, "truth": truth, "seed": seed, "changes": str(changes)}
             if args.look:

@@ -876,10 +876,20 @@ def test_the_search_is_asked_about_images_of_known_worth(scripts, folder, tmp_pa
     script.main(["digits", "--seeds", "1", "--truths", "noise,perfect", "--look"])
     more = write_images(tmp_path / "more" / "train", {"ant": 24, "bee": 14, "cat": 12}).parent
     script.main(
-        [str(folder), "--pool", str(more), "--size", "16", "--seeds", "1", "--truths", "half,wrong,copies,one,blur"]
+        [
+            str(folder),
+            "--pool",
+            str(more),
+            "--size",
+            "16",
+            "--seeds",
+            "1",
+            "--truths",
+            "half,wrong,copies,one,blur,varied",
+        ]
     )
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert [row["truth"] for row in rows] == ["noise", "perfect", "half", "wrong", "copies", "one", "blur"]
+    assert [row["truth"] for row in rows] == ["noise", "perfect", "half", "wrong", "copies", "one", "blur", "varied"]
     assert all(
         set(row) >= {"shares", "table", "seconds", "hopeless" if k < 2 else "best"} for k, row in enumerate(rows)
     )

@@ -41,7 +41,7 @@ class CAPGAN(SGBGAN):
     """The method; see the module's docstring."""
 
     title = "CAPGAN"
-    paper = "Yao et al. 2022, doi 10.1109/DSAA54385.2022.10032367"
+    paper = "Yao et al. 2022, DSAA"
     presets: ClassVar = {
         name: {**preset, **_CAPGAN, **(_PUBLISHED if name == "paper" else {})}
         for name, preset in SGBGAN.presets.items()
