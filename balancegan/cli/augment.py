@@ -48,8 +48,12 @@ def augment(
     ] = None,
     filter: Annotated[
         Filter,
-        option("--filter", help="copies: drop near-copies; quality: also drop images not recognised as their class."),
-    ] = "copies",
+        option(
+            "--filter",
+            help="copies: drop near-copies; quality: also drop images not recognised as their class; "
+            "auto: what helps more.",
+        ),
+    ] = "auto",
     sampler: Sampler = "auto",
     from_: From = "noise",
     strength: Strength = None,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from balancegan.compute.device import use_device
 from balancegan.core.errors import UsageError
 from balancegan.core.options import (
     MOST_AUGMENT_SEED,
+    Filter,
     SamplingOptions,
     require_choices,
     require_range,
@@ -47,10 +48,10 @@ from balancegan.folder.recipe import (
     Recipe,
     amounts,
     given_recipe,
-    measured_recipe,
     require_share,
     targets,
 )
+from balancegan.folder.recipe_search import measured_recipe
 from balancegan.metrics.classifier_features import OwnExtractor
 from balancegan.metrics.extractors import choose
 from balancegan.runs.directory import NEWEST, RUNS, RunDir, find_run
@@ -116,15 +117,14 @@ class _Balancing:
     def write(self, card: str | None) -> dict[str, Any]:
         """Write everything, and return the command's document; `card`: hash of the README.md of an earlier call."""
         data, options = self.data, self.options
-        needed = any(self.need.values())
-        if needed and options.fill != "transformed":
+        if any(self.need.values()) and options.fill != "transformed":
             self.restored.require_trained()
         real, notes = plan_real(data, options.real)
         if size := _other_size(data, self.need, options):
             self.note(f"synthetic images will be {size}; leave out --out-size model to get the sizes of the real ones")
         check_space(options.out, real, options.real, sum(self.need.values()), _bytes_each(data, options))
-        quality = _quality(data, self.progress) if options.filter == "quality" and needed else None
-        self._samplers(self.restored)  # before anything is written, since options may not apply
+        filter = "copies" if options.filter == "auto" else options.filter
+        self._generator(self._samplers(self.restored), filter)  # before anything is written: options may not apply
         with ExitStack() as stack:
             folder = stack.enter_context(self.places.folder(data, options))
             for i, file in enumerate(real):
@@ -132,8 +132,11 @@ class _Balancing:
                 self.progress("copy real images", i + 1, len(real))
             restored = self._at_best(folder)
             self.note(f"{restored.progress} of {data.folder.root}")
-            generator = self._generator(self._samplers(restored), quality)
+            samplers = self._samplers(restored)
+            generator = self._generator(samplers, filter)
             recipe = self._recipe(folder, generator)
+            if recipe.filter != generator.filter:
+                generator = self._generator(samplers, recipe.filter)
             wanted = amounts(
                 recipe, generator.need, list(data.split_counts().values()), beside=self.places.beside is not None
             )
@@ -208,16 +211,26 @@ class _Balancing:
         sources = SourceImages.of(self.data)
         return make_samplers(restored.method, restored.device, options.sampler, sources, options.sampling)
 
-    def _generator(self, samplers: Sequence[Sampler], quality: QualityFilter | None) -> Generator:
+    @cached_property
+    def quality(self) -> QualityFilter:
+        """The quality filter, fitted to the generator's training images; the verdict's test images stay unseen.
+
+        It runs on the CPU, where training is deterministic: a repeated command must accept the same samples.
+        """
+        data, rows = self.data, self.data.train_rows
+        images, labels = data.store.images[rows], data.labels[rows]
+        return QualityFilter.fit(images, labels, len(data.class_names), progress=self.progress)
+
+    def _generator(self, samplers: Sequence[Sampler], filter: Filter) -> Generator:
         options = self.options
         return Generator(
             samplers,
             self.data,
             [self.need[name] for name in self.data.class_names],
             first_seed=options.seed * SEED_STRIDE,
-            filter=options.filter,
+            filter=filter,
             note=self.note,
-            quality=quality,
+            quality=self.quality if filter == "quality" and any(self.need.values()) else None,
             tries=None if options.fill == "generated" else TRIES,
             shown=judge.REPORT_IMAGES if options.report else 0,
         )
@@ -229,7 +242,11 @@ class _Balancing:
         fill, options = generator.need, self.options
         recipe = given_recipe(self.data, options.fill, options.share) if any(fill) else Recipe((0.0,) * len(fill))
         if recipe is None:
-            recipe = measured_recipe(self.data, fill, generator.images, self.device, self.progress)
+            strict = cache(lambda: self._generator(generator.samplers, "quality"))  # only if it is needed
+            filtered = (lambda label, n: strict().images(label, n)) if options.filter == "auto" else None
+            recipe = measured_recipe(self.data, fill, generator.images, self.device, self.progress, filtered=filtered)
+        if options.filter != "auto":
+            recipe = replace(recipe, filter=options.filter)
         folder.record({"recipe": recipe.to_json()})
         return recipe
 
@@ -285,15 +302,6 @@ def _open(
         )
     recorded = run.read_json("dataset.json")
     return restored, reopen_training_set(recorded, restored.method.cfg, data=options.data, progress=progress)
-
-
-def _quality(data: TrainingSet, progress: Progress) -> QualityFilter:
-    """Train the quality filter on the generator's training images; the verdict's test images stay unseen.
-
-    It runs on the CPU, where training is deterministic: a repeated command must accept the same samples.
-    """
-    rows = data.train_rows
-    return QualityFilter.fit(data.store.images[rows], data.labels[rows], len(data.class_names), progress=progress)
 
 
 def _nearest_folder(path: Path) -> Path:

@@ -39,7 +39,7 @@ class AugmentOptions:
     real: Real = "copy"
     fill: Fill = "auto"
     share: float | None = None  # generated part of the synthetic images; None: chosen by measurement
-    filter: Filter = "copies"
+    filter: Filter = "auto"  # copies; or quality, where the search finds that it helps
     sampler: Sampler = "auto"
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     out_size: OutSize = "native"
@@ -104,6 +104,7 @@ def result_document(
         "imbalance_rate_before": imbalance_rate({c.name: c.real for c in classes}),
         "imbalance_rate_after": imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
         "share": overall_share(classes),
+        "filter": recipe.filter,
         "recipe": list(recipe.rows),
         "classes": [
             {

@@ -27,7 +27,8 @@ from balancegan.evaluation.document import ReportInput
 from balancegan.evaluation.leaks import folder_leaks
 from balancegan.evaluation.shortcuts import shortcut_checks
 from balancegan.folder.metadata import synthetic_images
-from balancegan.folder.recipe import Recipe, first_of, mixed_classes, recipe_json, search_recipe
+from balancegan.folder.recipe import Recipe, first_of, mixed_classes, recipe_json
+from balancegan.folder.recipe_search import search_recipe
 from balancegan.metrics.kept_classes import safe_changes
 from balancegan.report.write import write_report
 from balancegan.verdict.material import (

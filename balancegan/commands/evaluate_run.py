@@ -21,7 +21,8 @@ from balancegan.data.training_set import TrainingSet, reopen_training_set
 from balancegan.evaluation import assembly as judge
 from balancegan.evaluation.assembly import Judging
 from balancegan.evaluation.class_assignment import describe_assignment
-from balancegan.folder.recipe import first_of, measured_recipe, mixed_classes, recipe_json
+from balancegan.folder.recipe import first_of, mixed_classes, recipe_json
+from balancegan.folder.recipe_search import measured_recipe
 from balancegan.report.write import write_report
 from balancegan.runs.directory import AUTO, RunDir
 from balancegan.runs.restore import Restored, restore

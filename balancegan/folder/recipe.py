@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import torch
-
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
-from balancegan.core.options import Fill, require_range
-from balancegan.core.progress import Progress
+from balancegan.core.options import Fill, Filter, require_range
 from balancegan.data.imbalance import to_add
 from balancegan.data.training_set import TrainingSet
 from balancegan.data.variations import Changes
 from balancegan.metrics.features import Images
 from balancegan.metrics.kept_classes import safe_changes
-from balancegan.verdict.material import REPORT_IMAGES, ClassImages, Material, Pool, pool, transformed_pool
-from balancegan.verdict.share_runs import Question
-from balancegan.verdict.share_search import LEVEL, Outcome, first_look, search_shares, why_not
+from balancegan.verdict.material import ClassImages
 
 LOOK = 64  # generated images of each class in the first look
 SEARCHED, MOST_SEARCHED = 500, 5000  # of each class in the search, and of all together
 PER_REAL = 3  # generated images beside the folder for each real one, at most
 TRIES = 10  # samples for each generated image that is wanted, at most; the rest of a class is filled otherwise
-
-Drawn = Callable[[int, int], Images]
-"""From a class and a number n to its first n generated images that pass the filter, uint8 (m, C, S, S) with m ≤ n."""
 
 
 def targets(
@@ -77,8 +69,9 @@ def require_share(fill: Fill, share: float | None) -> None:
 class Recipe:
     """Which part of each class's synthetic images is generated; the others are transformed real images.
 
-    `shares` (K,). `why` says in a sentence how they were chosen, `how` which images decided (empty if none did). `rows`
-    is the table of the search, and `hopeless` whether the first look ended it.
+    `shares` (K,). `filter` is that of the generated images. `why` says in a sentence how the shares were chosen, `how`
+    which images decided (empty if none did). `rows` is the table of the search, and `hopeless` whether the first look
+    ended it.
     """
 
     shares: tuple[float, ...]
@@ -87,6 +80,7 @@ class Recipe:
     how: str = ""
     rows: tuple[Json, ...] = ()
     hopeless: bool = False
+    filter: Filter = "copies"
 
     def to_json(self) -> Json:
         """Return the fields, for a record on disk."""
@@ -95,7 +89,7 @@ class Recipe:
     @classmethod
     def from_json(cls, found: Json) -> Recipe:
         """Read what `to_json` returned."""
-        known = {name: found[name] for name in ("why", "how", "hopeless")}
+        known = {name: found[name] for name in ("why", "how", "hopeless", "filter")}
         return cls(tuple(found["shares"]), Changes.from_json(found["changes"]), rows=tuple(found["rows"]), **known)
 
 
@@ -118,12 +112,12 @@ def amounts(recipe: Recipe, fill: Sequence[int], real: Sequence[int], *, beside:
     found = []
     for share, n, images in zip(recipe.shares, fill, real, strict=True):
         generated = round(share * n)
-        most = LOOK if recipe.hopeless else _searched(fill)
+        most = LOOK if recipe.hopeless else searched(fill)
         found.append(Amounts(generated, n - generated, min(n - generated, PER_REAL * images, most) if beside else 0))
     return found
 
 
-def _searched(fill: Sequence[int]) -> int:
+def searched(fill: Sequence[int]) -> int:
     """Generated images of each class in the search."""
     return max(LOOK, min(SEARCHED, MOST_SEARCHED // max(1, sum(n > 0 for n in fill))))
 
@@ -135,134 +129,17 @@ def given_recipe(data: TrainingSet, fill: Fill, share: float | None) -> Recipe |
         return Recipe((1.0,) * size, why="The classes are filled with generated images alone, as you asked.")
     if fill == "transformed":
         why = "The classes are filled with transformed real images alone, as you asked."
-        return Recipe((0.0,) * size, _changes(data), why)
+        return Recipe((0.0,) * size, class_keeping_changes(data), why)
     if share is not None:
         rest = "; the rest are transformed real images" if share < 1 else ""
         why = f"{share:.0%} of the synthetic images are to be generated, as you asked{rest}."
-        return Recipe((share,) * size, _changes(data), why)
+        return Recipe((share,) * size, class_keeping_changes(data), why)
     return None
 
 
-def _changes(data: TrainingSet) -> Changes:
+def class_keeping_changes(data: TrainingSet) -> Changes:
+    """Return the changes of an image that keep its class, as classifiers of the training images find."""
     return safe_changes([data.store.images[rows] for rows in data.by_class(data.train_rows)])
-
-
-def measured_recipe(
-    data: TrainingSet, fill: Sequence[int], drawn: Drawn, device: torch.device, progress: Progress
-) -> Recipe:
-    """Choose the shares on real images that are not behind the verdict.
-
-    Args:
-        data: the run's training set.
-        fill: synthetic images that each class gets (K,).
-        drawn: generated images; few are drawn unless the first look says that more could help.
-        device: where the classifiers are trained.
-        progress: called during every step.
-    """
-    changes = _changes(data)
-    rows = data.spare_rows
-    material = Material(
-        names=data.class_names,
-        real=Pool(data.store.images[data.train_rows], data.labels[data.train_rows]),
-        fake=Pool(data.store.images[:0], data.labels[:0]),
-        test=Pool(data.store.images[rows], data.labels[rows]) if len(rows) else None,
-        kind="val" if len(rows) else "folds",
-        delivered=(),
-        may_have_seen=not len(rows),
-        groups=data.groups[data.train_rows],
-    )
-    return search_recipe(
-        material, list(data.split_counts().values()), fill, changes, drawn, device=device, progress=progress
-    )
-
-
-def search_recipe(
-    material: Material,
-    real: Sequence[int],
-    fill: Sequence[int],
-    changes: Changes,
-    drawn: Drawn,
-    *,
-    device: torch.device,
-    progress: Progress,
-) -> Recipe:
-    """Look at a few generated images first, then at more, and choose the shares.
-
-    Args:
-        material: the real images; see `Question`.
-        real, fill: real and synthetic images that each class of the folder has (K,).
-        changes: those that keep the class.
-        drawn: generated images.
-        device: where the classifiers are trained.
-        progress: called during every step.
-    """
-    nothing = Recipe((0.0,) * len(fill), changes)
-    if not any(fill):
-        return replace(nothing, why="Every class already has as many images as it should.")
-    varied = transformed_pool(material.real, [min(n, REPORT_IMAGES) for n in fill], changes, seed=0)
-    material = replace(material, transformed=varied)
-
-    def question(n: int) -> Question:
-        images = [
-            drawn(label, max(LOOK, min(n, needed))) if needed else material.real.images[:0]
-            for label, needed in enumerate(fill)
-        ]
-        fake = pool(images, material.real.images)
-        return Question(replace(material, fake=fake), real, fill, device, flips=changes.flips, progress=progress)
-
-    def impossible() -> str | None:
-        return why_not(Question(material, real, fill, device))
-
-    if material.test is not None and impossible():  # a val split with too few images
-        material = replace(material, test=None, may_have_seen=True)
-    if reason := impossible():
-        return replace(nothing, why=f"No generated image was used: {reason}.", hopeless=True)
-    look = question(LOOK)
-    how = (
-        "the val split, on which no network was trained"
-        if material.test is not None
-        else "training images that the classifiers had not seen (cross-validation; near-copies of them were left out)"
-    )
-    if not len(look.material.fake):
-        return replace(nothing, why="The generator made no image that could be used.", hopeless=True)
-    outcome = first_look(look)
-    if outcome.hopeless:
-        why = f"No generated image was used: in a first look at {LOOK} images of each class, {outcome.hopeless}."
-        return Recipe(outcome.shares, changes, why, how, tuple(_rows(outcome, material.names)), hopeless=True)
-    outcome = search_shares(question(_searched(fill)))
-    return Recipe(outcome.shares, changes, _why(outcome, fill), how, tuple(_rows(outcome, material.names)))
-
-
-def _rows(outcome: Outcome, names: Sequence[str]) -> list[Json]:
-    """The table in the document: one row per share and group of classes."""
-    return [
-        {
-            "share": row.share,
-            "group": [names[k] for k in row.group],
-            "score": row.compared.value,
-            "score_low": row.compared.low,
-            "score_high": row.compared.high,
-            "chosen": row.chosen,
-        }
-        for row in outcome.rows
-    ]
-
-
-def _why(outcome: Outcome, fill: Sequence[int]) -> str:
-    used = {share for share, n in zip(outcome.shares, fill, strict=True) if n}
-    if not any(used):
-        return (
-            "No generated image was used: no share of them was better than transformed real images alone "
-            f"({LEVEL:.0%} confidence)."
-        )
-    if len(used) == 1:
-        return (
-            f"{max(used):.0%} of the synthetic images are to be generated: better than none ({LEVEL:.0%} confidence)."
-        )
-    return (
-        f"Between {min(used):.0%} and {max(used):.0%} of the synthetic images are generated, depending on the class: "
-        f"better than none ({LEVEL:.0%} confidence)."
-    )
 
 
 def recipe_json(recipe: Recipe, classes: Sequence[ClassImages]) -> Json:

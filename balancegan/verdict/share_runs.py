@@ -76,8 +76,8 @@ class Runs:
 
         Each repeat has other folds and other initial weights.
         """
-        self._train([self._zero, *candidates], repeats)
-        return self._compared(candidates, groups, repeats)
+        losses = self.losses([self.zero, *candidates], repeats)
+        return self.summaries(losses[:1] - losses[1:], groups)
 
     def _train(self, candidates: Sequence[Shares], repeats: range) -> None:
         q, material, pool = self.question, self.question.material, self._pool
@@ -101,7 +101,7 @@ class Runs:
             jobs[fold.key, shares] = Job(
                 arm_named(BASELINE),
                 fold.key[0],
-                SplitPlan(train, np.concatenate([test, looked]) if shares == self._zero else test),
+                SplitPlan(train, np.concatenate([test, looked]) if shares == self.zero else test),
                 mixed_draw(parts, balanced=True),
                 FLIPS if q.flips else CROPS,
                 self.updates,
@@ -110,7 +110,8 @@ class Runs:
         self._results.update(zip(jobs, results, strict=True))
 
     @property
-    def _zero(self) -> Shares:
+    def zero(self) -> Shares:
+        """No generated images."""
         return (0.0,) * len(self.question.fill)
 
     @cached_property
@@ -150,22 +151,26 @@ class Runs:
         fill, part = np.array(q.fill, np.float64), np.array(shares)
         return [np.array(q.real, np.float64), part * fill, (1 - part) * fill]
 
-    def _compared(
-        self, candidates: Sequence[Shares], groups: Sequence[tuple[int, ...]], repeats: range
-    ) -> list[list[Compared]]:
+    def losses(self, candidates: Sequence[Shares], repeats: range) -> Floats:
+        """Log losses (C, R, n) by candidate, repeat and real image; NaN where a repeat did not test the image."""
+        self._train(candidates, repeats)
         pool, classes = self._pool, len(self.question.fill)
-        losses = np.full((1 + len(candidates), len(repeats), len(pool)), np.nan)
+        losses = np.full((len(candidates), len(repeats), len(pool)), np.nan)
         for fold in self._all_folds(repeats):
             test = fold.plan.test
-            for row, shares in zip(losses, (self._zero, *candidates), strict=True):
+            for row, shares in zip(losses, candidates, strict=True):
                 answers = self._results[fold.key, shares].probabilities[: len(test)].astype(np.float64)
                 row[repeats.index(fold.key[0]), test] = calibrated_losses(answers, pool.labels[test], classes)
-        tested = ~np.isnan(losses[0]).all(axis=0)
+        return losses
+
+    def summaries(self, gains: Floats, groups: Sequence[tuple[int, ...]]) -> list[list[Compared]]:
+        """Summarise falls in log loss (C, R, n) for all classes, and for each group of them."""
+        pool, classes = self._pool, len(self.question.fill)
+        tested = ~np.isnan(gains[0]).all(axis=0)
         counted = counted_classes(np.bincount(pool.labels[tested], minlength=classes).tolist())
         within = self.question.material.groups
         if within is None or len(within) != len(pool):  # images of a val split are taken for independent
             within = np.arange(len(pool))
-        gains = losses[:1] - losses[1:]  # (C, R, n)
         scored = [[k for k in group if counted[k]] for group in (range(classes), *groups)]
         by_group = [compared_gains(gains, pool.labels, within, members) for members in scored]
         return [list(of) for of in zip(*by_group, strict=True)]
@@ -179,7 +184,7 @@ class Runs:
         """
         shown = self.question.material.fake.labels[self._looked]
         baseline = [
-            (fold.plan.test, self._results[fold.key, self._zero].probabilities) for fold in self._all_folds(range(1))
+            (fold.plan.test, self._results[fold.key, self.zero].probabilities) for fold in self._all_folds(range(1))
         ]
         truth = np.concatenate([self._pool.labels[test] for test, _ in baseline])
         said = np.concatenate([answers[: len(test)].argmax(1) for test, answers in baseline])

@@ -13,7 +13,7 @@ left out of that fold's training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from balancegan.core.rows import rows_by_class
 from balancegan.metrics.multiple_tests import holm
 from balancegan.verdict.folds import FOLDS, class_groups
-from balancegan.verdict.material import Material
+from balancegan.verdict.material import Material, Pool
 from balancegan.verdict.paired_gains import LEVEL, Compared
 from balancegan.verdict.scores import MIN_TEST
 from balancegan.verdict.share_runs import Question, Runs, Shares
@@ -49,6 +49,7 @@ class Outcome:
 
     shares: Shares
     rows: tuple[Row, ...]
+    alternative: Compared | None = None  # what the alternative images gain over the question's own
     recognised: float = 0.0  # GAN-test; see `Runs.recognition`
     recognised_real: float = 0.0
     hopeless: str = ""  # why no more images need be made, if so
@@ -68,10 +69,13 @@ def why_not(question: Question) -> str | None:
     return "there are too few real images to measure with"
 
 
-def search_shares(question: Question) -> Outcome:
+def search_shares(question: Question, alternative: Callable[[], Pool] | None = None) -> Outcome:
     """Compare shares, uniform first; then each group's best together, on other folds, if groups differ.
 
     After each repeat, only shares that lead, for all classes or a group of them, are trained again.
+
+    `alternative` makes other generated images. If a share above 0 is chosen, they are compared with the question's own,
+    with that share and on the same folds.
     """
     size = len(question.fill)
     every = tuple(k for k, n in enumerate(question.fill) if n)
@@ -108,7 +112,11 @@ def search_shares(question: Question) -> Outcome:
     better = [(c.value, shares) for (shares, c), ok in zip(candidates, sure, strict=True) if ok]
     shares = max(better)[1] if better else (0.0,) * size
     rows = [replace(row, chosen=_is_chosen(row, shares, every)) for row in rows]
-    return Outcome(shares, tuple(rows))
+    if alternative is None or not better:
+        return Outcome(shares, tuple(rows))
+    others = Runs(replace(question, material=replace(question.material, fake=alternative())), question.updates)
+    before, after = (of.losses([shares], range(FEWEST)) for of in (runs, others))
+    return Outcome(shares, tuple(rows), runs.summaries(before - after, [])[0][0])
 
 
 def _leading(found: Mapping[float, Sequence[Compared]], shares: Sequence[float]) -> list[float]:
@@ -127,7 +135,7 @@ def first_look(question: Question) -> Outcome:
     found = runs.compare(candidates, class_groups(question.real, question.fill), range(1))
     rows = tuple(Row(share, filled, of[0]) for share, of in zip(FIRST_SHARES, found, strict=True))
     recognised, real = runs.recognition()
-    outcome = Outcome((0.0,) * len(question.fill), rows, recognised, real)
+    outcome = Outcome((0.0,) * len(question.fill), rows, recognised=recognised, recognised_real=real)
     return replace(outcome, hopeless=_hopeless(question.material, filled, outcome, found))
 
 

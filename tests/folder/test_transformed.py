@@ -16,7 +16,7 @@ from balancegan.commands import augment as command
 from balancegan.commands.augment import AugmentOptions, augment
 from balancegan.core.errors import CheckpointError, UsageError
 from balancegan.data.variations import Changes
-from balancegan.folder import recipe as recipes
+from balancegan.folder import recipe_search
 from balancegan.folder.encode import Encoder
 from balancegan.folder.quality_filter import QualityFilter
 from balancegan.folder.recipe import Amounts, Recipe, amounts
@@ -66,7 +66,7 @@ def of_kind(folder, kind):
 def no_share(monkeypatch):
     """The search finds that no generated image helps."""
     found = Recipe((0.0,) * 3, Changes(flips=True), "No generated image was used.", rows=())
-    monkeypatch.setattr(command, "measured_recipe", lambda *args: found)
+    monkeypatch.setattr(command, "measured_recipe", lambda *args, **options: found)
 
 
 def contents(folder):
@@ -216,7 +216,7 @@ def test_a_completed_command_takes_what_the_search_had_found(run, tmp_path, monk
     """One sample in 50 passes the filter: the search drew more of them than the folder needs."""
     from balancegan.folder.copy_filter import CopyFilter
 
-    def search(data, fill, drawn, *rest):
+    def search(data, fill, drawn, *rest, **options):
         assert all(len(drawn(label, 100)) > 19 for label in (1, 2))  # of a thousand samples
         return Recipe((0.5,) * 3)
 
@@ -327,7 +327,7 @@ def test_the_search_sees_no_image_behind_the_verdict(split_discs, tmp_path, monk
         seen.append(material)
         return Recipe((0.0,) * 3)
 
-    monkeypatch.setattr(recipes, "search_recipe", look)
+    monkeypatch.setattr(recipe_search, "search_recipe", look)
     go(RunDir(train_tiny(split_discs, tmp_path / "runs")["run"]), tmp_path / "a")
     photographs(split_discs / "val", {"ant": 5, "bee": 4, "cat": 4})
     go(RunDir(train_tiny(split_discs, tmp_path / "runs")["run"]), tmp_path / "b")

@@ -316,3 +316,29 @@ def test_one_image_over_and_over_is_hopeless():
     assert first_look(asked).hopeless
     good = question(real, pool((patterns(1, 40, seed=2), 1)), fill=(0, 20), test=VAL)
     assert first_look(good).hopeless == ""
+
+
+# --- other images of the same generator -------------------------------------------------------------------------------
+
+
+def test_other_images_are_compared_where_some_help(monkeypatch):
+    """With the chosen share, on the same folds; they are made only then."""
+    asked, made = [], []
+    real, fake, other = random_images(60), random_images(60), random_images(40)
+
+    def losses(self, candidates, repeats):
+        asked.append((len(self.question.material.fake), [max(shares) for shares in candidates], repeats))
+        better = 0.1 if len(self.question.material.fake) == 40 else 0.0
+        rng = np.random.default_rng(len(asked))
+        found = [rng.normal(0.5 - helps * max(shares) - better, 0.01, (len(repeats), 60)) for shares in candidates]
+        return np.array(found)
+
+    monkeypatch.setattr(share_search.Runs, "losses", losses)
+    for helps in (0.0, 0.2):
+        found = search_shares(question(real, fake, fill=(0, 90)), lambda: made.append(1) or other)
+        assert found.shares == ((0.0, 0.75) if helps else (0.0, 0.0))
+        assert (found.alternative is not None) == bool(helps) == bool(made)
+    assert found.alternative.value == pytest.approx(0.1, abs=0.01) and found.alternative.low > 0
+    assert [(n, shares) for n, shares, _ in asked[-2:]] == [(60, [0.75]), (40, [0.75])]
+    assert asked[-1][2] == asked[-2][2] == range(3)
+    assert search_shares(question(real, fake, fill=(0, 90))).alternative is None

@@ -21,7 +21,7 @@ def augment(
     real: Real = "copy",
     fill: Fill = "auto",
     share: float | None = None,
-    filter: Filter = "copies",
+    filter: Filter = "auto",
     sampler: Sampler = "auto",
     from_: Start = "noise",
     strength: float | None = None,
@@ -49,7 +49,7 @@ def augment(
         real: how to include the real images: `copy`, `hardlink`, `symlink`, `convert` or `none`.
         fill: `generated` or `transformed` (variations of real images) alone; `auto`: generated images as far as they
             help, the rest transformed. `share`: the generated part, 0 to 1; by default measured.
-        filter: `none`; `copies` drops near-copies; `quality` also drops images not recognised as their class.
+        filter: `none`; `copies` drops near-copies; `quality` also what is not recognised; `auto`: one of these two.
         sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
         from_: what images start from, with `strength` and `guidance`, as in `Run.sample` (`edm`).
         out_size: `native` for the sizes of real images, or `model`; `format`: `match` for theirs, `png` or `jpeg`.
