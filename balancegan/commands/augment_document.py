@@ -91,7 +91,7 @@ def result_document(
 ) -> dict[str, Any]:
     """Return the command's document, without the report's part."""
     classes = filled.classes
-    notes = [*notes, *options.sampling.notes()]
+    notes = [*notes, *restored.method.notes()]
     if options.real == "none":
         notes = [*notes, "The real images were left out (--real none); counts and imbalance rates include them."]
     result = {

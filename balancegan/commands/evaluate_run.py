@@ -96,7 +96,7 @@ def evaluate_run(
         notes=[
             "Only this report was written. Counts are those of a folder filled to imbalance rate 1; the images are the "
             "first that the generator makes, unfiltered.",
-            *options.sampling.notes(),
+            *restored.method.notes(),
         ],
         plain=True,
         resampling=None if recipe else resampling,

@@ -69,7 +69,7 @@ class SamplingOptions:
             return []
         where = "its own class" if self.from_ == "own" else "another class"
         return [
-            f"Every synthetic image started from a real training image of {where} (strength {self.used_strength:g}) "
+            f"Every generated image started from a real training image of {where} (strength {self.used_strength:g}) "
             "and may show parts of it."
         ]
 

@@ -130,10 +130,14 @@ class Method(nn.Module):
     def sample_with(self, options: SamplingOptions) -> None:
         """Use these options from now on. Raises `UsageError` if the method does not offer one."""
         if options.from_ not in self.starts:
-            raise UsageError(f"{self.title} does not start from real images", "leave out --from, or use edm")
+            raise UsageError(f"--from {options.from_} does not apply to {self.title}", "leave it out, or use edm")
         if options.guidance is not None and not self.guided:
             raise UsageError(f"{self.title} has no guidance", "leave out --guidance, or use edm")
         self.sampling = options
+
+    def notes(self) -> list[str]:
+        """Return what readers of a report must know: that images start from real ones, or nothing."""
+        return self.sampling.notes()
 
     def source_classes(self, label: int) -> tuple[int, ...]:
         """Classes whose training images serve as `source` when sampling class `label`; by default as the user chose."""

@@ -104,6 +104,10 @@ class CycleGAN(GAN):
             chosen = data.class_names.index(source)
         return (chosen,) if chosen != label else tuple(k for k in range(data.num_classes) if k != label)
 
+    def notes(self) -> list[str]:
+        """Return what readers of a report must know."""
+        return ["Every generated image is a translated training image of another class and may show parts of it."]
+
     def d_loss(self, x: Tensor, c: Tensor) -> Terms:
         """Return half the least-squares losses of real and of translated images."""
         t = self.targets(len(x))

@@ -120,8 +120,8 @@ def test_what_does_not_apply_is_a_usage_error(trained, discs, tmp_path):
     data, run = trained
     gan = train_tiny(discs, tmp_path / "runs", steps=2, pretrain_steps=2)["run"]
     for words, expected in (
-        (("augment", gan, "--from", "own", *NO_REPORT), "does not start from real images"),
-        (("evaluate", gan, "--from", "own", *CPU), "does not start from real images"),
+        (("augment", gan, "--from", "own", *NO_REPORT), "--from own does not apply to"),
+        (("evaluate", gan, "--from", "own", *CPU), "--from own does not apply to"),
         (("sample", gan, "--guidance", 2, *CPU), "has no guidance"),
         (("augment", run, "--strength", 0.5, *NO_REPORT), "add --from own"),
         (("sample", run, "--from", "own", "--strength", 2, *CPU), "--strength"),

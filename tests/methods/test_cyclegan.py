@@ -120,3 +120,7 @@ def test_conditional_instance_norm_against_a_slow_reference():
             slow = (v - v.mean()) / (v.var(unbiased=False) + 1e-5).sqrt()
             slow = norm.gain.weight[c[n], k].double() * slow + norm.shift.weight[c[n], k].double()
             torch.testing.assert_close(found[n, k].double(), slow, rtol=1e-4, atol=1e-4)
+
+
+def test_readers_are_told_where_images_start():
+    assert "translated training image of another class" in cyclegan().notes()[0]
