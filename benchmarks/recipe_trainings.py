@@ -1,7 +1,7 @@
 """Short real trainings: what the recipe makes of their images, beside folders filled with generated images alone.
 
     python benchmarks/recipe_trainings.py DIR SET=FOLDER ... [--methods sgbgan,damage-gan-c,edm] [--minutes 3]
-    python benchmarks/recipe_trainings.py DIR SET=FOLDER ... --variants copies,quality,copies/own,copies/other
+    python benchmarks/recipe_trainings.py DIR SET=FOLDER ... --methods edm --variants copies,quality,copies/own
 
 Trains each method (`tiny`, 16 px) on each set. Writes a folder with `augment --target-ir 1` and one with
 `--fill generated` as well, with their reports, and prints a line of JSON for each: the share, the search, the verdict,

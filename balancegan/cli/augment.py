@@ -51,7 +51,7 @@ def augment(
         option(
             "--filter",
             help="copies: drop near-copies; quality: also drop images not recognised as their class; "
-            "auto: what helps more.",
+            "auto: the one that helps more, copies where nothing is measured.",
         ),
     ] = "auto",
     sampler: Sampler = "auto",

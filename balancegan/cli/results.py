@@ -120,7 +120,9 @@ def show_augment(console: Console, doc: dict[str, Any]) -> None:
         names = ", ".join(shown(n) for n in doc["short"])
         why, do = "without copies", "Train longer, or use --filter none."
         short = [c for c in doc["classes"] if c["name"] in doc["short"]]
-        if any(c.get("refused") for c in short):
+        if doc["fill"] != "generated":
+            why, do = "with different images", "Their real images are too much alike: gather more."
+        elif any(c.get("refused") for c in short):
             why, do = "with images that pass the quality filter", "Train longer, or use --filter copies."
         elif doc["assignment"]:
             why, do = "with images of the class", "Train longer, or choose a conditional method."
@@ -144,7 +146,7 @@ def _recipe(console: Console, searched: list[dict[str, Any]], sentences: list[st
         for row in searched:
             share = "by class size" if row["share"] is None else f"{row['share']:.0%}"
             group = "all to fill" if len(row["group"]) == every else ", ".join(row["group"])
-            bounds = f"{row['score_low']:+.3f} to {row['score_high']:+.3f}"
+            bounds = "" if row["score_low"] is None else f"{row['score_low']:+.3f} to {row['score_high']:+.3f}"
             rows.add_row(share, shown(group), f"{row['score']:+.3f}", bounds, "chosen" if row["chosen"] else "")
         console.print("")
         console.print(rows)

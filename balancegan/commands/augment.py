@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,9 @@ class _Balancing:
             self.note(f"synthetic images will be {size}; leave out --out-size model to get the sizes of the real ones")
         check_space(options.out, real, options.real, sum(self.need.values()), _bytes_each(data, options))
         filter = "copies" if options.filter == "auto" else options.filter
-        self._generator(self._samplers(self.restored), filter)  # before anything is written: options may not apply
+        samplers = self._samplers(self.restored)  # before anything is written: options may not apply
+        if filter == "quality":
+            self._generator(samplers, filter)
         with ExitStack() as stack:
             folder = stack.enter_context(self.places.folder(data, options))
             for i, file in enumerate(real):
@@ -132,11 +134,9 @@ class _Balancing:
                 self.progress("copy real images", i + 1, len(real))
             restored = self._at_best(folder)
             self.note(f"{restored.progress} of {data.folder.root}")
-            samplers = self._samplers(restored)
-            generator = self._generator(samplers, filter)
-            recipe = self._recipe(folder, generator)
-            if recipe.filter != generator.filter:
-                generator = self._generator(samplers, recipe.filter)
+            made = cache(partial(self._generator, self._samplers(restored)))  # by filter
+            recipe = self._recipe(folder, made(filter), partial(made, "quality"))
+            generator = made(recipe.filter)
             wanted = amounts(
                 recipe, generator.need, list(data.split_counts().values()), beside=self.places.beside is not None
             )
@@ -235,14 +235,16 @@ class _Balancing:
             shown=judge.REPORT_IMAGES if options.report else 0,
         )
 
-    def _recipe(self, folder: BalancedFolder, generator: Generator) -> Recipe:
-        """The recipe of an earlier call, or the one that the user named, or a measured one."""
+    def _recipe(self, folder: BalancedFolder, generator: Generator, strict: Callable[[], Generator]) -> Recipe:
+        """The recipe of an earlier call, or the one that the user named, or a measured one.
+
+        `strict` returns the generator with the quality filter.
+        """
         if "recipe" in folder.recorded:
             return Recipe.from_json(folder.recorded["recipe"])
         fill, options = generator.need, self.options
         recipe = given_recipe(self.data, options.fill, options.share) if any(fill) else Recipe((0.0,) * len(fill))
         if recipe is None:
-            strict = cache(lambda: self._generator(generator.samplers, "quality"))  # only if it is needed
             filtered = (lambda label, n: strict().images(label, n)) if options.filter == "auto" else None
             recipe = measured_recipe(self.data, fill, generator.images, self.device, self.progress, filtered=filtered)
         if options.filter != "auto":

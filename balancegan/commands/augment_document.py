@@ -104,7 +104,8 @@ def result_document(
         "imbalance_rate_before": imbalance_rate({c.name: c.real for c in classes}),
         "imbalance_rate_after": imbalance_rate({c.name: c.real + c.synthetic for c in classes}),
         "share": overall_share(classes),
-        "filter": recipe.filter,
+        "fill": options.fill,
+        "filter": None if options.fill == "transformed" else recipe.filter,
         "recipe": list(recipe.rows),
         "classes": [
             {
@@ -160,7 +161,7 @@ def folder_report(
             [options.out / name for name in filled.generated or filled.transformed],
             side=data.store.settings.image_size if filled.generated else None,
         ),
-        recipe=recipe_json(recipe, filled.classes),
+        recipe=recipe_json(recipe, filled.classes, options.fill),
         changes=recipe.changes if min(recipe.shares) < 1 else None,
         progress=progress,
     )

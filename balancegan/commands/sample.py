@@ -141,7 +141,7 @@ def _draw(
         recorded = restored.run.read_json("dataset.json")
         sources = SourceImages.of(reopen_training_set(recorded, method.cfg, data=data, progress=progress))
     elif data is not None:
-        raise UsageError("--data names real images to start from", "add --from own or --from other")
+        raise UsageError("--data names real images to start from", "add --from own or other, where a method has it")
     samplers = make_samplers(method, restored.device, sampler, sources)
     found: Drawn = {}
     for label, name in enumerate(restored.class_names):

@@ -59,7 +59,8 @@ def _leak(probe: Json | None) -> list[str]:
 
 def _delivery(document: Json) -> list[Json]:
     short = [row for row in document["classes"] if row["synthetic"] < row["requested"]]
-    found = [_finding("warning", row["name"], _shortfall(row)) for row in short]
+    topped_up = (document.get("recipe") or {}).get("fill") in ("auto", "transformed")
+    found = [_finding("warning", row["name"], _shortfall(row, topped_up=topped_up)) for row in short]
     for row in document["classes"]:
         samples = max(1, row["rejected"] + (row["generated"] or row["n_fake"]))
         copies = (row["rejected"] - row["refused"]) / samples
@@ -81,9 +82,9 @@ def _delivery(document: Json) -> list[Json]:
     return found
 
 
-def _shortfall(row: Json) -> str:
+def _shortfall(row: Json, *, topped_up: bool) -> str:
     delivered = f"{row['synthetic']:,} of {row['requested']:,} synthetic images were delivered"
-    if row["transformed"]:
+    if topped_up:
         return f"{delivered}: its real images have no more variations that differ."
     many = row["rejected"] > row["synthetic"]
     why = f"{row['rejected']:,} samples were rejected" if many else "too few samples were of this class"

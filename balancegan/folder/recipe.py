@@ -142,10 +142,10 @@ def class_keeping_changes(data: TrainingSet) -> Changes:
     return safe_changes([data.store.images[rows] for rows in data.by_class(data.train_rows)])
 
 
-def recipe_json(recipe: Recipe, classes: Sequence[ClassImages]) -> Json:
-    """Return the recipe as part of the report's document."""
+def recipe_json(recipe: Recipe, classes: Sequence[ClassImages], fill: Fill = "auto") -> Json:
+    """Return the recipe as part of the report's document; `fill` is what the user asked for."""
     share = overall_share(classes)
-    return {"share": share, "rows": list(recipe.rows), "why": recipe.why, "how": recipe.how}
+    return {"fill": fill, "share": share, "rows": list(recipe.rows), "why": recipe.why, "how": recipe.how}
 
 
 def overall_share(classes: Sequence[ClassImages]) -> float:

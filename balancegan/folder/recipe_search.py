@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from balancegan.folder.recipe import LOOK, Recipe, class_keeping_changes, search
 from balancegan.metrics.features import Images
 from balancegan.verdict.material import REPORT_IMAGES, Material, Pool, pool, transformed_pool
 from balancegan.verdict.share_runs import Question
-from balancegan.verdict.share_search import LEVEL, Outcome, first_look, search_shares, why_not
+from balancegan.verdict.share_search import FEWEST, LEVEL, Outcome, first_look, search_shares, why_not
 
 Drawn = Callable[[int, int], Images]
 """From a class and a number n to its first n generated images that pass the filter, uint8 (m, C, S, S) with m ≤ n."""
@@ -93,16 +94,12 @@ def search_recipe(
     varied = transformed_pool(material.real, [min(n, REPORT_IMAGES) for n in fill], changes, seed=0)
     material = replace(material, transformed=varied)
 
-    def images(source: Drawn, n: int) -> Pool:
-        of_class = [
-            source(label, max(LOOK, min(n, needed))) if needed else material.real.images[:0]
-            for label, needed in enumerate(fill)
-        ]
-        return pool(of_class, material.real.images)
-
-    def question(n: int) -> Question:
-        shown = replace(material, fake=images(drawn, n))
-        return Question(shown, real, fill, device, flips=changes.flips, progress=progress)
+    def question(n: int, source: Drawn = drawn) -> Question:
+        asked = [max(LOOK, min(n, needed)) if needed else 0 for needed in fill]
+        images = [source(label, m) if m else material.real.images[:0] for label, m in enumerate(asked)]
+        most = [len(found) if len(found) < m else math.inf for found, m in zip(images, asked, strict=True)]
+        shown = replace(material, fake=pool(images, material.real.images))
+        return Question(shown, real, fill, device, flips=changes.flips, most=most, progress=progress)
 
     def impossible() -> str | None:
         return why_not(Question(material, real, fill, device))
@@ -124,14 +121,15 @@ def search_recipe(
         why = f"No generated image was used: in a first look at {LOOK} images of each class, {outcome.hopeless}."
         return Recipe(outcome.shares, changes, why, how, tuple(_rows(outcome, material.names)), hopeless=True)
     n = searched(fill)
-    outcome = search_shares(question(n), partial(images, filtered, n) if filtered else None)
+    outcome = search_shares(question(n), partial(question, n, filtered) if filtered else None)
     rows, gain = tuple(_rows(outcome, material.names)), outcome.alternative
     recipe = Recipe(outcome.shares, changes, _why(outcome, fill), how, rows)
     if gain is None or gain.low <= 0:
         return recipe
-    return replace(
-        recipe, why=f"{recipe.why} Those that pass the quality filter help more, so it is used.", filter="quality"
-    )
+    return replace(recipe, why=f"{recipe.why} {_BETTER}", filter="quality")
+
+
+_BETTER = f"Images that also pass the quality filter help more ({LEVEL:.0%} confidence), so that filter is used."
 
 
 def _rows(outcome: Outcome, names: Sequence[str]) -> list[Json]:
@@ -141,8 +139,10 @@ def _rows(outcome: Outcome, names: Sequence[str]) -> list[Json]:
             "share": row.share,
             "group": [names[k] for k in row.group],
             "score": row.compared.value,
-            "score_low": row.compared.low,
-            "score_high": row.compared.high,
+            # Bounds of fewer repeats do not know how much trainings differ.
+            "score_low": row.compared.low if row.repeats >= FEWEST else None,
+            "score_high": row.compared.high if row.repeats >= FEWEST else None,
+            "repeats": row.repeats,
             "chosen": row.chosen,
         }
         for row in outcome.rows

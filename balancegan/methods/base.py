@@ -145,6 +145,10 @@ class Method(nn.Module):
             return (label,)
         return tuple(k for k in range(self.data.num_classes) if k != label and self.sampling.from_ == "other")
 
+    def starting_points(self, source: Tensor, z: Tensor) -> Tensor:
+        """Return the source images (n, C, S, S) as images start from them, given the latents z."""
+        return source
+
     @property
     def uses_sources(self) -> bool:
         """Whether sampling any class needs source images."""

@@ -21,8 +21,9 @@ from typing import ClassVar
 
 from torch import nn
 
+from balancegan.core.errors import UsageError
 from balancegan.methods.base import DataSpec
-from balancegan.methods.sgbgan import SGBGAN
+from balancegan.methods.sgbgan import SGBGAN, SGBGANConfig
 from balancegan.nets.dcgan import conv_trunk
 from balancegan.nets.layers import ChannelNorm2d
 
@@ -46,6 +47,14 @@ class CAPGAN(SGBGAN):
         name: {**preset, **_CAPGAN, **(_PUBLISHED if name == "paper" else {})}
         for name, preset in SGBGAN.presets.items()
     }
+
+    def __init__(self, cfg: SGBGANConfig) -> None:
+        super().__init__(cfg)
+        if cfg.gated or cfg.attention:
+            raise UsageError(
+                f"gated = {cfg.gated}, attention = {cfg.attention}, but CAPGAN has neither",
+                "leave them out, or use sgbgan",
+            )
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """Build plain convolutions with layer norm."""

@@ -2,7 +2,8 @@
 
 Zhu, Park, Isola, Efros: "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", 2017, arXiv
 1703.10593: the least-squares loss (Mao et al. 2017, arXiv 1611.04076), an L1 cycle loss of weight 10 and an L1 identity
-loss of weight 5, residual translators, PatchGAN discriminators, Adam 2e-4 with β1 0.5. Where a rare class is a common
+loss of weight 5, residual translators, PatchGAN discriminators (70 px wide at 256 px, as there, and narrower on smaller
+images), Adam 2e-4 with β1 0.5. Where a rare class is a common
 one plus something small (a parasite in a cell, a crack in a tile), the source already has everything else.
 
 Deviations:
@@ -10,7 +11,7 @@ Deviations:
   networks for each pair: rare classes share what they have in common. The label enters through conditional instance
   norms in the generator and a projection in the discriminator.
 - The target of every image is drawn by the frequencies of training, so that generated images have the same classes as
-  real ones, and the label alone does not tell them apart.
+  real ones, and the label alone does not tell them apart. It may be the image's own class.
 - There is no pool of 50 earlier images: it steadies batches of one, and batches here are larger. The learning rate does
   not fall.
 - The generator upsamples by resizing and a convolution instead of transposed convolutions, which leave a grid.
@@ -137,7 +138,11 @@ class CycleGAN(GAN):
         """Translate the source images, shifted by z, to class c; see the base class."""
         assert source is not None
         with self.sampling_network() as network:
-            return network(shifted(source, torch.tanh(z) / SHIFT), c)
+            return network(self.starting_points(source, z), c)
+
+    def starting_points(self, source: Tensor, z: Tensor) -> Tensor:
+        """Return the source images shifted by z."""
+        return shifted(source, torch.tanh(z) / SHIFT)
 
 
 def shifted(x: Tensor, by: Tensor) -> Tensor:

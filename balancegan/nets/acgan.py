@@ -21,7 +21,7 @@ BLOCKS = 5  # convolutions of the discriminator, at least
 class LabelMapGenerator(nn.Module):
     """A latent and a label, each mapped to 4x4, side by side; then upsampling with batch norm and ReLU, and tanh.
 
-    The label takes one of the channels. Each stage halves the channels, from `width` at 4x4.
+    The label's map is one more channel. Each stage halves the `width` channels, down to 8.
     Shapes: z (N, latent_dim), c (N,) -> images (N, channels, S, S) in [-1, 1].
     """
 

@@ -85,7 +85,7 @@ class Translator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN with the label in a projection: logits of overlapping patches, about a quarter of the image wide.
+    """PatchGAN with the label in a projection: logits of overlapping patches of the image.
 
     4x4 convolutions with LeakyReLU(0.2), instance norm in all but the first; the patch has 70 px at 256, 34 at 128 and
     16 at 64 px and below. Shapes: x (N, channels, S, S), c (N,) -> (N, H, W).

@@ -93,12 +93,20 @@ class Sampler:
     def origins(self, label: int) -> Callable[[np.ndarray], np.ndarray] | None:
         """Return the images of other classes that images start from, as a function of seeds (n,); None for none.
 
+        They look as the method starts from them.
+
         A copy filter needs them; it compares with images of the class itself anyway.
         """
         classes = self.method.source_classes(label)
-        if self.sources is None or not set(classes) - {label}:
+        sources, method = self.sources, self.method
+        if sources is None or not set(classes) - {label}:
             return None
-        return partial(self.sources.draw, classes)
+
+        def origins(seeds: np.ndarray) -> np.ndarray:
+            drawn = torch.from_numpy(sources.draw(classes, seeds))
+            return method.starting_points(drawn, latents(method, seeds.tolist())).numpy()
+
+        return origins
 
     def images(self, label: int, seeds: Sequence[int]) -> np.ndarray:
         """Return the images of the given seeds of one class, in their order: uint8 (n, C, S, S)."""

@@ -34,7 +34,8 @@ class Question:
 
     `material` holds the real, generated and transformed images; its `test` is a split that the verdict leaves alone, or
     None for cross-validation. `real` and `fill` (K,) are the numbers of real and of synthetic images that each class
-    of the folder has. `flips`: whether mirrored images keep their class.
+    of the folder has. `flips`: whether mirrored images keep their class. `most` (K,): generated images that each class
+    can get, if fewer than it may want.
     """
 
     material: Material
@@ -42,6 +43,7 @@ class Question:
     fill: Sequence[int]
     device: torch.device
     flips: bool = False
+    most: Sequence[float] | None = None
     network: Network = QUICK
     progress: Progress = silent
 
@@ -148,8 +150,9 @@ class Runs:
     def _contents(self, shares: Shares) -> list[Floats]:
         """How many images of each kind the folder holds: real, generated, transformed; (K,) each."""
         q = self.question
-        fill, part = np.array(q.fill, np.float64), np.array(shares)
-        return [np.array(q.real, np.float64), part * fill, (1 - part) * fill]
+        fill = np.array(q.fill, np.float64)
+        generated = np.minimum(np.array(shares) * fill, np.inf if q.most is None else q.most)
+        return [np.array(q.real, np.float64), generated, fill - generated]
 
     def losses(self, candidates: Sequence[Shares], repeats: range) -> Floats:
         """Log losses (C, R, n) by candidate, repeat and real image; NaN where a repeat did not test the image."""

@@ -5,6 +5,7 @@ shares of generated images. They are compared with share 0 by the log loss on re
 mean over classes, after one temperature is fitted to each classifier's answers (Guo et al. 2017,
 https://arxiv.org/abs/1706.04599), since otherwise images with wrong labels would seem to help by making an
 overconfident classifier doubt. A share above 0 must be better with 95% confidence (one-sided; Holm over the shares).
+After each repeat of the trainings, only the leading shares go on, until one is sure or none is likely to help.
 
 The images come from cross-validation on the training images, or from a val split that the verdict leaves alone; groups
 stay whole. The generator has seen the training images, so near-copies of a fold's test images, mirrored ones too, are
@@ -21,7 +22,7 @@ import numpy as np
 from balancegan.core.rows import rows_by_class
 from balancegan.metrics.multiple_tests import holm
 from balancegan.verdict.folds import FOLDS, class_groups
-from balancegan.verdict.material import Material, Pool
+from balancegan.verdict.material import Material
 from balancegan.verdict.paired_gains import LEVEL, Compared
 from balancegan.verdict.scores import MIN_TEST
 from balancegan.verdict.share_runs import Question, Runs, Shares
@@ -40,6 +41,7 @@ class Row:
     share: float | None  # None: each group has its own
     group: tuple[int, ...]
     compared: Compared
+    repeats: int  # bounds of fewer than `FEWEST` are too narrow: they do not know how much trainings differ
     chosen: bool = False
 
 
@@ -69,13 +71,13 @@ def why_not(question: Question) -> str | None:
     return "there are too few real images to measure with"
 
 
-def search_shares(question: Question, alternative: Callable[[], Pool] | None = None) -> Outcome:
+def search_shares(question: Question, alternative: Callable[[], Question] | None = None) -> Outcome:
     """Compare shares, uniform first; then each group's best together, on other folds, if groups differ.
 
     After each repeat, only shares that lead, for all classes or a group of them, are trained again.
 
-    `alternative` makes other generated images. If a share above 0 is chosen, they are compared with the question's own,
-    with that share and on the same folds.
+    `alternative` asks with other generated images. If a share above 0 is chosen, they are compared with the question's,
+    with that share, on folds that are new to both.
     """
     size = len(question.fill)
     every = tuple(k for k, n in enumerate(question.fill) if n)
@@ -83,21 +85,23 @@ def search_shares(question: Question, alternative: Callable[[], Pool] | None = N
     runs = Runs(question, question.updates)
     uniform = {share: tuple(share if k in every else 0.0 for k in range(size)) for share in SHARES}
     found: dict[float, list[Compared]] = {}
+    trained: dict[float, int] = {}  # how often
     tried: Sequence[float] = SHARES
     for repeats in range(1, REPEATS + 1):
         again = runs.compare([uniform[share] for share in tried], groups, range(repeats))
         found.update(zip(tried, again, strict=True))
+        trained |= dict.fromkeys(tried, repeats)
         if repeats == REPEATS or (repeats >= FEWEST and min(found[share][0].p_value for share in tried) < SURE):
             break
         tried = _leading(found, tried)
         if not tried:
             break
     rows = [
-        Row(share, group, compared)
+        Row(share, group, compared, trained[share])
         for share, of_groups in found.items()
         for group, compared in zip([every, *groups], of_groups, strict=True)
     ]
-    # Fewer repeats do not show how much trainings differ by chance.
+    # A share that was dropped is not chosen.
     candidates = [
         (uniform[share], of[0] if share in tried else replace(of[0], p_value=1.0)) for share, of in found.items()
     ]
@@ -107,20 +111,21 @@ def search_shares(question: Question, alternative: Callable[[], Pool] | None = N
         # The other folds hold the same images, and these chose among so many.
         compared = replace(compared, p_value=min(1.0, len(groups) * len(SHARES) * compared.p_value))
         candidates.append((own, compared))
-        rows.append(Row(None, every, compared))
+        rows.append(Row(None, every, compared, FEWEST))
     sure = holm([compared.p_value for _, compared in candidates], 1 - LEVEL)
     better = [(c.value, shares) for (shares, c), ok in zip(candidates, sure, strict=True) if ok]
     shares = max(better)[1] if better else (0.0,) * size
     rows = [replace(row, chosen=_is_chosen(row, shares, every)) for row in rows]
     if alternative is None or not better:
         return Outcome(shares, tuple(rows))
-    others = Runs(replace(question, material=replace(question.material, fake=alternative())), question.updates)
-    before, after = (of.losses([shares], range(FEWEST)) for of in (runs, others))
+    others = Runs(alternative(), question.updates)
+    # Not on the repeats that led to this share: by chance, it did too well there.
+    before, after = (of.losses([shares], range(2 * REPEATS, 3 * REPEATS)) for of in (runs, others))
     return Outcome(shares, tuple(rows), runs.summaries(before - after, [])[0][0])
 
 
 def _leading(found: Mapping[float, Sequence[Compared]], shares: Sequence[float]) -> list[float]:
-    """Of these shares, the best for all classes, and the best for each group, unless they hardly help."""
+    """Of these shares, the best for all classes, and the best for each group, unless they are unlikely to help."""
     groups = range(len(next(iter(found.values()))))
     best = [(max(shares, key=lambda share: found[share][k].value), k) for k in groups]
     likely = {share for share, k in best if found[share][k].p_value <= UNLIKELY}
@@ -133,7 +138,7 @@ def first_look(question: Question) -> Outcome:
     runs = Runs(question, question.updates // 2)
     candidates = [tuple(s if k in filled else 0.0 for k in range(len(question.fill))) for s in FIRST_SHARES]
     found = runs.compare(candidates, class_groups(question.real, question.fill), range(1))
-    rows = tuple(Row(share, filled, of[0]) for share, of in zip(FIRST_SHARES, found, strict=True))
+    rows = tuple(Row(share, filled, of[0], 1) for share, of in zip(FIRST_SHARES, found, strict=True))
     recognised, real = runs.recognition()
     outcome = Outcome((0.0,) * len(question.fill), rows, recognised=recognised, recognised_real=real)
     return replace(outcome, hopeless=_hopeless(question.material, filled, outcome, found))
@@ -170,7 +175,7 @@ def _diversity(material: Material, label: int) -> float | None:
 def _own_shares(groups: Sequence[tuple[int, ...]], rows: Sequence[Row], size: int) -> Shares:
     """Each group's best share; 0 where none was better, and for all if none of them was surely better."""
     shares = [0.0] * size
-    if any(row.group in groups and row.compared.low > 0 for row in rows):
+    if any(row.group in groups and row.repeats >= FEWEST and row.compared.low > 0 for row in rows):
         for group in groups:
             best = max((row for row in rows if row.group == group), key=lambda row: row.compared.value)
             for k in group:

@@ -28,7 +28,7 @@ def searched(monkeypatch):
         def search(question, alternative):
             asked["pools"] = [np.bincount(p.labels, minlength=3).tolist() for p in (question.material.fake,)]
             if alternative:
-                asked["pools"].append(np.bincount(alternative().labels, minlength=3).tolist())
+                asked["pools"].append(np.bincount(alternative().material.fake.labels, minlength=3).tolist())
             return Outcome((0.0, 0.5, 0.5), (), Compared(gain, gain - 0.1, gain + 0.1, 0.1))
 
         monkeypatch.setattr(recipe_search, "first_look", lambda question: Outcome((0.0,) * 3, ()))

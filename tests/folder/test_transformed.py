@@ -18,7 +18,7 @@ from balancegan.core.errors import CheckpointError, UsageError
 from balancegan.data.variations import Changes
 from balancegan.folder import recipe_search
 from balancegan.folder.encode import Encoder
-from balancegan.folder.quality_filter import QualityFilter
+from balancegan.folder.quality_filter import QualityFilter, QualityKeep
 from balancegan.folder.recipe import Amounts, Recipe, amounts
 from balancegan.runs.directory import RunDir
 
@@ -229,6 +229,22 @@ def test_a_completed_command_takes_what_the_search_had_found(run, tmp_path, monk
     again = go(run, tmp_path / "out", filter="copies")
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
     assert again["classes"] == straight["classes"]
+
+
+def test_a_completed_command_keeps_the_filter_that_the_search_chose(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(QualityKeep, "__call__", lambda self, images, seeds: seeds % 3 == 0)
+    monkeypatch.setattr(QualityFilter, "fit", partial(QualityFilter.fit, steps=2))
+    monkeypatch.setattr(command, "measured_recipe", lambda *args, **options: Recipe((0.5,) * 3, filter="quality"))
+    straight = go(run, tmp_path / "straight", filter="auto")
+    assert straight["filter"] == "quality"
+    seeds = [int(row["seed"]) for row in of_kind(tmp_path / "straight", "generated")]
+    assert seeds and not any(seed % 3 for seed in seeds)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Encoder, "generated", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        go(run, tmp_path / "out", filter="auto")
+    monkeypatch.setattr(command, "measured_recipe", partial(pytest.fail, "the share was measured again"))
+    assert go(run, tmp_path / "out", filter="auto")["classes"] == straight["classes"]
+    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
 
 
 def test_missing_files_are_made_again(run, tmp_path):

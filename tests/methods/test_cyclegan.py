@@ -6,9 +6,12 @@ import torch
 
 from balancegan.core.config import resolve
 from balancegan.core.errors import UsageError
+from balancegan.data.sources import SourceImages
+from balancegan.folder.copy_filter import CopyFilter
 from balancegan.methods.base import DataSpec
 from balancegan.methods.cyclegan import SHIFT, CycleGAN, CycleGANConfig, shifted
 from balancegan.nets.cyclegan import ConditionalInstanceNorm2d, PatchDiscriminator
+from balancegan.sampling.samplers import Sampler
 
 NAMES = ("ant", "bee", "cat")
 
@@ -84,6 +87,23 @@ def test_the_latent_shifts_the_source_before_it_is_translated():
     z[:, 0] = 10.0
     moved = torch.nn.functional.pad(x, (0, 0, 16 // SHIFT, 0), mode="reflect")[:, :, :16]
     torch.testing.assert_close(method.sample(z, c, x), method.G(moved, c).detach())
+
+
+def test_an_unchanged_source_is_a_copy_wherever_it_is_shifted(monkeypatch):
+    method = cyclegan()
+    monkeypatch.setattr(method.G, "forward", lambda x, c: x)
+    if method.G_ema is not None:
+        monkeypatch.setattr(method.G_ema, "forward", lambda x, c: x)
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 256, (30, 3, 16, 16), dtype=np.uint8)
+    labels = np.repeat([0, 1, 2], 10)
+    sampler = Sampler(method, torch.device("cpu"), SourceImages(real, np.arange(30), labels))
+    seeds = list(range(64))
+    images = sampler.images(0, seeds)
+    assert not (images == sampler.sources.draw((1,), seeds)).all(axis=(1, 2, 3)).all()  # they are shifted
+    np.testing.assert_array_equal(sampler.origins(0)(np.array(seeds)), images)
+    copies = CopyFilter(real[labels == 0], 74, sampler.origins(0))
+    assert not copies(images, np.array(seeds)).any()
 
 
 def test_shifts_reflect_at_the_borders():

@@ -39,6 +39,9 @@ def test_capgan_is_sgbgan_without_gates_and_attention_with_layer_norm_and_balanc
     assert norms == [convs - 1] * 2
     assert [stage.sampling for stage in method.stages()] == ["balanced", None]
     assert set(method.pretrain_loss(*images())) == {"kl", "ce", "mse"}
+    for changed in ({"gated": True}, {"attention": 8}):
+        with pytest.raises(UsageError, match="CAPGAN has neither"):
+            make_method("capgan", **changed)
     paper = load_method("capgan").presets["paper"]
     assert (paper["n_critic"], paper["lambda_gp"], paper["lr_pretrain"], paper["lr_d"]) == (12, 10.0, 1e-3, 2e-4)
 

@@ -254,6 +254,19 @@ def test_a_share_that_was_trained_once_only_is_not_chosen(monkeypatch):
     assert found.shares == (0.0, 0.0) and [row.compared for row in found.rows] == [sure, doubtful, sure]
 
 
+def test_a_class_does_not_train_on_more_generated_images_than_it_can_get(trained):
+    """What the generator could not make is made up by transformed images, as in the folder."""
+    real, fake = random_images(60), random_images(20)
+    varied = Varied(Pool(255 - real.images, real.labels), np.arange(60))
+    first_look(replace(question(real, fake, fill=(0, 90), transformed=varied), most=(9, 9)))
+    found = set()
+    for job, shelf in trained:
+        of_class = (shelf.labels[job.draw.rows] == 1).numpy()
+        ends = np.searchsorted(shelf.starts[1:], job.draw.rows, side="right")
+        found.add(tuple(round(240 * job.draw.often[of_class & (ends == kind)].sum()) for kind in range(3)))
+    assert found == {(30, 0, 90), (30, 9, 81)}  # neither 22 nor 45
+
+
 def test_a_val_split_is_tested_on_and_all_real_images_are_learned(trained):
     real, val = random_images(40), random_images(24)
     first_look(question(real, random_images(10), fill=(0, 9), test=val))
@@ -335,10 +348,12 @@ def test_other_images_are_compared_where_some_help(monkeypatch):
 
     monkeypatch.setattr(share_search.Runs, "losses", losses)
     for helps in (0.0, 0.2):
-        found = search_shares(question(real, fake, fill=(0, 90)), lambda: made.append(1) or other)
+        found = search_shares(
+            question(real, fake, fill=(0, 90)), lambda: made.append(1) or question(real, other, fill=(0, 90))
+        )
         assert found.shares == ((0.0, 0.75) if helps else (0.0, 0.0))
         assert (found.alternative is not None) == bool(helps) == bool(made)
     assert found.alternative.value == pytest.approx(0.1, abs=0.01) and found.alternative.low > 0
     assert [(n, shares) for n, shares, _ in asked[-2:]] == [(60, [0.75]), (40, [0.75])]
-    assert asked[-1][2] == asked[-2][2] == range(3)
+    assert asked[-1][2] == asked[-2][2] and not {*asked[-1][2]} & {n for *_, repeats in asked[:-2] for n in repeats}
     assert search_shares(question(real, fake, fill=(0, 90))).alternative is None

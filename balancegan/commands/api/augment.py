@@ -49,7 +49,7 @@ def augment(
         real: how to include the real images: `copy`, `hardlink`, `symlink`, `convert` or `none`.
         fill: `generated` or `transformed` (variations of real images) alone; `auto`: generated images as far as they
             help, the rest transformed. `share`: the generated part, 0 to 1; by default measured.
-        filter: `none`; `copies` drops near-copies; `quality` also what is not recognised; `auto`: one of these two.
+        filter: `none`; `copies` drops near-copies; `quality` also what is not recognised; `auto` measures.
         sampler: for unconditional methods: `rejection`, `langevin` or `auto`.
         from_: what images start from, with `strength` and `guidance`, as in `Run.sample` (`edm`).
         out_size: `native` for the sizes of real images, or `model`; `format`: `match` for theirs, `png` or `jpeg`.
