@@ -148,7 +148,8 @@ def try_method(name, steps, flags):
     row["losses"] = {stage: float(loss) for stage, loss in updates.losses.items()}
     assert all(map(math.isfinite, row["losses"].values())), row
     c = torch.arange(len(COUNTS), device=CUDA)
-    made = method.sample(method.latent(len(c), device=CUDA), c)
+    source = random_images(method, CUDA).draw()[0][:1].expand(len(c), -1, -1, -1) if method.uses_sources else None
+    made = method.sample(method.latent(len(c), device=CUDA), c, source)
     assert made.isfinite().all() and made.shape == (len(c), 3, method.cfg.image_size, method.cfg.image_size)
     return row
 

@@ -21,6 +21,7 @@ import balancegan
 from balancegan.verdict.arms import CANDIDATE
 
 SIZE = 16
+BOUNDS = ("score", "score_low", "score_high")
 
 
 def main(argv=None):
@@ -71,7 +72,7 @@ def main(argv=None):
                     "how": word,
                     "share": round(made["share"], 3),
                     "rows": [
-                        [r["share"], len(r["group"]), *(round(r[k], 3) for k in ("score", "score_low", "score_high"))]
+                        [r["share"], len(r["group"]), *(r[k] and round(r[k], 3) for k in BOUNDS)]
                         for r in made["recipe"]
                     ],
                     "why": made["in_words"][:1],

@@ -17,6 +17,7 @@ oversampled set, so its figures are not figures on imbalanced data.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
@@ -27,7 +28,7 @@ from balancegan.methods.sgbgan import SGBGAN, SGBGANConfig
 from balancegan.nets.dcgan import conv_trunk
 from balancegan.nets.layers import ChannelNorm2d
 
-_CAPGAN = {"gated": False, "attention": 0, "pretrain_sampling": "balanced"}
+_CAPGAN = {"attention": 0}  # SGBGAN's presets have some
 _PUBLISHED = {
     "lr_pretrain": 1e-3,
     "pretrain_steps": 46_900,
@@ -38,23 +39,33 @@ _PUBLISHED = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class CAPGANConfig(SGBGANConfig):
+    """CAPGAN's fields."""
+
+    gated: bool = False
+    attention: int = 0
+    pretrain_sampling: str = "balanced"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gated or self.attention:
+            raise UsageError(
+                f"gated = {self.gated}, attention = {self.attention}, but CAPGAN has neither",
+                "leave them out, or use sgbgan",
+            )
+
+
 class CAPGAN(SGBGAN):
     """The method; see the module's docstring."""
 
+    Config = CAPGANConfig
     title = "CAPGAN"
     paper = "Yao et al. 2022, DSAA"
     presets: ClassVar = {
         name: {**preset, **_CAPGAN, **(_PUBLISHED if name == "paper" else {})}
         for name, preset in SGBGAN.presets.items()
     }
-
-    def __init__(self, cfg: SGBGANConfig) -> None:
-        super().__init__(cfg)
-        if cfg.gated or cfg.attention:
-            raise UsageError(
-                f"gated = {cfg.gated}, attention = {cfg.attention}, but CAPGAN has neither",
-                "leave them out, or use sgbgan",
-            )
 
     def trunk(self, data: DataSpec) -> nn.Module:
         """Build plain convolutions with layer norm."""
