@@ -17,6 +17,8 @@ def results(network, *inputs):
     first, *rest = inputs
     first = first.clone().requires_grad_()
     out = network(first, *rest)
+    if isinstance(out, tuple):
+        out = torch.cat([part.flatten() for part in out])
     (by_input,) = torch.autograd.grad(out.square().sum(), first, retain_graph=True)
     return [out, by_input, *torch.autograd.grad(out.square().sum(), list(network.parameters()), allow_unused=True)]
 
@@ -24,12 +26,13 @@ def results(network, *inputs):
 @pytest.mark.parametrize("name", GANS)
 @pytest.mark.parametrize("trunk", ["sndcgan", "snresnet18"])
 def test_networks_compute_the_same_without_working_in_place(name, trunk, monkeypatch):
-    flags = {"trunk": trunk} if hasattr(load_method(name).Config, "trunk") else {}
+    config = load_method(name).Config
+    flags = {key: value for key, value in {"trunk": trunk, "dropout": 0.0}.items() if hasattr(config, key)}
     method = make_method(name, **flags)
     x, c = torch.rand(4, 3, 16, 16), torch.tensor([0, 1, 2, 0])
     z = method.latent(4)
     labelled = "c" in inspect.signature(method.D.forward).parameters
-    inputs = {"G": (z, c), "D": (x, c) if labelled else (x,)}
+    inputs = {"G": (x if method.uses_sources else z, c), "D": (x, c) if labelled else (x,)}
     plain = copy.deepcopy(method)
     for module in plain.modules():
         if isinstance(module, nn.ReLU | nn.LeakyReLU):
