@@ -7,7 +7,7 @@ from typing import Any
 
 from balancegan.cli.console import Console
 from balancegan.cli.tables import bar, shown, table
-from balancegan.core.text import human_time, significant
+from balancegan.core.text import human_time, plural, significant
 
 
 def show_inspect(console: Console, doc: dict[str, Any]) -> None:
@@ -146,7 +146,9 @@ def _recipe(console: Console, searched: list[dict[str, Any]], sentences: list[st
         for row in searched:
             share = "by class size" if row["share"] is None else f"{row['share']:.0%}"
             group = "all to fill" if len(row["group"]) == every else ", ".join(row["group"])
-            bounds = "" if row["score_low"] is None else f"{row['score_low']:+.3f} to {row['score_high']:+.3f}"
+            known = row["score_low"] is not None
+            few = f"dropped after {plural(row['repeats'], 'repeat')}"
+            bounds = f"{row['score_low']:+.3f} to {row['score_high']:+.3f}" if known else few
             rows.add_row(share, shown(group), f"{row['score']:+.3f}", bounds, "chosen" if row["chosen"] else "")
         console.print("")
         console.print(rows)

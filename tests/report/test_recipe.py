@@ -192,3 +192,9 @@ def test_the_recipe_is_a_figure_too(tmp_path):
     document = make_document() | {"utility": {}, "embeddings": [], "history": []}
     names = write_figures(make_input(), document, tmp_path)
     assert {"recipe.png", "recipe.svg"} <= set(names)
+
+
+def test_a_share_that_was_dropped_has_no_bounds():
+    document = make_document()
+    document["recipe"]["rows"][0] |= {"score_low": None, "score_high": None, "repeats": 1}
+    assert "dropped after 1 repeat" in words(page_of(document))
