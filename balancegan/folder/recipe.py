@@ -182,7 +182,7 @@ def closing_lines(recipe: Recipe, result: dict[str, Any]) -> list[str]:
     if generated == 0:
         text = f"The {synthetic:,} synthetic images are variations of real training images ({recipe.changes})"
         if result["imbalance_rate_after"] == 1:
-            text += ": training on the folder is like oversampling, without the need for a sampler"
+            text += ": since all classes are equally large now, training on the folder is like oversampling"
         lines.append(f"{text}.")
     elif generated < synthetic:
         lines.append(
