@@ -2,9 +2,9 @@
 
 Zhu, Park, Isola, Efros: "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", 2017, arXiv
 1703.10593: the least-squares loss (Mao et al. 2017, arXiv 1611.04076), an L1 cycle loss of weight 10 and an L1 identity
-loss of weight 5, residual translators, PatchGAN discriminators (70 px wide at 256 px, as there, and narrower on smaller
-images), Adam 2e-4 with β1 0.5. Where a rare class is a common
-one plus something small (a parasite in a cell, a crack in a tile), the source already has everything else.
+loss of weight 5, residual translators, PatchGAN discriminators (patches of 70 px at 256 px, as in the paper, and
+smaller ones on smaller images), Adam 2e-4 with β1 0.5. Where a rare class is a common one plus something small (a
+parasite in a cell, a crack in a tile), the source already has everything else.
 
 Deviations:
 - One generator translates between all classes, as in StarGAN (Choi et al. 2018, arXiv 1711.09020), in place of two
@@ -12,8 +12,8 @@ Deviations:
   norms in the generator and a projection in the discriminator.
 - The target of every image is drawn by the frequencies of training, so that generated images have the same classes as
   real ones, and the label alone does not tell them apart. It may be the image's own class.
-- There is no pool of 50 earlier images: it steadies batches of one, and batches here are larger. The learning rate does
-  not fall.
+- The discriminator sees no pool of 50 earlier images, which the paper needs for its batches of one image; `default` and
+  `tiny` have batches of 32. The learning rate stays constant.
 - The generator upsamples by resizing and a convolution instead of transposed convolutions, which leave a grid.
 - The paper's generator is deterministic. Here a latent shifts the source by up to an eighth before it is translated, so
   that several images can start from one.

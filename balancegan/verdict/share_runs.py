@@ -82,9 +82,8 @@ class Runs:
         return self.summaries(losses[:1] - losses[1:], groups)
 
     def _train(self, candidates: Sequence[Shares], repeats: range) -> None:
-        q, material, pool = self.question, self.question.material, self._pool
+        q, material, pool, shelf = self.question, self.question.material, self._pool, self._shelf
         varied = material.variations
-        shelf = Shelf.of([pool, material.fake, varied.pool], len(q.fill), q.network.side, q.device)
         looked = shelf.starts[1] + self._looked
         jobs = {}
         for fold, shares in product(self._all_folds(repeats), candidates):
@@ -121,6 +120,13 @@ class Runs:
         """All real images."""
         material = self.question.material
         return material.real if material.test is None else split_plans(material, 1)[0]
+
+    @cached_property
+    def _shelf(self) -> Shelf:
+        """All images, once for every repeat."""
+        q, material = self.question, self.question.material
+        pools = [self._pool, material.fake, material.variations.pool]
+        return Shelf.of(pools, len(q.fill), q.network.side, q.device)
 
     def _all_folds(self, repeats: range) -> list[_Fold]:
         """The folds of the repeats; a val split is the only one of each."""
