@@ -23,6 +23,7 @@ from balancegan.cli.options import (
 )
 from balancegan.cli.parse import parse_names, parse_rates, parse_seed_count
 from balancegan.commands.methods import PAPER_TABLE
+from balancegan.core.text import parse_time
 
 
 def compare(
@@ -48,6 +49,7 @@ def compare(
     image_size: ImageSize = None,
     batch_size: BatchSize = None,
     pretrain_steps: PretrainSteps = None,
+    max_time: Annotated[str | None, option("--max-time", help="Stop each training after e.g. 90s, 60m, 1h30m.")] = None,
     holdout: Holdout = None,
     group_by: GroupBy = None,
     fit: Fit = None,
@@ -84,6 +86,7 @@ def compare(
         settings=parse_set(set_ or []),
         device=device,
         out=out,
+        max_seconds=None if max_time is None else parse_time(max_time),
         images=images,
         baseline=baseline,
         extractor=extractor,

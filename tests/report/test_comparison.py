@@ -82,7 +82,8 @@ def make_document(methods=METHODS, seeds=(0, 1), irs=(None,), classes=4, failed=
     return {
         "schema_version": 1, "balancegan_version": "0.1.0", "created": "2026-11-21T23:00:00+00:00", "title": "cells",
         "data": "/data/cells", "methods": list(methods), "seeds": list(seeds), "irs": list(irs), "preset": "tiny",
-        "steps": 400, "image_size": 16, "batch_size": 64, "images_per_class": 1000, "device": "cpu",
+        "steps": 400, "max_seconds": None, "image_size": 16, "batch_size": 64, "images_per_class": 1000,
+        "device": "cpu",
         "hardware": {"processor": "an example", "cores": 8, "torch": "2.8.0"},
         "settings": {m: {"lr": 1e-4 * (k + 1), "steps": 400, "net.width": 32} for k, m in enumerate(methods)},
         "extractor": {"name": "own", "comparable": False, "dim": 128, "note": "Its features are learnt on these data."},

@@ -9,6 +9,7 @@ from typing import Any
 from balancegan.commands.api.arguments import StrPath, as_names, as_path, watching
 from balancegan.commands.api.results import Comparison
 from balancegan.core.options import Extractor, Fit, Preset
+from balancegan.core.text import parse_time
 
 
 def compare(
@@ -24,6 +25,7 @@ def compare(
     image_size: int | None = None,
     batch_size: int | None = None,
     pretrain_steps: int | None = None,
+    max_time: str | float | None = None,
     holdout: float | None = None,
     group_by: str | None = None,
     fit: Fit | None = None,
@@ -40,23 +42,21 @@ def compare(
     Args:
         data: a folder with one sub-folder per class, optionally within train, val and test folders.
         methods: methods to compare; by default those of the papers' table.
-        steps: generator updates per method.
+        steps: generator updates per method; `max_time` (as in `train`) stops each training earlier.
         seeds: number of seeds, or a list of them.
         ir: thin the training split to this imbalance rate, or to each of several.
         baseline: method to compare the last one with; by default the second to last.
         images: samples per class.
         preset: as in `train`, as are `image_size`, `batch_size`, `pretrain_steps`, `holdout`, `group_by`, `fit`,
             `device`, `strict`, `progress` and `settings`; a setting that only some methods have is set for those.
-        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`.
-        weights: weights file for the extractor.
+        extractor: network behind the metrics: `auto`, `inception`, `resnet50` or `own`; `weights` is its file.
         out: folder for runs, results and the HTML page.
 
     Returns:
         The table: `cells[…].kid`, `table`, `findings`, `page` and more.
 
     Raises:
-        UsageError: an option is invalid.
-        DatasetError: the data cannot be used.
+        UsageError, DatasetError: an option is invalid; the data cannot be used.
         StoppedError: a signal ended a training run; the same call continues from there.
         WeightsMissingError, DiskError: as their names say.
     """
@@ -82,6 +82,7 @@ def compare(
         settings=settings,
         device=device,
         out=Path(out),
+        max_seconds=parse_time(max_time) if isinstance(max_time, str) else max_time,
         images=images,
         baseline=baseline,
         extractor=extractor,

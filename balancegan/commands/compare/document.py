@@ -69,6 +69,7 @@ def make_document(
         "irs": [ir or None for ir in request.rates],
         "preset": first.preset,
         "steps": first.cfg.steps,
+        "max_seconds": request.max_seconds,
         "image_size": first.cfg.image_size,
         "batch_size": first.cfg.batch_size,
         "images_per_class": ruler.images,

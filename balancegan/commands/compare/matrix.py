@@ -54,9 +54,11 @@ class Matrix:
         """Record that work on a cell begins."""
         self.states[cell] = State(RUNNING, started=self.clock())
 
-    def advance(self, cell: Cell, fraction: float) -> None:
-        """Record which fraction of the cell's steps is done."""
-        self.states[cell].fraction = fraction
+    def advance(self, cell: Cell, fraction: float, max_seconds: float | None = None) -> None:
+        """Record which fraction of the cell's steps is done, or of its time if that ends first."""
+        state = self.states[cell]
+        of_time = 0.0 if max_seconds is None else min(1.0, (self.clock() - state.started) / max_seconds)
+        state.fraction = max(fraction, of_time)
 
     def finish(self, cell: Cell, *, failed: bool = False, read: bool = False) -> None:
         """Record that the cell has its result; `read` if it is from an earlier call."""

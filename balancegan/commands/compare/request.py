@@ -20,7 +20,8 @@ class CompareRequest:
     """One `compare` command.
 
     `flags` are configuration fields as in `TrainRequest`; `settings` (from --set) may name a field that only some
-    methods have. `images`: samples per class, None for 1,000 (250 for a large network on a CPU).
+    methods have. `images`: samples per class, None for 1,000 (250 for a large network on a CPU). `max_seconds`: of each
+    training.
     """
 
     data: Path
@@ -32,6 +33,7 @@ class CompareRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     out: Path = Path("comparison")
+    max_seconds: float | None = None
     images: int | None = None
     baseline: str | None = None
     extractor: Extractor = "auto"
@@ -103,6 +105,8 @@ class CompareRequest:
             flags={**flags, "seed": cell.seed, "train_ir": cell.ir},
             device=self.device,
             out=self.out / "runs",
+            max_seconds=self.max_seconds,
+            resume="auto" if self.max_seconds is None else "never",  # an interrupted one would get more time
             strict=self.strict,
             use_environment=self.use_environment,
         )

@@ -108,8 +108,8 @@ def _locked(out: Path) -> Iterator[None]:
 class _Watch:
     """A training monitor that updates the matrix and repeats no note."""
 
-    def __init__(self, board: Board, matrix: Matrix) -> None:
-        self.board, self.matrix = board, matrix
+    def __init__(self, board: Board, matrix: Matrix, max_seconds: float | None) -> None:
+        self.board, self.matrix, self.max_seconds = board, matrix, max_seconds
         self.cell: Cell | None = None
         self.plan: Plan | None = None
         self._said: set[str] = set()
@@ -124,7 +124,7 @@ class _Watch:
         assert self.cell and self.plan
         schedule = self.plan.method.schedule
         before = next(start for s, start in zip(schedule.stages, schedule.starts, strict=True) if s.name == stage)
-        self.matrix.advance(self.cell, (before + step) / max(1, schedule.total))
+        self.matrix.advance(self.cell, (before + step) / max(1, schedule.total), self.max_seconds)
         self.board.matrix(self.matrix)
         self.board.step(stage, step, total)
 
@@ -152,7 +152,7 @@ class _Worker:
         self.data = next(iter(thinned.values()))  # every rate has the same store
         self.folder = request.out / "cells"
         self.matrix = Matrix(request.cells)
-        self.watch = _Watch(board, self.matrix)
+        self.watch = _Watch(board, self.matrix, request.max_seconds)
 
     def work(self) -> dict[Cell, Json]:
         """Return the results of all cells, including those of earlier calls."""
@@ -189,7 +189,9 @@ class _Worker:
         """Return everything that determines a cell's result."""
         plan = self.plans[cell]
         settings = {**plan.cfg.identity(), "steps": plan.cfg.steps}
-        return {"method": plan.name, "settings": settings, "data": self.data.store.fingerprint, **self.ruler.key}
+        time = {} if self.request.max_seconds is None else {"max_seconds": self.request.max_seconds}
+        data = {"data": self.data.store.fingerprint}
+        return {"method": plan.name, "settings": settings, **time, **data, **self.ruler.key}
 
     def _read(self, cell: Cell) -> Json | None:
         """Return the result of an earlier call if it is still valid, else None.

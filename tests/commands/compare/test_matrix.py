@@ -38,6 +38,15 @@ def test_the_running_cell_tells_for_all(matrix, clock):
     assert matrix.seconds_left() == pytest.approx(30 + 3 * 40)
 
 
+def test_a_training_ends_with_its_steps_or_its_time_whichever_is_first(matrix, clock):
+    matrix.start(CELLS[0])
+    clock.now = 10.0
+    matrix.advance(CELLS[0], 0.1, max_seconds=40.0)
+    assert matrix.seconds_left() == pytest.approx(30 + 3 * 40)
+    matrix.advance(CELLS[0], 0.5, max_seconds=40.0)
+    assert matrix.seconds_left() == pytest.approx(10 + 3 * 20)
+
+
 def test_each_method_has_its_own_time(matrix, clock):
     for cell, seconds in ((CELLS[0], 10), (CELLS[1], 100)):
         matrix.start(cell)

@@ -188,6 +188,16 @@ def test_more_steps_continue_the_runs(discs, tmp_path):
     assert [c["fid"] for c in more["cells"]] == [c["fid"] for c in straight["cells"]]
 
 
+def test_equal_time_ends_each_training_and_an_interrupted_one_starts_again(discs, tmp_path, monkeypatch):
+    small = {"methods": ("dcgan",), "seeds": (0,), "flags": {**FLAGS, "steps": 10**6}, "max_seconds": 0.5}
+    first = run.compare(request(discs, tmp_path / "c", **small))
+    assert first["max_seconds"] == 0.5 and 0 < first["runs"][0]["steps"] < 10**6
+    longer = run.compare(request(discs, tmp_path / "c", **{**small, "max_seconds": 0.6}))
+    assert longer["runs"][0]["run"] != first["runs"][0]["run"]
+    monkeypatch.setattr(run, "launch", no_training)
+    assert run.compare(request(discs, tmp_path / "c", **{**small, "max_seconds": 0.6}))["cells"] == longer["cells"]
+
+
 def failing(method, error):
     def launched(training, *rest):
         if training.method == method:
