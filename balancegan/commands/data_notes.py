@@ -9,7 +9,7 @@ from balancegan.data.training_set import TrainingSet
 
 def data_notes(data: TrainingSet) -> list[str]:
     """Return what was left out, what was kept together, and how much was held out."""
-    notes = list(data.store.notes)
+    notes = [*data.folder.warnings, *data.store.notes]
     if bad := data.store.bad_files:
         notes.append(
             f"{len(bad)} files cannot be read and are skipped (first: {printable(bad[0].path)}: {bad[0].reason})."

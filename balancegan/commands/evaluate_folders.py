@@ -17,8 +17,9 @@ from balancegan.core.options import AUTO
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
 from balancegan.data.batches import RowReader
-from balancegan.data.decode import DecodeSettings, ImageError, read_header
+from balancegan.data.decode import DecodeSettings, read_header
 from balancegan.data.groups import image_groups, of_one_group
+from balancegan.data.refused import ImageError
 from balancegan.data.scan import ImageFolder, scan
 from balancegan.data.store import Store, open_store
 from balancegan.evaluation import assembly as judge
@@ -254,18 +255,20 @@ def _with_apart(classes: list[ClassImages], apart: Pool, as_reference: bool) -> 
 
 
 def _open_both(folders: list[ImageFolder], size: int | None, progress: Progress) -> tuple[_Side, _Side]:
-    """Decode both folders at one size, in colour if either has any."""
+    """Decode both folders at one size, in colour if either has any, with the real images' brightness window."""
     side = size or _common_side(folders[1], synthetic_images(folders[1], folders[1].files, none=True))
-    stores = [_store(folder, DecodeSettings(image_size=side), progress) for folder in folders]
+    stores = _stores(folders, DecodeSettings(image_size=side), progress)
     if len({store.images.shape[1] for store in stores}) > 1:
-        stores = [_store(folder, DecodeSettings(image_size=side, channels=3), progress) for folder in folders]
+        stores = _stores(folders, DecodeSettings(image_size=side, channels=3), progress)
     (real, ours), (fake, theirs) = zip(folders, stores, strict=True)
     kept = ~synthetic_images(real, ours.files, none=False)
     return _Side(real, ours, kept), _Side(fake, theirs, synthetic_images(fake, theirs.files, none=True))
 
 
-def _store(folder: ImageFolder, settings: DecodeSettings, progress: Progress) -> Store:
-    return open_store(folder, settings, least_classes=1, progress=progress)
+def _stores(folders: list[ImageFolder], settings: DecodeSettings, progress: Progress) -> list[Store]:
+    real = open_store(folders[0], settings, least_classes=1, progress=progress)
+    settings = replace(settings, window=real.window)
+    return [real, open_store(folders[1], settings, least_classes=1, progress=progress)]
 
 
 def _common_side(folder: ImageFolder, wanted: np.ndarray) -> int:

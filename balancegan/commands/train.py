@@ -24,6 +24,7 @@ from balancegan.core.grid import save_grid
 from balancegan.core.options import is_table
 from balancegan.core.progress import Progress, silent
 from balancegan.data.batches import Batches
+from balancegan.data.decode import DECODING
 from balancegan.data.training_set import TrainingSet, open_training_set, recorded_holdout
 from balancegan.inspection.resolution import Training, loses, resolution_note
 from balancegan.methods import RECOMMENDED_ON_GPU, WHY_RECOMMENDED, load_method
@@ -93,7 +94,8 @@ def configure(request: TrainRequest) -> Plan:
     fields = {k: v for k, v in file.items() if k not in ("method", "preset")}
     env: Mapping[str, str] | None = None if request.use_environment else {}
     # A run records every field of its time; fields added since take their defaults, not the preset's values.
-    cfg = resolve(kind.Config, {} if run else kind.presets[preset], file=fields, flags=request.flags, env=env)
+    defaults = {} if run else {"decoding": DECODING, **kind.presets[preset]}
+    cfg = resolve(kind.Config, defaults, file=fields, flags=request.flags, env=env)
     if is_table(cfg.group_by) and Path(cfg.group_by).is_file():  # found from other working folders, too
         cfg = replace(cfg, group_by=str(Path(cfg.group_by).absolute()))
     device = devices.resolve_device(request.device)

@@ -31,6 +31,8 @@ MOST_YAML = 64 * 1024
 """Most bytes of a configuration file, which has only a few lines."""
 MOST_DEPTH = 20
 LARGEST = 2**63
+MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+"""Pillow's own limit (89 megapixels), above which it warns of decompression bombs."""
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
 
@@ -50,14 +52,19 @@ class MethodConfig:
 
     RESUMABLE: ClassVar[frozenset[str]] = frozenset(
         {"steps", "log_every", "sample_every", "save_every", "keep_checkpoints", "micro_batch"}
+        | {"max_pixels", "decoding"}
     )
-    """Fields that may differ between a run and the command that continues it."""
+    """Fields that may differ between a run and the command that continues it. Images that are read differently change
+    the data's fingerprint, which is compared, too."""
 
     seed: int = 0
     image_size: int = 64
     channels: int = 0  # 0: 1 when every image is grey, otherwise 3
     fit: str = "stretch"
     background: str = "#ffffff"  # transparent pixels are composited on this colour
+    page: int = 1  # which page, frame or channel of files that hold several
+    max_pixels: int = MAX_PIXELS  # larger images are refused
+    decoding: int = 1  # rules by which files become pixels; runs that record none are of the first
     holdout: float = 0.2
     holdout_seed: int = 0  # which images are held out; separate from `seed`, so that seeds compare
     group_by: str = AUTO  # images that stay together: siblings, none, a regex on paths, or a CSV file
@@ -78,7 +85,9 @@ class MethodConfig:
     keep_checkpoints: int = 3
 
     def __post_init__(self) -> None:
-        self.require_least(1, "batch_size", "log_every", "sample_every", "save_every", "keep_checkpoints")
+        self.require_least(
+            1, "page", "max_pixels", "batch_size", "log_every", "sample_every", "save_every", "keep_checkpoints"
+        )
         self.require_least(0, "steps", "pretrain_steps", "ema_halflife", "seed", "holdout_seed", "micro_batch")
         require(self.seed < 2**63, "seed", self.seed, "a value below 2**63")
         require(self.train_ir == 0 or self.train_ir >= 1, "train_ir", self.train_ir, "1 or more, or 0 for all images")

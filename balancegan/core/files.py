@@ -11,12 +11,15 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from balancegan.core.errors import DiskError, UsageError
 from balancegan.core.text import printable
+
+T = TypeVar("T")
 
 
 def _umask() -> int:
@@ -52,6 +55,35 @@ DISK_ERRNOS = frozenset(
     if hasattr(errno, name)
 )
 """Errors that a disk, or another user of it, can cause at any time."""
+
+
+_LASTING = frozenset(
+    getattr(errno, name)
+    for name in ("ENOENT", "ENOTDIR", "EISDIR", "EACCES", "EPERM", "ELOOP", "ENAMETOOLONG", "EINVAL", "ENXIO")
+    if hasattr(errno, name)
+)
+"""Errors on reading a file that are about this file. All others are about the disk, the network or the memory."""
+_PAUSES = (0.1, 0.5)  # seconds before reading again
+
+
+def read_again(read: Callable[[], T], doing: str) -> T:
+    """Return `read()`, tried again after a moment if a disk, the network or memory fails.
+
+    Raises `DiskError` if it goes on failing, so that files that cannot be read now are never taken for damaged ones.
+    """
+    for pause in (*_PAUSES, None):
+        try:
+            return read()
+        except (OSError, MemoryError) as error:
+            if isinstance(error, OSError) and (error.errno is None or error.errno in _LASTING):
+                raise
+            if pause is None:
+                why, hint = error.strerror if isinstance(error, OSError) else None, "run the command again later"
+                if isinstance(error, MemoryError):
+                    why, hint = "not enough memory", "a lower --max-pixels leaves large images out"
+                raise DiskError(f"could not {printable(doing)}: {why}", hint) from error
+            time.sleep(pause)
+    raise AssertionError
 
 
 @contextlib.contextmanager

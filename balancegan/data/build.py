@@ -19,19 +19,14 @@ from balancegan.compute.processes import processes
 from balancegan.core.errors import DatasetError
 from balancegan.core.files import require_space
 from balancegan.core.progress import Progress, silent
-from balancegan.data.decode import (
-    DecodeSettings,
-    ImageError,
-    Window,
-    decode_image,
-    finite_range,
-    is_grey,
-    network_pixels,
-    to_uint8,
-)
+from balancegan.data.decode import DecodeSettings, decode_image
 from balancegan.data.pool import chunk_size, chunked, map_chunks
+from balancegan.data.refused import ImageError
+from balancegan.data.remarks import remarks
+from balancegan.data.resize import is_grey, network_pixels
 from balancegan.data.scan import BadFile, ImageFolder
 from balancegan.data.siblings import THUMB_BYTES, sibling_thumbnail
+from balancegan.data.window import Values, Window, common_window, full_window, to_uint8, value_range, window_notes
 
 if TYPE_CHECKING:
     from balancegan.compute.ranks import Ranks
@@ -60,6 +55,7 @@ class Built:
     unused: NDArray[np.int64]  # decodable files of classes without a decodable training image
     bad_files: tuple[BadFile, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     def row_bytes(self) -> int:
@@ -86,7 +82,9 @@ class _Row(NamedTuple):
     mode: str = ""
     grey: bool = True
     digest: bytes = b""
-    range: Window | None = None
+    range: Values | None = None  # of a deep image
+    pages: int = 1
+    preview: bool = False
 
 
 class _Part(NamedTuple):
@@ -123,7 +121,7 @@ def _sample_is_grey(folder: ImageFolder, settings: DecodeSettings) -> bool:
     step = max(1, len(folder.files) // _SAMPLE)
     for f in folder.files[::step]:
         try:
-            picture = decode_image(folder.path(f), background=settings.background)
+            picture = decode_image(folder.path(f), settings.reading)
         except ImageError:
             continue
         if not is_grey(picture.pixels):
@@ -140,14 +138,16 @@ def _build(
     stop_at_colour: bool,
 ) -> Built:
     _reserve(where, len(folder.files), _row_bytes(settings))
-    job = _Job(str(folder.root), str(where), settings, None)
+    job = _Job(str(folder.root), str(where), settings, settings.window)
     run = partial(_run, folder=folder, workers=workers, progress=progress, stop_at_colour=stop_at_colour)
     table = run(job, range(len(folder.files)))
     deep = [row for row in table.values() if row.range is not None]
-    window = _common_window(folder, deep)
-    if deep:
+    window = settings.window
+    if window is None and deep:
+        window = _window_of(folder, deep, settings)
         table |= run(replace(job, window=window), [row.row for row in deep])
-    return _finish(where, folder, settings, window, [table[i] for i in sorted(table)])
+    rows = [table[i] for i in sorted(table)]
+    return replace(_finish(where, folder, settings, window, rows), notes=tuple(_notes(folder, rows, window)))
 
 
 def _reserve(where: Path, count: int, row_bytes: int) -> None:
@@ -255,28 +255,36 @@ def _decode_row(job: _Job, index: int, rel: str, into: NDArray[np.uint8], thumb:
     s = job.settings
     path = f"{job.root}/{rel}"
     try:
-        picture = decode_image(path, background=s.background, at_least=2 * s.image_size)
+        picture = decode_image(path, s.reading, at_least=2 * s.image_size)
         whole = picture
         if min(picture.pixels.shape[:2]) < min(_THUMB_SIDE, *picture.size):  # reduced too far for a thumbnail
-            whole = decode_image(path, background=s.background, at_least=_THUMB_SIDE)
+            whole = decode_image(path, s.reading, at_least=_THUMB_SIDE)
     except ImageError as e:
         return _Row(index, e.reason)
+    values = value_range(picture.pixels) if picture.deep else None
+    row = _Row(index, "", picture.size, picture.mode, True, b"", values, picture.pages, picture.preview)
     if picture.deep and job.window is None:
-        return _Row(index, "", picture.size, picture.mode, True, b"", finite_range(picture.pixels))
+        return row
     pixels, grey = network_pixels(to_uint8(picture.pixels, job.window), s)
     into[:] = pixels
     thumb[:] = np.frombuffer(sibling_thumbnail(whole.pixels), np.uint8)
     digest = hashlib.blake2b(pixels.data, digest_size=DIGEST_BYTES).digest()
-    return _Row(index, "", picture.size, picture.mode, grey, digest)
+    return row._replace(grey=grey, digest=digest)
 
 
-def _common_window(folder: ImageFolder, deep: list[_Row]) -> Window | None:
+def _window_of(folder: ImageFolder, deep: list[_Row], settings: DecodeSettings) -> Window:
     """Return one window for the whole set, from its deep training images, or from all deep images if none is."""
     ranges = [row.range for row in deep if row.range and folder.files[row.row].split == "train"]
     ranges = ranges or [row.range for row in deep if row.range]
-    if not ranges:
-        return None
-    return Window(min(r.low for r in ranges), max(r.high for r in ranges))
+    return common_window(ranges) if settings.reading.decoding > 1 else full_window(ranges)
+
+
+def _notes(folder: ImageFolder, rows: list[_Row], window: Window | None) -> list[str]:
+    """What to know of how the files were read."""
+    good = [(folder.files[row.row].rel, row) for row in rows if not row.reason]
+    deep = [(rel, row.range) for rel, row in good if row.range]
+    notes = window_notes([rel for rel, _ in deep], [values for _, values in deep], window) if window else []
+    return notes + remarks([(rel, row.pages, row.preview) for rel, row in good])
 
 
 def _finish(
@@ -331,7 +339,7 @@ def _fingerprint(folder: ImageFolder, settings: DecodeSettings, window: Window |
         settings.image_size,
         settings.channels,
         settings.fit,
-        list(settings.background),
+        list(settings.reading.background),
         None if window is None else [window.low, window.high],
     ]
     digest.update(json.dumps(head).encode())

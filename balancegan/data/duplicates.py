@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balancegan.data.decode import is_grey
 from balancegan.data.high_depth import row_blocks
+from balancegan.data.resize import is_grey
 
 
 def pixel_digest(pixels: NDArray[Any]) -> bytes:

@@ -33,6 +33,7 @@ class ImageFile:
     label: int
     size: int
     mtime_ns: int
+    ctime_ns: int
     format: str
 
 
@@ -58,6 +59,7 @@ class ImageFolder:
     split_dirs: dict[str, str]
     bad_files: tuple[BadFile, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # what the user should know without asking
 
     def path(self, f: ImageFile) -> Path:
         """Return the image's path on disk."""
@@ -171,7 +173,7 @@ def _assemble(layout: Layout, walk: Walk, found: _Sorted) -> ImageFolder:
     classes = tuple(sorted({name for names in layout.class_dirs.values() for name in names}))
     label = {name: i for i, name in enumerate(classes)}
     order = {split: i for i, split in enumerate(SPLITS)}
-    files = [ImageFile(c.rel, c.split, label[c.name], c.size, c.mtime_ns, fmt) for c, fmt in found.images]
+    files = [ImageFile(c.rel, c.split, label[c.name], c.size, c.mtime_ns, c.ctime_ns, fmt) for c, fmt in found.images]
     files.sort(key=lambda f: (order[f.split], f.label, f.rel))
     bad = sorted([BadFile(path, reason) for path, reason in walk.bad] + found.bad, key=lambda b: b.path)
     folder = ImageFolder(layout.root, classes, tuple(files), dict(layout.split_dirs), tuple(bad))

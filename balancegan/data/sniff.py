@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from balancegan.core.files import FLAGS
+from balancegan.core.files import FLAGS, read_again
 from balancegan.core.progress import Progress, silent
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".jp2", ".j2k", ".heic", ".heif"}
 )
-READ_BYTES = 40
+READ_BYTES = 132
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _BATCH = 512
 _FIRST = 32  # files, enough to detect a slow disk
@@ -70,19 +70,24 @@ def _reason(head: bytes) -> str:
 
 
 def sniff_file(path: str) -> Sniffed:
-    """Sniff one file; the caller must have checked that it is a regular file."""
+    """Sniff one file; the caller must have checked that it is a regular file.
+
+    Raises `DiskError` if a disk or the network fails.
+    """
     try:
-        fd = os.open(path, FLAGS)
+        head = read_again(lambda: _head(path), f"read {path}")
     except OSError as e:
         return Sniffed("", f"cannot be opened: {e.strerror}", unreadable=True)
-    try:
-        head = os.read(fd, READ_BYTES)
-    except OSError as e:
-        return Sniffed("", f"cannot be read: {e.strerror}", unreadable=True)
-    finally:
-        os.close(fd)
     found = sniff(head)
     return Sniffed(found, "" if found else _reason(head))
+
+
+def _head(path: str) -> bytes:
+    fd = os.open(path, FLAGS)
+    try:
+        return os.read(fd, READ_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _sniff_batch(paths: list[str]) -> list[Sniffed]:

@@ -32,10 +32,11 @@ from balancegan.core.locks import drop_lock, try_lock
 from balancegan.core.progress import Progress, silent
 from balancegan.core.text import plural, printable
 from balancegan.data.build import SCHEMA, THUMBS, Built, build
-from balancegan.data.decode import DecodeSettings, Window
+from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder
 from balancegan.data.siblings import THUMB_BYTES
 from balancegan.data.store_tables import read_tables, write_tables
+from balancegan.data.window import Window
 
 STALE_SECONDS = 3600
 """If locks do not work, a temporary folder untouched for this long is dead: a live build touches it continually."""
@@ -99,7 +100,7 @@ class Store:
             "image_size": s.image_size,
             "channels": s.channels,
             "fit": s.fit,
-            "background": list(s.background),
+            "background": list(s.reading.background),
             "window": None if self.window is None else [self.window.low, self.window.high],
             "class_names": list(self.classes),
             "counts": {split: self.counts(split) for split in present},
@@ -174,7 +175,7 @@ def _key(folder: ImageFolder, settings: DecodeSettings) -> str:
     head = [SCHEMA, os.path.realpath(folder.root), list(folder.classes), dataclasses.asdict(settings)]
     digest.update(json.dumps(head, sort_keys=True).encode())
     for f in folder.files:
-        line = f"{f.rel}\0{f.split}\0{f.label}\0{f.size}\0{f.mtime_ns}\n"
+        line = f"{f.rel}\0{f.split}\0{f.label}\0{f.size}\0{f.mtime_ns}\0{f.ctime_ns}\n"
         digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
@@ -292,7 +293,7 @@ def _open(where: Path, folder: ImageFolder, built: Built) -> Store:
         native_sizes=built.sizes,
         native_modes=tuple(str(m) for m in built.modes),
         path=where,
-        notes=tuple(_left_out(folder, relabel)),
+        notes=(*_left_out(folder, relabel), *built.notes),
     )
 
 

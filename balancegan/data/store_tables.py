@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from balancegan.data.build import DIGEST_BYTES, SCHEMA, THUMBS, Built
-from balancegan.data.decode import DecodeSettings, Window
+from balancegan.data.decode import DecodeSettings, Reading
 from balancegan.data.scan import BadFile, ImageFolder
 from balancegan.data.siblings import THUMB_BYTES
+from balancegan.data.window import Window
 
 _ARRAYS = ("rows", "sizes", "modes", "digests", "unused")  # of `Built`, in rows.npz
 
@@ -28,6 +29,7 @@ def write_tables(where: Path, built: Built) -> None:
         "window": None if built.window is None else [built.window.low, built.window.high],
         "fingerprint": built.fingerprint,
         "bad_files": [[b.path, b.reason] for b in built.bad_files],
+        "notes": list(built.notes),
     }
     with (where / "meta.json").open("w", encoding="utf-8") as f:
         json.dump(meta, f, indent=1)
@@ -43,11 +45,13 @@ def read_tables(where: Path, folder: ImageFolder) -> Built | None:
             return None
         with np.load(where / "rows.npz", allow_pickle=False) as z:
             arrays = {name: z[name] for name in _ARRAYS}
-        s = meta["settings"]
-        settings = DecodeSettings(s["image_size"], s["channels"], s["fit"], tuple(s["background"]))
-        window = None if meta["window"] is None else Window(*meta["window"])
+        s, window = meta["settings"], None if meta["window"] is None else Window(*meta["window"])
+        reading = Reading(**{**s["reading"], "background": tuple(s["reading"]["background"])})
+        given = window if s["window"] else None
+        settings = DecodeSettings(s["image_size"], s["channels"], s["fit"], reading, given)
         bad = tuple(BadFile(path, reason) for path, reason in meta["bad_files"])
-        built = Built(settings, window, bad_files=bad, fingerprint=meta["fingerprint"], **arrays)
+        notes = tuple(map(str, meta["notes"]))
+        built = Built(settings, window, bad_files=bad, fingerprint=meta["fingerprint"], notes=notes, **arrays)
         fits = _fits(built, folder) and isinstance(built.fingerprint, str)
         for name, each in (("images.u8", built.row_bytes), (THUMBS, THUMB_BYTES)):
             fits = fits and (where / name).stat().st_size == len(built.rows) * each

@@ -17,7 +17,7 @@ from balancegan.core.options import AUTO, NONE
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
 from balancegan.core.text import printable
-from balancegan.data.decode import DecodeSettings
+from balancegan.data.decode import DecodeSettings, Reading
 from balancegan.data.groups import group_summary, image_groups, of_one_group
 from balancegan.data.holdout import MIN_CLASS, choose_holdout
 from balancegan.data.imbalance import thin
@@ -171,9 +171,8 @@ def open_training_set(
 
 def _open(data: str | Path, cfg: MethodConfig, strict: bool, progress: Progress) -> tuple[ImageFolder, Store]:
     folder = scan(data, progress=progress)
-    settings = DecodeSettings(
-        image_size=cfg.image_size, channels=cfg.channels or None, fit=cfg.fit, background=cfg.background_rgb
-    )
+    reading = Reading(cfg.background_rgb, cfg.max_pixels, cfg.page, cfg.decoding)
+    settings = DecodeSettings(cfg.image_size, cfg.channels or None, cfg.fit, reading)
     return folder, open_store(folder, settings, strict=strict, progress=progress)
 
 

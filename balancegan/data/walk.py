@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from balancegan.core.files import read_again
 from balancegan.data.layout import is_hidden
 
 _SPECIAL = {
@@ -27,6 +28,7 @@ class Candidate:
     name: str
     size: int
     mtime_ns: int
+    ctime_ns: int  # also changes when a file is replaced by another of its size and time
     linked: bool
     identity: tuple[int, int] | None
 
@@ -88,7 +90,8 @@ def _around(folder: str) -> set[tuple[int, int]]:
 
 def _enter(walk: Walk, folder: _Folder, entered: set[tuple[int, int]]) -> bool:
     try:
-        info = os.stat(f"{walk.root}/{folder.rel}")  # noqa: PTH116 - strings are fast for 60,000 files
+        where = f"{walk.root}/{folder.rel}"
+        info = read_again(lambda: os.stat(where), f"read {where}")  # noqa: PTH116 - strings are fast for 60,000 files
     except OSError as e:
         walk.bad.append((folder.rel, f"cannot open this folder: {e.strerror}"))
         return False
@@ -101,9 +104,12 @@ def _enter(walk: Walk, folder: _Folder, entered: set[tuple[int, int]]) -> bool:
 
 
 def _entries(walk: Walk, rel: str) -> list[os.DirEntry[str]]:
-    try:
+    def listed() -> list[os.DirEntry[str]]:
         with os.scandir(f"{walk.root}/{rel}") as it:
             return sorted(it, key=lambda entry: entry.name)
+
+    try:
+        return read_again(listed, f"list {walk.root}/{rel}")
     except OSError as e:
         walk.bad.append((rel, f"cannot open this folder: {e.strerror}"))
         return []
@@ -112,8 +118,12 @@ def _entries(walk: Walk, rel: str) -> list[os.DirEntry[str]]:
 def _look(walk: Walk, entry: os.DirEntry[str], folder: _Folder, split: str, name: str) -> Candidate | _Folder | None:
     rel = f"{folder.rel}/{entry.name}"
     linked = entry.is_symlink()
+
+    def looked() -> os.stat_result:
+        return os.stat(entry.path) if linked else entry.stat(follow_symlinks=False)  # noqa: PTH116
+
     try:
-        info = os.stat(entry.path) if linked else entry.stat(follow_symlinks=False)  # noqa: PTH116
+        info = read_again(looked, "read a file")
     except OSError as e:
         dangling = linked and isinstance(e, FileNotFoundError)
         walk.bad.append((rel, "broken link" if dangling else f"cannot be read: {e.strerror}"))
@@ -124,4 +134,6 @@ def _look(walk: Walk, entry: os.DirEntry[str], folder: _Folder, split: str, name
         walk.bad.append((rel, _SPECIAL.get(stat.S_IFMT(info.st_mode), "not a regular file")))
         return None
     identity = (info.st_dev, info.st_ino) if info.st_ino else None
-    return Candidate(rel, split, name, info.st_size, info.st_mtime_ns, linked or folder.linked, identity)
+    return Candidate(
+        rel, split, name, info.st_size, info.st_mtime_ns, info.st_ctime_ns, linked or folder.linked, identity
+    )

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from balancegan.core.documents import Json
 from balancegan.core.text import significant
-from balancegan.data.decode import ImageError, decode_image, read_header
+from balancegan.data.decode import decode_image, read_header
+from balancegan.data.refused import ImageError
 
 MAX_FILES = 500
 """Maximum number of real, and of synthetic, files to check."""

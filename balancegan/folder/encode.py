@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from balancegan.core.grid import PNG_OPTIONS, png_bytes, to_pil
-from balancegan.data.decode import decode_image, resize
-from balancegan.data.decode import to_uint8 as scale_to_uint8
+from balancegan.data.decode import decode_image, is_colour_mode, is_deep_mode
+from balancegan.data.resize import resize
 from balancegan.data.training_set import TrainingSet
 from balancegan.data.variations import Changes, generator, varied
+from balancegan.data.window import to_uint8 as scale_to_uint8
 from balancegan.folder.real_files import READABLE
 
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -41,7 +42,7 @@ def class_form(data: TrainingSet, label: int) -> ClassForm:
     """Return the most common format and mode of a class, and its images, from the training split."""
     rows = np.sort(data.split_rows[data.labels[data.split_rows] == label])
     formats = Counter(data.store.files[i].format for i in rows if data.store.files[i].format in READABLE - {"PPM"})
-    grey = Counter("L" if data.store.native_modes[i] in ("1", "L", "LA", "I", "F", "I;16") else "RGB" for i in rows)
+    grey = Counter("RGB" if is_colour_mode(data.store.native_modes[i]) else "L" for i in rows)
     mode = grey.most_common(1)[0][0] if data.store.images.shape[1] == 1 else "RGB"
     return ClassForm(formats.most_common(1)[0][0] if formats else "PNG", mode, rows)
 
@@ -66,7 +67,7 @@ class Encoder:
     def format_of_row(self, row: int) -> str:
         """Return the format of the variations of a real image."""
         found = self.data.store.files[row].format
-        plain = found in READABLE - {"PPM"} and not self.data.store.native_modes[row].startswith(("I", "F"))
+        plain = found in READABLE - {"PPM"} and not is_deep_mode(self.data.store.native_modes[row])
         return FORMATS.get(self.format) or (found if plain else "PNG")
 
     def generated(self, image: np.ndarray, label: int, seed: int) -> bytes:
@@ -85,7 +86,7 @@ class Encoder:
         """
         settings = self.data.store.settings
         path = self.data.folder.path(self.data.store.files[row])
-        found = decode_image(path, background=settings.background)
+        found = decode_image(path, settings.reading)
         pixels = scale_to_uint8(found.pixels, self.data.store.window)
         for further in range(ATTEMPTS):
             changed = varied(pixels, changes, generator(seed, row, number, ATTEMPTS * attempt + further))
@@ -123,5 +124,5 @@ def _compression(path: Path) -> dict[str, Any]:
 
 def convert_to_png(path: Path, data: TrainingSet) -> bytes:
     """Decode as for training (window, background, orientation), keep the native size, encode as 8-bit PNG."""
-    picture = decode_image(path, background=data.store.settings.background)
+    picture = decode_image(path, data.store.settings.reading)
     return png_bytes(Image.fromarray(scale_to_uint8(picture.pixels, data.store.window)))

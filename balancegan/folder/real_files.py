@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from balancegan.core.files import disk_errors, require_space
+from balancegan.data.decode import is_deep_mode
 from balancegan.data.scan import ImageFile
 from balancegan.data.training_set import TrainingSet
 
@@ -45,12 +45,11 @@ def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
     held = set(data.holdout_rows.tolist())
     used = {folded_name(above) for file in store.files for above in folders_above(file.rel)}
     gifs, deep = 0, 0
-    modes = Counter(_is_deep(mode) for mode in store.native_modes)
     for row, file in enumerate(store.files):
         skipped = file.format not in READABLE
-        mixed = _is_deep(store.native_modes[row]) and modes[False] > 0
-        gifs, deep = gifs + skipped, deep + mixed
-        convert = real == "convert" and (skipped or mixed)
+        is_deep = is_deep_mode(store.native_modes[row])  # synthetic images always have 8 bits
+        gifs, deep = gifs + skipped, deep + is_deep
+        convert = real == "convert" and (skipped or is_deep)
         target = _target_name(file, ".png" if convert else SUFFIXES.get(file.format, ""), used)
         split = "holdout" if row in held else file.split
         planned.append(RealFile(row, folder.path(file), target, store.classes[store.labels[row]], split, convert))
@@ -58,19 +57,15 @@ def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
     if real != "convert":
         if gifs:
             notes.append(
-                f"{gifs} real files are in a format that torchvision's ImageFolder skips (e.g. gif): "
+                f"{gifs} real files are in a format that torchvision's ImageFolder skips (e.g. GIF): "
                 "--real convert writes them as PNG."
             )
         if deep:
             notes.append(
-                f"{deep} real files have 16 or 32 bits per pixel, the others 8: "
-                "--real convert writes them as 8-bit PNG."
+                f"{deep} real files have more than 8 bits per value, the synthetic ones 8, and common loaders show the "
+                "former as white: --real convert writes all as 8-bit PNG."
             )
     return planned, notes
-
-
-def _is_deep(mode: str) -> bool:
-    return mode.startswith(("I", "F"))
 
 
 def _target_name(file: ImageFile, suffix: str, used: set[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from balancegan.compute.machine import has_gpu
 from balancegan.core.text import plural, printable
+from balancegan.data.decode import is_colour_mode, is_deep_mode
 from balancegan.inspection.resolution import inspection_note
 from balancegan.methods import RECOMMENDED_ON_GPU, WHY_RECOMMENDED
 
@@ -26,8 +27,6 @@ TOO_MANY = (
     "siblings"
 )
 _NAMED = 5
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
-_PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 
 
 def advise(i: Inspection) -> Iterator[str]:
@@ -77,6 +76,7 @@ def _broken(i: Inspection) -> Iterator[str]:
             f"{plural(len(i.bad_files), 'file')} cannot be used (e.g. {printable(first.path)}: {first.reason}); "
             "training skips them; `--strict` makes them an error"
         )
+    yield from i.warnings
 
 
 def _twice(i: Inspection) -> Iterator[str]:
@@ -144,13 +144,13 @@ def _pictures(i: Inspection) -> Iterator[str]:
     ratios = [s.width / s.height for s in sizes.common]
     if max(ratios) / min(ratios) > 1.5:
         yield "aspect ratios differ: `--fit crop` or `--fit pad` keeps shapes; the default makes every image square"
-    grey = sum(n for mode, n in i.modes.items() if mode in _GREY_MODES)
+    grey = sum(n for mode, n in i.modes.items() if not is_colour_mode(mode))
     if 0 < grey < i.num_images:
         yield (
             f"{grey:,} of {i.num_images:,} images are grey, the others in colour: "
             "check that this does not reveal the class"
         )
-    deep = sum(n for mode, n in i.modes.items() if mode not in _PLAIN_MODES)
+    deep = sum(n for mode, n in i.modes.items() if is_deep_mode(mode))
     if 0 < deep < i.num_images:
         yield f"{deep:,} images are 16-bit or float, the others 8-bit: their brightness is scaled separately"
 

@@ -75,6 +75,7 @@ class Inspection:
     of_one_group: tuple[str, ...] = ()  # classes all of whose images are siblings
     pattern: str | None = None  # for `--group-by`, if file names tell the siblings
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # of how the folder and its files were read; advice repeats them
     advice: tuple[str, ...] = field(default=())
 
     @property
@@ -132,5 +133,6 @@ class Inspection:
             "of_one_group": list(self.of_one_group),
             "group_by": self.pattern,
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
             "advice": list(self.advice),
         }

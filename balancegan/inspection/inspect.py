@@ -14,13 +14,16 @@ import numpy as np
 from balancegan.core.errors import UsageError
 from balancegan.core.options import Duplicates
 from balancegan.core.progress import Progress, silent
-from balancegan.data.decode import ImageError, decode_image, read_header
+from balancegan.data.decode import AS_USUAL, Reading, decode_image, read_header
 from balancegan.data.duplicates import equal_groups, pixel_digest
 from balancegan.data.groups import joined, of_one_group
 from balancegan.data.imbalance import imbalance_rate, normalised_entropy, to_add
 from balancegan.data.pool import chunk_size, chunked, map_chunks
+from balancegan.data.refused import ImageError
+from balancegan.data.remarks import remarks
 from balancegan.data.scan import BadFile, ImageFile, ImageFolder, no_collection
 from balancegan.data.siblings import sibling_groups, sibling_thumbnail
+from balancegan.data.window import Values, common_window, value_range, window_notes
 from balancegan.inspection.advice import MOST_BY_DEFAULT, TOO_MANY, advise
 from balancegan.inspection.findings import ClassCount, Group, ImageSizes, Inspection, SizeCount
 from balancegan.inspection.names import naming_pattern
@@ -36,6 +39,9 @@ class _Look(NamedTuple):
     mode: str = ""
     digest: bytes = b""
     thumb: bytes = b""
+    values: Values | None = None  # of an image of more than 8 bits
+    pages: int = 1
+    preview: bool = False
 
 
 @no_collection()
@@ -45,6 +51,7 @@ def inspect_folder(
     split: str = "train",
     target_ir: float = 1.0,
     duplicates: str = "auto",
+    reading: Reading = AS_USUAL,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Inspection:
@@ -63,12 +70,16 @@ def inspect_folder(
     if duplicates == "auto":
         duplicates = "near" if len(folder.files) <= MOST_BY_DEFAULT else "exact"
         notes += () if duplicates == "near" else (TOO_MANY,)
-    looks = _look_at_all(folder, duplicates, workers, progress)
+    looks = _look_at_all(folder, duplicates, reading, workers, progress)
     pairs = list(zip(folder.files, looks, strict=True))
     good = [(f, look) for f, look in pairs if not look.reason]
     damaged = [BadFile(f.rel, look.reason) for f, look in pairs if look.reason]
     found = _findings(folder, good, split, target_ir, duplicates, damaged)
-    found = replace(found, notes=notes, **(_siblings(folder, good, progress) if duplicates == "near" else {}))
+    of_files = remarks([(f.rel, look.pages, look.preview) for f, look in good])
+    warnings = (*folder.warnings, *_depth_notes(good, split), *of_files)
+    found = replace(
+        found, notes=notes, warnings=warnings, **(_siblings(folder, good, progress) if duplicates == "near" else {})
+    )
     return replace(found, advice=tuple(advise(found)))
 
 
@@ -104,32 +115,47 @@ def _findings(
     )
 
 
-def _look_at_all(folder: ImageFolder, duplicates: str, workers: int | None, progress: Progress) -> list[_Look]:
+def _depth_notes(good: list[tuple[ImageFile, _Look]], split: str) -> list[str]:
+    """What the common brightness window does to the images of more than 8 bits."""
+    deep = [(f.rel, look.values) for f, look in good if look.values and f.split == split]
+    if not deep:
+        return []
+    names, values = [rel for rel, _ in deep], [v for _, v in deep]
+    return window_notes(names, values, common_window(values))
+
+
+def _look_at_all(
+    folder: ImageFolder, duplicates: str, reading: Reading, workers: int | None, progress: Progress
+) -> list[_Look]:
     rels = [f.rel for f in folder.files]
     looks: list[_Look] = []
     size = chunk_size(folder.mean_bytes)
     progress("inspect", 0, len(rels))
-    for part in map_chunks(partial(_look_at, str(folder.root), duplicates), chunked(rels, size), workers=workers):
+    for part in map_chunks(
+        partial(_look_at, str(folder.root), duplicates, reading), chunked(rels, size), workers=workers
+    ):
         looks += part
         progress("inspect", len(looks), len(rels))
     return looks
 
 
-def _look_at(root: str, duplicates: str, rels: Sequence[str]) -> list[_Look]:
+def _look_at(root: str, duplicates: str, reading: Reading, rels: Sequence[str]) -> list[_Look]:
     """Inspect files in a worker."""
-    return [_look(f"{root}/{rel}", duplicates) for rel in rels]
+    return [_look(f"{root}/{rel}", duplicates, reading) for rel in rels]
 
 
-def _look(path: str, duplicates: str) -> _Look:
+def _look(path: str, duplicates: str, reading: Reading) -> _Look:
     try:
         if duplicates == "off":
             size, mode, _ = read_header(path)
             return _Look("", size, mode)
-        picture = decode_image(path)
+        picture = decode_image(path, reading)
     except ImageError as e:
         return _Look(e.reason)
     thumb = sibling_thumbnail(picture.pixels) if duplicates == "near" else b""
-    return _Look("", picture.size, picture.mode, pixel_digest(picture.pixels), thumb)
+    values = value_range(picture.pixels) if picture.deep else None
+    digest = pixel_digest(picture.pixels)
+    return _Look("", picture.size, picture.mode, digest, thumb, values, picture.pages, picture.preview)
 
 
 def _count(folder: ImageFolder, files: Iterable[ImageFile]) -> dict[str, int]:

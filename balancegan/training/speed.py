@@ -14,7 +14,8 @@ from PIL import Image
 from balancegan.compute.device import prepare
 from balancegan.compute.memory import memory_errors
 from balancegan.core.config import MethodConfig
-from balancegan.data.decode import DecodeSettings, decode_image, network_pixels
+from balancegan.data.decode import DecodeSettings, decode_image
+from balancegan.data.resize import network_pixels
 from balancegan.methods import load_method
 from balancegan.methods.base import DataSpec
 from balancegan.training.estimate import estimate

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import random
 import struct
+import sys
 import warnings
 import zlib
 from dataclasses import replace
@@ -11,19 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from balancegan.core.errors import UsageError
-from balancegan.data.decode import (
-    DecodeSettings,
-    ImageError,
-    Window,
-    decode_image,
-    finite_range,
-    is_grey,
-    network_pixels,
-    read_header,
-    resize,
-    to_uint8,
-)
+from balancegan.core.errors import DiskError, UsageError
+from balancegan.data.decode import DecodeSettings, Reading, decode_image, is_colour_mode, is_deep_mode, read_header
+from balancegan.data.refused import ImageError
+from balancegan.data.resize import is_grey, network_pixels, resize
+from balancegan.data.window import Window, full_window, to_uint8, value_range
 
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
 
@@ -35,7 +29,7 @@ def save(array: np.ndarray, path: Path, **options: object) -> Path:
 
 def reason(path: Path, **options: int) -> str:
     with pytest.raises(ImageError) as e:
-        decode_image(path, **options)
+        decode_image(path, Reading(**options))
     assert str(path) not in e.value.reason
     return e.value.reason
 
@@ -53,7 +47,7 @@ def test_16_bit_grey_keeps_its_shades(tmp_path, suffix):
     picture = decode_image(save(RAMP, tmp_path / f"x{suffix}"))
     assert picture.deep
     np.testing.assert_array_equal(picture.pixels, RAMP)
-    shown = to_uint8(picture.pixels, finite_range(picture.pixels))
+    shown = to_uint8(picture.pixels, full_window([value_range(picture.pixels)]))
     np.testing.assert_array_equal(shown, np.rint(RAMP / 63000 * 255))
     assert len(np.unique(shown)) == 64  # Pillow's convert("L") would clip nearly all of them to 255
 
@@ -91,7 +85,7 @@ def test_deep_tiffs(tmp_path, array, byteorder):
     tifffile.imwrite(tmp_path / "x.tif", array, byteorder=byteorder, photometric=colour)
     picture = decode_image(tmp_path / "x.tif")
     np.testing.assert_array_equal(picture.pixels, array)
-    assert finite_range(picture.pixels) == Window(float(array.min()), float(array.max()))
+    assert full_window([value_range(picture.pixels)]) == Window(float(array.min()), float(array.max()))
 
 
 @pytest.mark.parametrize(("channels", "colour"), [(3, 2), (4, 6)])
@@ -102,7 +96,7 @@ def test_16_bit_colour_png_keeps_all_bits(tmp_path, channels, colour):
         values[0, 0, 3] = 0
     raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     (tmp_path / "x.png").write_bytes(bare_png(8, 8, zlib.compress(raw), 16, colour))
-    picture = decode_image(tmp_path / "x.png", background=(1, 2, 3))
+    picture = decode_image(tmp_path / "x.png", Reading(background=(1, 2, 3)))
     expected = values[..., :3].copy()
     if channels == 4:
         expected[0, 0] = [257, 514, 771]
@@ -120,7 +114,7 @@ def test_float_tiff_with_holes(tmp_path):
     values = np.linspace(-1, 3, 64, dtype=np.float32).reshape(8, 8)
     values[0, 0], values[0, 1], values[0, 2] = np.nan, np.inf, -np.inf
     picture = decode_image(save(values, tmp_path / "x.tif"))
-    window = finite_range(picture.pixels)
+    window = full_window([value_range(picture.pixels)])
     assert window.high == 3
     shown = to_uint8(picture.pixels, window)
     assert shown[0, 0] == 0 and shown[0, 1] == 255 and shown[0, 2] == 0 and shown[-1, -1] == 255
@@ -141,7 +135,7 @@ def test_transparency_shows_the_background(tmp_path):
     rgba[:, 2:] = [200, 10, 30, 255]
     path = save(rgba, tmp_path / "x.png")
     assert decode_image(path).pixels[0, 0].tolist() == [255, 255, 255]
-    pixels = decode_image(path, background=(1, 2, 3)).pixels
+    pixels = decode_image(path, Reading(background=(1, 2, 3))).pixels
     assert pixels[0, 0].tolist() == [1, 2, 3]
     assert pixels[0, 3].tolist() == [200, 10, 30]
     half = np.full((4, 4, 2), 128, np.uint8)
@@ -227,12 +221,12 @@ def test_bombs_by_declared_size(tmp_path):
     (tmp_path / "big.png").write_bytes(bare_png(12000, 9000))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert "decompression bomb: 12000 x 9000" in reason(tmp_path / "big.png")
+        assert "12000 x 9000 pixels, more than" in reason(tmp_path / "big.png")
     (tmp_path / "huge.png").write_bytes(bare_png(60000, 60000))
     assert "decompression bomb" in reason(tmp_path / "huge.png")
     fine = save(np.zeros((20, 20), np.uint8), tmp_path / "fine.png")
     assert "bomb" in reason(fine, max_pixels=399)
-    assert decode_image(fine, max_pixels=400).size == (20, 20)
+    assert decode_image(fine, Reading(max_pixels=400)).size == (20, 20)
 
 
 def test_other_reasons(tmp_path):
@@ -266,8 +260,8 @@ def test_whatever_is_wrong_it_is_an_image_error(tmp_path, capfd):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                picture = decode_image(path, max_pixels=10**6)
-                window = finite_range(picture.pixels) if picture.deep else None
+                picture = decode_image(path, Reading(max_pixels=10**6))
+                window = full_window([value_range(picture.pixels)]) if picture.deep else None
                 network_pixels(to_uint8(picture.pixels, window), DecodeSettings(8, 3))
             except ImageError as e:
                 reasons.add(e.reason)
@@ -295,7 +289,7 @@ def test_stretch_crop_pad():
     stretched = resize(pixels, base)
     assert stretched.shape == (3, 16, 16) and stretched[0, 8, 1] > 250 and stretched[0, 8, 8] < 5
     assert resize(pixels, replace(base, fit="crop"))[0, :, 1:-1].max() < 30  # the white quarters are cut off
-    padded = resize(pixels, replace(base, fit="pad", background=(10, 20, 30)))
+    padded = resize(pixels, replace(base, fit="pad", reading=Reading(background=(10, 20, 30))))
     assert padded[:, 0, 8].tolist() == [10, 20, 30] and padded[:, 15, 8].tolist() == [10, 20, 30]
     assert padded[:, 8, 1].min() > 250 and padded[:, 8, 8].max() < 5
     grey = resize(pixels[..., 0], replace(base, fit="pad"))
@@ -346,3 +340,185 @@ def test_small_files_give_from_memory_what_they_give_from_disk(tmp_path, monkeyp
     small = look()
     monkeypatch.setattr("balancegan.core.files.SMALL", -1)
     assert small == look()
+
+
+# --- what Pillow misreads, and other containers -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [{}, {"compression": "zlib"}, {"byteorder": ">"}], ids=["plain", "zlib", "big-endian"])
+def test_planar_16_bit_tiffs(tmp_path, more):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.random.default_rng(0).integers(0, 4096, (3, 20, 24)).astype(np.uint16) * 16
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="rgb", planarconfig="separate", **more)
+    picture = decode_image(tmp_path / "x.tif")
+    np.testing.assert_array_equal(picture.pixels, np.moveaxis(values, 0, 2))
+    assert picture.mode == "RGB;uint16" and is_deep_mode(picture.mode) and is_colour_mode(picture.mode)
+
+
+def test_signed_8_bit_tiffs(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.arange(-100, 100, dtype=np.int8).reshape(10, 20)
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="minisblack")
+    np.testing.assert_array_equal(decode_image(tmp_path / "x.tif").pixels, values)
+    assert decode_image(tmp_path / "x.tif", Reading(decoding=1)).pixels.dtype == np.uint8
+
+
+def test_16_bit_grey_png_with_transparency_keeps_all_bits(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65536, (8, 8, 2), dtype=np.uint16)
+    values[..., 1] = 65535
+    values[0, 0, 1] = 0
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    (tmp_path / "x.png").write_bytes(bare_png(8, 8, zlib.compress(raw), 16, 4))
+    expected = np.repeat(values[..., :1], 3, axis=2)
+    expected[0, 0] = 65535
+    np.testing.assert_array_equal(decode_image(tmp_path / "x.png").pixels, expected)
+
+
+def test_gdals_value_for_no_data(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.arange(400, dtype=np.int16).reshape(20, 20)
+    values[:2] = -9999
+    tifffile.imwrite(tmp_path / "x.tif", values, extratags=[(42113, "s", 0, "-9999", True)])
+    pixels = decode_image(tmp_path / "x.tif").pixels
+    assert np.isnan(pixels[:2]).all() and pixels[2:].min() == 40
+    tifffile.imwrite(tmp_path / "y.tif", np.where(values < 0, np.finfo(np.float32).min, values).astype(np.float32))
+    assert value_range(decode_image(tmp_path / "y.tif").pixels)[:2] == (40, 399)
+
+
+def test_colour_profiles_become_srgb(tmp_path):
+    from PIL import ImageCms
+
+    lab = ImageCms.createProfile("LAB")
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.new("RGB", (8, 8), (200, 100, 50))
+    image.save(tmp_path / "srgb.png", icc_profile=srgb)
+    image.save(tmp_path / "wrong.png", icc_profile=ImageCms.ImageCmsProfile(lab).tobytes())
+    image.save(tmp_path / "damaged.png", icc_profile=b"no profile")
+    for name in ("srgb", "wrong", "damaged"):
+        assert decode_image(tmp_path / f"{name}.png").pixels[0, 0].tolist() == [200, 100, 50]
+    # sRGB with red and green exchanged
+    swapped = bytearray(srgb)
+    places = {srgb[128 + 4 + 12 * k :][:4]: 128 + 4 + 12 * k for k in range(int.from_bytes(srgb[128:132], "big"))}
+    red, green = (srgb[places[tag] + 4 : places[tag] + 12] for tag in (b"rXYZ", b"gXYZ"))
+    swapped[places[b"rXYZ"] + 4 : places[b"rXYZ"] + 12] = green
+    swapped[places[b"gXYZ"] + 4 : places[b"gXYZ"] + 12] = red
+    swapped = bytes(swapped).replace(b"s\0R\0G\0B", b"x\0R\0G\0B").replace(b"sRGB", b"xRGB")
+    half = Image.new("RGBA", (8, 8), (200, 100, 50, 255))
+    half.putpixel((0, 0), (0, 0, 0, 0))
+    for picture in (image, half):
+        picture.save(tmp_path / "x.png", icc_profile=swapped)
+        pixels = decode_image(tmp_path / "x.png").pixels
+        assert np.abs(pixels[4, 4].astype(int) - [100, 200, 50]).max() <= 2
+        assert decode_image(tmp_path / "x.png", Reading(decoding=1)).pixels[4, 4].tolist() == [200, 100, 50]
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+
+
+def test_pages(tmp_path):
+    frames = [Image.new("L", (8, 8), value) for value in (10, 20, 30)]
+    for suffix in (".tif", ".gif"):
+        path = tmp_path / f"x{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        assert (decode_image(path).pages, decode_image(path).pixels.max()) == (3, 10)
+        assert decode_image(path, Reading(page=3)).pixels.max() == 30
+        assert "3 pages" in reason(path, page=4)
+    assert "1 page," in reason(save(RAMP, tmp_path / "y.png"), page=2)
+
+
+def test_the_preview_of_a_raw_image_is_known(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    with tifffile.TiffWriter(tmp_path / "x.dng") as file:
+        file.write(np.full((12, 16, 3), 77, np.uint8), photometric="rgb", subfiletype=1, subifds=1)
+        file.write(np.zeros((96, 128, 3), np.uint8), photometric="rgb", subfiletype=0)
+    assert decode_image(tmp_path / "x.dng").preview and not decode_image(save(RAMP, tmp_path / "y.tif")).preview
+
+
+@pytest.mark.parametrize(
+    ("array", "shape"),
+    [
+        (np.arange(48, dtype=np.uint8).reshape(6, 8), (6, 8)),
+        (np.arange(48, dtype=">f8").reshape(6, 8), (6, 8)),
+        (np.zeros((6, 8, 3), np.uint8), (6, 8, 3)),
+        (np.zeros((3, 6, 8), np.uint16), (6, 8, 3)),
+        (np.zeros((6, 8, 1), bool), (6, 8)),
+        (np.zeros((6, 8, 4), np.float16), (6, 8, 3)),
+    ],
+)
+def test_numpy_arrays(tmp_path, array, shape):
+    np.save(tmp_path / "x.npy", array)
+    picture = decode_image(tmp_path / "x.npy")
+    assert picture.pixels.shape == shape and picture.size == (8, 6) and picture.pixels.dtype.isnative
+    assert read_header(tmp_path / "x.npy").size == (8, 6)
+
+
+def test_numpy_arrays_that_are_not_images(tmp_path):
+    for k, array in enumerate((np.zeros(5), np.zeros((5, 5), complex), np.zeros((2, 5, 6)), np.zeros((0, 5)))):
+        np.save(tmp_path / f"{k}.npy", array)
+        assert "array of shape" in reason(tmp_path / f"{k}.npy")
+    np.save(tmp_path / "o.npy", np.array([[{}]]), allow_pickle=True)
+    assert "not one image" in reason(tmp_path / "o.npy")
+    (tmp_path / "d.npy").write_bytes((tmp_path / "0.npy").read_bytes()[:90])
+    assert "damaged" in reason(tmp_path / "d.npy")
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
+def test_dicom(tmp_path, photometric):
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    found = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    found.Rows = found.Columns = 8
+    found.SamplesPerPixel, found.PhotometricInterpretation, found.PixelRepresentation = 1, photometric, 0
+    found.BitsAllocated, found.BitsStored, found.HighBit = 16, 12, 11
+    found.RescaleSlope, found.RescaleIntercept = 2, -1000
+    found.PixelData = np.arange(64, dtype=np.uint16).tobytes()
+    found.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    pixels = decode_image(tmp_path / "x.dcm").pixels.ravel()
+    order = 1 if photometric == "MONOCHROME2" else -1
+    np.testing.assert_array_equal(pixels[::order], np.arange(64) * 2.0 - 1000)
+    found.WindowCenter, found.WindowWidth = -980, 20
+    found.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    assert len(np.unique(decode_image(tmp_path / "x.dcm").pixels)) < 20
+    (tmp_path / "y.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 200)
+    assert "DICOM" in reason(tmp_path / "y.dcm")
+    assert pydicom
+
+
+def test_dicom_without_the_library_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    (tmp_path / "y.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 200)
+    assert "balancegan[dicom]" in reason(tmp_path / "y.dcm")
+
+
+# --- disks that fail for a moment -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["EIO", "ESTALE", "ETIMEDOUT", "ENOMEM"])
+def test_a_passing_error_is_no_damage(tmp_path, monkeypatch, number):
+    path, left = save(RAMP, tmp_path / "x.png"), [2]
+
+    def failing(where):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(getattr(errno, number), "it failed")
+        return open(where, "rb")  # noqa: PTH123
+
+    monkeypatch.setattr("balancegan.data.decode.read_regular", failing)
+    monkeypatch.setattr("balancegan.core.files._PAUSES", (0, 0))
+    assert decode_image(path).size == (8, 8)
+    left[0] = 3
+    with pytest.raises(DiskError, match="it failed"):
+        decode_image(path)
+
+
+def test_memory_that_is_short_is_no_damage(tmp_path, monkeypatch):
+    def failing(where):
+        raise MemoryError
+
+    monkeypatch.setattr("balancegan.data.decode.read_regular", failing)
+    monkeypatch.setattr("balancegan.core.files._PAUSES", (0,))
+    with pytest.raises(DiskError, match="not enough memory"):
+        decode_image(tmp_path / "x.png")

@@ -13,9 +13,10 @@ from PIL import Image
 
 from balancegan.core.errors import DatasetError, DiskError
 from balancegan.data import build, pool, store
-from balancegan.data.decode import DecodeSettings, Window
+from balancegan.data.decode import DecodeSettings
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store, stores_dir
+from balancegan.data.window import Window
 
 SMALL = DecodeSettings(image_size=16)
 

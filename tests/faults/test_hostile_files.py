@@ -27,11 +27,13 @@ from balancegan.core.errors import BalanceGANError, DatasetError, DiskError
 from balancegan.core.files import open_regular
 from balancegan.data import high_depth as deep
 from balancegan.data import layout
-from balancegan.data.decode import DecodeSettings, ImageError, Window, decode_image, finite_range, read_header, to_uint8
+from balancegan.data.decode import DecodeSettings, Reading, decode_image, read_header
 from balancegan.data.duplicates import pixel_digest
+from balancegan.data.refused import ImageError
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
 from balancegan.data.training_set import open_training_set
+from balancegan.data.window import Window, full_window, to_uint8, value_range
 from balancegan.evaluation.shortcuts import shortcut_checks
 from balancegan.folder.destination import check_destination
 from balancegan.folder.export import BalancedFolder
@@ -161,7 +163,9 @@ def test_declared_sizes_cost_no_memory(tmp_path):
     script = """
 import resource, sys
 from pathlib import Path
-from balancegan.data.decode import ImageError, decode_image, read_header
+from balancegan.data.decode import Reading, decode_image, read_header
+from balancegan.data.refused import ImageError
+from balancegan.core.errors import DiskError
 import tifffile
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + (300 << 20)
@@ -172,6 +176,8 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
             said = "" if read(path) else ""
         except ImageError as e:
             said = e.reason
+        except DiskError as e:
+            said = e.message
         print(path.name, read.__name__, said, sep="|")
 """
     with within(60):
@@ -202,13 +208,13 @@ def test_wide_values_count_for_more_than_pixels(tmp_path):
     """Three doubles a pixel would take 24 times the bytes of a grey image of as many pixels."""
     data = np.zeros((40, 40, 3)).tobytes()
     (tmp_path / "x.tif").write_bytes(hostile.tiff(40, 40, data, bits=64, sample_format=3))
-    assert decode_image(tmp_path / "x.tif", max_pixels=1600).pixels.dtype == np.float64
+    assert decode_image(tmp_path / "x.tif", Reading(max_pixels=1600)).pixels.dtype == np.float64
     import tifffile
 
     tifffile.imwrite(tmp_path / "y.tif", np.zeros((40, 40, 3)), photometric="rgb")
-    assert decode_image(tmp_path / "y.tif", max_pixels=4800).pixels.shape == (40, 40, 3)
+    assert decode_image(tmp_path / "y.tif", Reading(max_pixels=4800)).pixels.shape == (40, 40, 3)
     with pytest.raises(ImageError, match="bomb"):
-        decode_image(tmp_path / "y.tif", max_pixels=1600)
+        decode_image(tmp_path / "y.tif", Reading(max_pixels=1600))
 
 
 @pytest.mark.parametrize("kind", ["colour 16", "grey 16", "float with NaN", "double", "png"])
@@ -218,7 +224,7 @@ def test_blocks_do_not_show(tmp_path, monkeypatch, kind):
 
     def everything() -> list[object]:
         pixels = decode_image(path).pixels
-        window = None if pixels.dtype == np.uint8 else finite_range(pixels)
+        window = None if pixels.dtype == np.uint8 else full_window([value_range(pixels)])
         return [pixels.tobytes(), window, to_uint8(pixels, window).tobytes(), pixel_digest(pixels)]
 
     whole = everything()
