@@ -13,10 +13,15 @@ from balancegan.cli.options import (
     From,
     GroupBy,
     Guidance,
+    Labels,
+    Layout,
+    MaxPixels,
+    Page,
     Runs,
     Strength,
     Utility,
     Weights,
+    data_options,
     option,
 )
 from balancegan.cli.parse import parse_names
@@ -55,6 +60,10 @@ def evaluate(
         ),
     ] = None,
     group_by: GroupBy = None,
+    labels: Labels = None,
+    layout: Layout = None,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     data: Annotated[Path | None, typer.Option("--data", help="Where a run's data is now, if it has moved.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the report. [default: the run's report/, or evaluation]")
@@ -88,6 +97,7 @@ def evaluate(
         checkpoint=checkpoint,
         sampling=SamplingOptions(from_, strength, guidance),
         fill=fill,
+        how=data_options(labels, layout, False, page, max_pixels),
     )
     measuring = Measuring(parse_names(metrics), extractor, weights, utility, seeds, classifier, arms)
     with console.progress() as view:

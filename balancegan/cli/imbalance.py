@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from balancegan.cli.options import Seed, option
+from balancegan.cli.options import Labels, Layout, Seed, Synthetic, data_options, option
 from balancegan.cli.parse import parse_counts
 from balancegan.core.options import Scheme
 
@@ -21,6 +21,9 @@ def imbalance(
     counts: Annotated[str | None, option("--counts", help="Images to keep, e.g. frog=4500,cat=208.")] = None,
     majority: Annotated[str | None, option("--majority", help="The class that stays full.")] = None,
     seed: Seed = 0,
+    labels: Labels = None,
+    layout: Layout = None,
+    synthetic: Synthetic = False,
 ) -> None:
     """Make a reproducible imbalanced copy of a data set."""
     from balancegan.cli.results import show_imbalance
@@ -35,6 +38,7 @@ def imbalance(
             counts=parse_counts(counts) or None,
             majority=majority,
             seed=seed,
+            how=data_options(labels, layout, synthetic, None, None),
             progress=progress,
         )
     console.result(made.to_json(), show_imbalance)

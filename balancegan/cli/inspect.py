@@ -3,7 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from balancegan.cli.options import Data, Strict, option
+from balancegan.cli.options import (
+    Data,
+    Labels,
+    Layout,
+    MaxPixels,
+    Page,
+    Strict,
+    Synthetic,
+    data_options,
+    option,
+)
 from balancegan.core.options import Duplicates, Split
 
 
@@ -16,6 +26,11 @@ def inspect_(
         Duplicates, option("--duplicates", help="near: also find siblings; auto: near for at most 20,000 images.")
     ] = "auto",
     html: Annotated[Path | None, option("--html", help="Also write a page with example images.")] = None,
+    labels: Labels = None,
+    layout: Layout = None,
+    synthetic: Synthetic = False,
+    page: Page = None,
+    max_pixels: MaxPixels = None,
     strict: Strict = False,
 ) -> None:
     """Show how imbalanced a data set is and what is broken in it."""
@@ -23,7 +38,10 @@ def inspect_(
     from balancegan.commands.inspect import inspect, require_readable
 
     with console.progress() as view:
-        found = inspect(data, split=split, target_ir=target_ir, duplicates=duplicates, html=html, progress=view)
+        how = data_options(labels, layout, synthetic, page, max_pixels)
+        found = inspect(
+            data, split=split, target_ir=target_ir, duplicates=duplicates, html=html, how=how, progress=view
+        )
     if not (strict and found.bad_files and console.as_json):  # a script gets one document: the error
         console.result(found.to_json(), show_inspect)
     if html:

@@ -50,6 +50,21 @@ GroupBy = Annotated[
     ),
 ]
 Fit = Annotated[choices.Fit | None, option("--fit", help="How to make images square. [default: stretch]")]
+Labels = Annotated[
+    str | None,
+    option("--labels", help="CSV, TSV or JSON Lines table of labels (file_name, label; perhaps split, group)."),
+]
+Layout = Annotated[
+    choices.Layout | None,
+    option("--layout", help="What the folders in DATA are: splits or classes. [default: auto, by their names]"),
+]
+Synthetic = Annotated[
+    bool, option("--synthetic", help="Count the synthetic images of a folder that was balanced before, too.")
+]
+Page = Annotated[
+    int | None, option("--page", help="Page, frame or channel to read of files with several. [default: 1]", min=1)
+]
+MaxPixels = Annotated[int | None, option("--max-pixels", help="Refuse larger images. [default: 89 megapixels]", min=1)]
 Sampler = Annotated[
     choices.Sampler,
     option("--sampler", help="For unconditional methods; auto: rejection, then langevin for rare classes."),
@@ -95,5 +110,17 @@ Checkpoint = Annotated[
         "augment compares them.",
     ),
 ]
+
+
+def data_options(
+    labels: str | None, layout: choices.Layout | None, synthetic: bool, page: int | None, max_pixels: int | None
+) -> choices.DataOptions:
+    """Return how a folder is read, by the options that were given."""
+    plain = choices.PLAIN_DATA
+    return choices.DataOptions(
+        labels or "", layout or "auto", synthetic, page or plain.page, max_pixels or plain.max_pixels
+    )
+
+
 Set = Annotated[list[str] | None, typer.Option("--set", help="Set any field: --set lambda_gp=10.")]
 Strict = Annotated[bool, option("--strict", help="Treat unreadable files as an error.")]

@@ -13,11 +13,11 @@ from balancegan.commands.evaluate_run import OUT, EvaluateOptions, check_out, co
 from balancegan.core.config import require_group_rule
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
-from balancegan.core.options import AUTO
+from balancegan.core.options import AUTO, DataOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
 from balancegan.data.batches import RowReader
-from balancegan.data.decode import DecodeSettings, read_header
+from balancegan.data.decode import DecodeSettings, Reading, read_header
 from balancegan.data.groups import image_groups, of_one_group
 from balancegan.data.refused import ImageError
 from balancegan.data.scan import ImageFolder, scan
@@ -124,11 +124,11 @@ def evaluate_folders(
         raise UsageError("--data and --images apply only to a run", "leave them out")
     rule = options.group_by or AUTO
     require_group_rule(rule)
-    folders = [scan(path, least_classes=1, progress=progress) for path in (real, fake)]
+    folders = _scan_both(real, fake, options.how, progress)
     out = options.out or OUT
     for folder in folders:
         check_out(out, folder, given=True)
-    ours, theirs = _open_both(folders, options.image_size, progress)
+    ours, theirs = _open_both(folders, options, progress)
     names = list(ours.store.classes)
     unknown = _unknown_classes(ours, theirs, real, fake)
     held = next((split for split in ("test", "val") if (ours.store.splits == split).any()), None)
@@ -254,12 +254,21 @@ def _with_apart(classes: list[ClassImages], apart: Pool, as_reference: bool) -> 
     ]
 
 
-def _open_both(folders: list[ImageFolder], size: int | None, progress: Progress) -> tuple[_Side, _Side]:
+def _scan_both(real: Path, fake: Path, how: DataOptions, progress: Progress) -> list[ImageFolder]:
+    """List both folders with all their images; `synthetic_images` tells them apart."""
+    how = replace(how, synthetic=True)
+    ours = scan(real, how, least_classes=1, progress=progress)
+    return [ours, scan(fake, replace(how, labels=""), least_classes=1, progress=progress)]
+
+
+def _open_both(folders: list[ImageFolder], options: EvaluateOptions, progress: Progress) -> tuple[_Side, _Side]:
     """Decode both folders at one size, in colour if either has any, with the real images' brightness window."""
-    side = size or _common_side(folders[1], synthetic_images(folders[1], folders[1].files, none=True))
-    stores = _stores(folders, DecodeSettings(image_size=side), progress)
+    side = options.image_size or _common_side(folders[1], synthetic_images(folders[1], folders[1].files, none=True))
+    reading = Reading(max_pixels=options.how.max_pixels, page=options.how.page)
+    settings = DecodeSettings(image_size=side, reading=reading)
+    stores = _stores(folders, settings, progress)
     if len({store.images.shape[1] for store in stores}) > 1:
-        stores = _stores(folders, DecodeSettings(image_size=side, channels=3), progress)
+        stores = _stores(folders, replace(settings, channels=3), progress)
     (real, ours), (fake, theirs) = zip(folders, stores, strict=True)
     kept = ~synthetic_images(real, ours.files, none=False)
     return _Side(real, ours, kept), _Side(fake, theirs, synthetic_images(fake, theirs.files, none=True))

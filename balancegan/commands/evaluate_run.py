@@ -13,7 +13,7 @@ from typing import Any
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
 from balancegan.core.files import disk_errors, refuse_source
-from balancegan.core.options import Judged, SamplingOptions
+from balancegan.core.options import PLAIN_DATA, DataOptions, Judged, SamplingOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.data.scan import ImageFolder
 from balancegan.data.sources import SourceImages
@@ -52,6 +52,7 @@ class EvaluateOptions:
     fail_under: str | float | None = None
     checkpoint: str = AUTO  # of a run
     sampling: SamplingOptions = field(default_factory=SamplingOptions)  # of a run
+    how: DataOptions = PLAIN_DATA  # of two folders; the table of labels is that of the real one
     fill: Judged = "generated"  # the images as they are; auto: mixed with real ones by a measured recipe
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from balancegan.core.errors import DiskError, UsageError
 from balancegan.core.files import copy_regular, require_space
+from balancegan.core.options import PLAIN_DATA, DataOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.core.text import plural, printable
 from balancegan.data.imbalance import draw_members, imbalance_rate, plan_counts, require_class
@@ -60,6 +61,7 @@ def make_imbalanced(
     counts: Mapping[str, int] | None = None,
     majority: str | None = None,
     seed: int = 0,
+    how: DataOptions = PLAIN_DATA,
     progress: Progress = silent,
 ) -> ImbalanceResult:
     """Copy a random part of the training images byte for byte, and every other split whole, under the same names.
@@ -70,7 +72,7 @@ def make_imbalanced(
     """
     source, target = Path(src).absolute(), Path(dst).absolute()
     _check_places(source, target)
-    folder = scan(source, progress=progress)
+    folder = scan(source, how, progress=progress)
     before = folder.counts()
     if counts is None:
         after = plan_counts(before, scheme, ir, majority)
@@ -140,7 +142,7 @@ def _copy_all(folder: ImageFolder, files: list[ImageFile], target: Path, progres
         temporary.mkdir()
         progress("copy", 0, len(files))
         for done, f in enumerate(files, 1):
-            to = temporary / f.rel
+            to = temporary / folder.place(f)
             to.parent.mkdir(parents=True, exist_ok=True)
             copy_regular(folder.path(f), to)
             shutil.copystat(folder.path(f), to)

@@ -98,6 +98,8 @@ def configure(request: TrainRequest) -> Plan:
     cfg = resolve(kind.Config, defaults, file=fields, flags=request.flags, env=env)
     if is_table(cfg.group_by) and Path(cfg.group_by).is_file():  # found from other working folders, too
         cfg = replace(cfg, group_by=str(Path(cfg.group_by).absolute()))
+    if cfg.labels and Path(cfg.labels).is_file():
+        cfg = replace(cfg, labels=str(Path(cfg.labels).absolute()))
     device = devices.resolve_device(request.device)
     devices.prepare(device)
     here().require_equal_parts(cfg.batch_size, kind.least_part)

@@ -20,19 +20,18 @@ from typing import Any, ClassVar, TypeVar, get_args
 import yaml
 
 from balancegan.core.errors import UsageError
-from balancegan.core.options import AUTO, NONE, Fit, is_table
+from balancegan.core.options import AUTO, MAX_PIXELS, NONE, DataOptions, Fit, Layout, is_table
 from balancegan.core.text import printable
 
 ENV_PREFIX = "BALANCEGAN_"
 SAMPLING = {"natural": 1.0, "sqrt": 0.5, "balanced": 0.0}
 """The probability of drawing a class is proportional to this power of its count."""
 FITS = get_args(Fit)
+LAYOUTS = get_args(Layout)
 MOST_YAML = 64 * 1024
 """Most bytes of a configuration file, which has only a few lines."""
 MOST_DEPTH = 20
 LARGEST = 2**63
-MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
-"""Pillow's own limit (89 megapixels), above which it warns of decompression bombs."""
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
 
@@ -62,8 +61,11 @@ class MethodConfig:
     channels: int = 0  # 0: 1 when every image is grey, otherwise 3
     fit: str = "stretch"
     background: str = "#ffffff"  # transparent pixels are composited on this colour
-    page: int = 1  # which page, frame or channel of files that hold several
-    max_pixels: int = MAX_PIXELS  # larger images are refused
+    labels: str = ""  # table with the class of every image, see `DataOptions`, as of the next four
+    layout: str = AUTO
+    synthetic: bool = False
+    page: int = 1
+    max_pixels: int = MAX_PIXELS
     decoding: int = 1  # rules by which files become pixels; runs that record none are of the first
     holdout: float = 0.2
     holdout_seed: int = 0  # which images are held out; separate from `seed`, so that seeds compare
@@ -95,6 +97,7 @@ class MethodConfig:
         require(self.channels in (0, 1, 3), "channels", self.channels, "0 (auto), 1 or 3")
         self.require_choice("sampling", SAMPLING)
         self.require_choice("fit", FITS)
+        self.require_choice("layout", LAYOUTS)
         require(re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None, "background", self.background, "#rrggbb")
         object.__setattr__(self, "group_by", self.group_by or NONE)  # earlier versions wrote an empty text
         require_group_rule(self.group_by)
@@ -114,6 +117,11 @@ class MethodConfig:
         """The background colour as three bytes."""
         r, g, b = bytes.fromhex(self.background[1:])
         return r, g, b
+
+    @property
+    def data_options(self) -> DataOptions:
+        """How the data set's folder is read."""
+        return DataOptions(self.labels, self.layout, self.synthetic, self.page, self.max_pixels)  # type: ignore[arg-type]
 
     def identity(self) -> dict[str, Any]:
         """The fields that must be equal for one run to continue another."""

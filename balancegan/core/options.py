@@ -12,6 +12,7 @@ Duplicates = Literal["auto", "exact", "near", "off"]
 Scheme = Literal["step", "exp"]
 Preset = Literal["default", "paper", "tiny"]
 Fit = Literal["stretch", "crop", "pad"]
+Layout = Literal["auto", "splits", "classes"]
 Real = Literal["copy", "hardlink", "symlink", "convert", "none"]
 Fill = Literal["auto", "generated", "transformed"]
 Judged = Literal["generated", "auto"]
@@ -28,6 +29,8 @@ AUTO, NONE = "auto", "none"
 """The values of `--group-by` besides regular expressions and paths of tables."""
 MOST_AUGMENT_SEED = 900_000_000_000
 MOST_GUIDANCE = 20
+MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+"""Pillow's own limit (89 megapixels), above which it warns of decompression bombs."""
 STRENGTH = 0.6
 """Default strength of the noise added to real images that generated ones start from."""
 
@@ -35,6 +38,22 @@ STRENGTH = 0.6
 def is_table(rule: str) -> bool:
     """Whether a value of `--group-by` is the path of a CSV file."""
     return rule.lower().endswith(".csv")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How a folder of images is read."""
+
+    labels: str = ""  # table with the class of every image; empty: folders are classes, or metadata.csv has the labels
+    layout: Layout = "auto"  # whether the folders directly under the root are splits or classes
+    synthetic: bool = False  # count the synthetic images of a folder that was balanced before, too
+    page: int = 1  # which page, frame or channel of files that hold several
+    max_pixels: int = MAX_PIXELS  # larger images are refused
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        if min(self.page, self.max_pixels) < 1:
+            raise UsageError("pages and pixels count from 1", "choose a larger number")
 
 
 @dataclass(frozen=True)
@@ -88,3 +107,6 @@ def require_range(name: str, value: float | None, least: float, most: float | No
         return
     expected = f"{least:,} or more" if most is None else f"between {least:,} and {most:,}"
     raise UsageError(f"{name} = {value} is invalid", f"set it to {expected}")
+
+
+PLAIN_DATA = DataOptions()

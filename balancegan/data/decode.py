@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from balancegan.core.config import MAX_PIXELS
 from balancegan.core.errors import DiskError, UsageError
 from balancegan.core.files import read_again, read_regular
+from balancegan.core.options import MAX_PIXELS
 from balancegan.core.text import plural, printable
 from balancegan.data import containers
 from balancegan.data.colour import to_srgb

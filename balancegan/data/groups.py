@@ -37,14 +37,17 @@ def image_groups(
     """Number the groups 0, 1, … of the store's images, (N,).
 
     Images with identical pixels always share a group, because a copy on the other side of a split would be a leak.
-    `rule` says which others do: `auto` siblings, found by content and by name; `none` none; a regular expression those
+    `rule` says which others do: `auto` those of the table of labels, if it has groups, or else siblings, found by
+    content and by name; `none` none; a regular expression those
     in whose paths it captures the same text (its first group, or the whole match); the path of a CSV file (file_name,
     group) those to which it gives the same group. Siblings are searched for `among` these images (N,), by default among
     all; the store's folder keeps what a search among all found. Raises `DatasetError` if an expression or a file
     applies to no image, `UsageError` if the file does not exist.
     """
     paths, keys = [f.rel for f in store.files], list[Sequence[Hashable | None]]()
-    if rule == AUTO:
+    if rule == AUTO and folder.groups:
+        keys = [[folder.groups.get(path) for path in paths]]
+    elif rule == AUTO:
         keys = [_siblings(store, paths, progress) if among is None else _search(store, paths, among, progress)]
     elif is_table(rule):
         keys = [_table_keys(folder, paths, rule)]

@@ -5,23 +5,28 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-from dataclasses import dataclass
+import re
+import unicodedata
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from balancegan.core.errors import DatasetError, UsageError
+from balancegan.core.options import AUTO
 from balancegan.core.text import plural, printable
 from balancegan.data.sniff import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
-ALIASES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
+_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev", "devel", "development", "eval", "evaluation"),
+    "test": ("test", "testing", "holdout", "heldout"),
 }
+_SPLIT_OF = {name: split for split, names in _NAMES.items() for name in names}
+_SYSTEM = frozenset(
+    {"__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "recycler"}
+    | {"system volume information", "lost+found"}
+)
+"""Folders that operating systems and network drives add, in lower case."""
 LAYOUT_HINT = "expected DATA/<class>/<images> or DATA/{train,val,test}/<class>/<images>, with at least two classes"
 
 
@@ -34,6 +39,8 @@ class Layout:
     class_dirs: dict[str, tuple[str, ...]]
     notes: tuple[str, ...]
     hidden: int
+    warnings: tuple[str, ...] = ()
+    doubt: str = ""  # why it is not clear whether some folders are splits or classes
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -61,20 +68,70 @@ def _shown(path: Path) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is hidden: dot files, and the folder that macOS archives add next to the data."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Whether a name is hidden: dot files, and folders that systems and network drives add next to the data."""
+    return name.startswith(".") or name.lower() in _SYSTEM
 
 
-def find_layout(root: Path) -> Layout:
-    """Find the class folders under `root`; raises UsageError or DatasetError if there are none."""
-    top = _list_root(root)
-    splits = _split_dirs(root, top)
-    if splits is None:
-        return _flat(root, top)
-    return _with_splits(root, top, splits)
+def split_of(name: str) -> str | None:
+    """Return the split that a folder's usual name stands for ("train", "Test_Set", "dev"); None for other names."""
+    plain = re.sub(r"[\s_.-]+", "", name.lower())
+    return _SPLIT_OF.get(plain) or _SPLIT_OF.get(re.sub(r"(set|data|split|images)$", "", plain))
 
 
-def _list_root(root: Path) -> _Listing:
+def find_layout(root: Path, how: str = AUTO) -> Layout:
+    """Find the class folders under `root`; raises UsageError or DatasetError if there are none.
+
+    `how` is `splits` or `classes` where the user says what the folders directly under the root are.
+    """
+    top = list_root(root)
+    if not top.dirs and top.images:
+        raise DatasetError(
+            f"{_shown(root)} holds {plural(top.images, 'image')} but no class folders",
+            f"put each class's images in its own folder, or give the labels in a table: --labels FILE.csv, or a "
+            f"metadata.csv (file_name, label) beside the images; {LAYOUT_HINT}",
+        )
+    if not top.dirs:
+        raise DatasetError(f"no images in {_shown(root)}", LAYOUT_HINT)
+    _refuse_detection(root, top)
+    named = _named(top)
+    splits, doubt = (
+        (named, "") if how == "splits" else (None, "") if how == "classes" else _split_dirs(root, top, named)
+    )
+    layout = _flat(root, top) if splits is None else _with_splits(root, top, splits)
+    twins = _twins({name for names in layout.class_dirs.values() for name in names})
+    return replace(layout, warnings=(*layout.warnings, *twins), doubt=doubt)
+
+
+def _refuse_detection(root: Path, top: _Listing) -> None:
+    """Raise `DatasetError` for a data set for object detection, whose folders are not classes."""
+    names = {name.lower() for name in top.dirs}
+    coco = any(re.fullmatch(r"(train|val|test|unlabeled)20\d\d", name) for name in names)
+    voc = {"jpegimages", "annotations"} <= names
+    yolo = {"images", "labels"} <= names and not any(_has_images(root / n) for n in top.dirs if n.lower() == "labels")
+    if coco or voc or yolo:
+        kind = "COCO's" if coco else "Pascal VOC's" if voc else "YOLO's"
+        raise DatasetError(
+            f"{_shown(root)} is laid out like {kind} images with boxes, not like classes",
+            "crop each object's box into a folder of its class, or label whole images: --labels FILE.csv",
+        )
+
+
+def _twins(names: set[str]) -> list[str]:
+    """Warnings of classes whose names look the same."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names):
+        folded = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+        alike.setdefault(folded, []).append(name)
+    return [
+        f"the classes {' and '.join(repr(printable(n)) for n in twins)} differ only in case, blanks or how accents are "
+        "encoded, and count as different classes: rename the folders if they are one"
+        for twins in alike.values()
+        if len(twins) > 1
+    ]
+
+
+def list_root(root: Path) -> _Listing:
+    """List a data set's folder; raises `UsageError` if it does not exist, `DatasetError` if it is no folder."""
     if not os.path.lexists(root):
         beside: list[str] = []
         with contextlib.suppress(OSError):
@@ -87,15 +144,7 @@ def _list_root(root: Path) -> _Listing:
         archive = root.suffix.lower() in {".zip", ".tar", ".gz", ".tgz", ".xz", ".7z", ".rar"}
         what = "unpack the archive first and give the folder" if archive else LAYOUT_HINT
         raise DatasetError(f"not a folder: {_shown(root)}", what)
-    top = _list(root, _ancestry(root))
-    if not top.dirs and top.images:
-        raise DatasetError(
-            f"{_shown(root)} holds {plural(top.images, 'image')} but no class folders",
-            f"put each class's images in its own folder; {LAYOUT_HINT}",
-        )
-    if not top.dirs:
-        raise DatasetError(f"no images in {_shown(root)}", LAYOUT_HINT)
-    return top
+    return _list(root, _ancestry(root))
 
 
 def _list(folder: Path, above: frozenset[tuple[int, int]]) -> _Listing:
@@ -144,25 +193,47 @@ def _ancestry(folder: Path) -> frozenset[tuple[int, int]]:
     return frozenset(found for p in (real, *real.parents) if (found := _identity(p)) is not None)
 
 
-def _split_dirs(root: Path, top: _Listing) -> dict[str, list[str]] | None:
-    """Return the folders per split, or None for the flat layout.
+def _named(top: _Listing) -> dict[str, list[str]]:
+    """Return the folders with usual names of splits. A second name for val is the test split if there is no other."""
+    named: dict[str, list[str]] = {}
+    for name in top.dirs:
+        if split := split_of(name):
+            named.setdefault(split, []).append(name)
+    val = named.get("val", [])
+    evals = [name for name in val if name.lower().startswith("eval")]
+    if len(val) == 2 and len(evals) == 1 and "test" not in named:
+        named["val"], named["test"] = [name for name in val if name not in evals], evals
+    return named
+
+
+def _split_dirs(root: Path, top: _Listing, named: dict[str, list[str]]) -> tuple[dict[str, list[str]] | None, str]:
+    """Return the folders per split, or None for the flat layout, and why it may be the other one.
 
     "train" may also be a class (the vehicle). Folders with the names of splits count as splits if all folders have such
     names, or if the train folder contains only folders and either another split is present or the other folders
     contain no images.
     """
-    named: dict[str, list[str]] = {}
-    for name in top.dirs:
-        if name.lower() in ALIASES:
-            named.setdefault(ALIASES[name.lower()], []).append(name)
-    others = [name for name in top.dirs if name.lower() not in ALIASES]
+    mine = [name for names in named.values() for name in names]
+    others = [name for name in top.dirs if name not in mine and not _unlabelled(name)]
     if not named:
-        return None
-    if not others:
-        return named
-    if "train" not in named or not all(_only_folders(root / name) for name in named["train"]):
-        return None
-    return named if len(named) > 1 or not any(_has_images(root / name) for name in others) else None
+        return None, ""
+    if not others and "train" in named:
+        return named, ""
+    train = "train" in named and all(_only_folders(root / name) for name in named["train"])
+    if train and (len(named) > 1 or not any(_has_images(root / name) for name in others)):
+        return named, ""
+    like_splits = [name for name in mine if _only_folders(root / name)]
+    if not others or not like_splits:
+        return (named, "") if not others else (None, "")
+    shown, beside = printable(like_splits[0]), printable(others[0])
+    return None, (
+        f"'{shown}' may be a split or a class: it holds only folders, but beside it lies '{beside}', whose name is not "
+        "that of a split"
+    )
+
+
+def _unlabelled(name: str) -> bool:
+    return re.match(r"unlabell?ed", name.lower()) is not None
 
 
 def _only_folders(folder: Path) -> bool:
@@ -185,11 +256,12 @@ def _has_images(folder: Path, budget: int = 2000) -> bool:
 
 def _flat(root: Path, top: _Listing) -> Layout:
     notes = _loose(top, "next to the class folders") + _links(top)
-    names = [n for n in top.dirs if n.lower() in ALIASES]
-    notes += [
-        f"folder '{printable(n)}' is treated as a class, because not all folders next to it are splits" for n in names
+    warnings = [
+        f"folder '{printable(n)}' is taken as a class, because not all folders next to it are splits"
+        for n in top.dirs
+        if split_of(n)
     ]
-    return Layout(root, {}, {"train": top.dirs}, tuple(notes), top.hidden)
+    return Layout(root, {}, {"train": top.dirs}, tuple(notes), top.hidden, tuple(warnings))
 
 
 def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layout:
@@ -203,8 +275,9 @@ def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layo
         have = " and ".join(names[0] for names in named.values())
         raise DatasetError(f"{_shown(root)} has a {have} folder but no train folder", LAYOUT_HINT)
     notes = _loose(top, "next to the split folders") + _links(top)
-    others = [n for n in top.dirs if n.lower() not in ALIASES]
-    notes += [f"skipped folder '{printable(n)}': not a train, val or test split" for n in others]
+    mine = {name for names in named.values() for name in names}
+    skipped = [f"skipped folder '{printable(n)}': not a train, val or test split" for n in top.dirs if n not in mine]
+    usual = [f"folder '{printable(n)}' is taken as the {s} split" for s, (n, *_) in named.items() if n.lower() != s]
     split_dirs = {s: named[s][0] for s in SPLITS if s in named}
     above = _ancestry(root)
     class_dirs, hidden = {}, top.hidden
@@ -215,7 +288,7 @@ def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layo
         notes += _loose(listing, f"in {name}, outside the class folders") + _links(listing, f"{name}/")
         class_dirs[split] = listing.dirs
         hidden += listing.hidden
-    return Layout(root, split_dirs, class_dirs, tuple(notes), hidden)
+    return Layout(root, split_dirs, class_dirs, (*notes, *usual), hidden, tuple(skipped))
 
 
 def _loose(listing: _Listing, where: str) -> list[str]:

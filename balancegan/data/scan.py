@@ -1,8 +1,8 @@
 """List a folder's images in order: finds the layout, sniffs contents, follows links; decodes and writes nothing.
 
-Two layouts are accepted: `DATA/<class>/**` and `DATA/{train,val,test}/<class>/**` (also training, valid,
-validation, testing, in any case). Images in deeper sub-folders belong to the class. A file's first bytes decide
-what it is, not its name; only regular files are ever opened.
+Two layouts are accepted: `DATA/<class>/**` and `DATA/{train,val,test}/<class>/**` (also other usual names of splits, in
+any case). Images in deeper sub-folders belong to the class. Or a table gives the label of every image, wherever below
+DATA it lies. A file's first bytes decide what it is, not its name; only regular files are ever opened.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from balancegan.core.errors import DatasetError
+from balancegan.core.options import PLAIN_DATA, DataOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.core.text import plural, printable
-from balancegan.data.layout import LAYOUT_HINT, SPLITS, Layout, find_layout, is_hidden
+from balancegan.data.labels import LabelTable, find_table
+from balancegan.data.layout import LAYOUT_HINT, SPLITS, Layout, find_layout, is_hidden, list_root, split_of
+from balancegan.data.other_files import kind_of, unread
+from balancegan.data.own import METADATA, Told
 from balancegan.data.sniff import IMAGE_SUFFIXES, Sniffed, sniff_many
 from balancegan.data.walk import Candidate, Walk, walk_class
 
@@ -50,7 +54,8 @@ class ImageFolder:
     """All images under `root`, sorted by (split, class, path); the order does not depend on the file system.
 
     `classes` holds every class folder of any split, sorted, empty ones too (`notes` names them). `split_dirs`
-    maps a split to its folder's name on disk and is empty for the flat layout, where every image is in "train".
+    maps a split to its folder's name on disk and is empty for the flat layout, where every image is in "train". With
+    labels from a table (`labelled`), images lie anywhere; `groups` are those that the table names, by path.
     """
 
     root: Path
@@ -60,6 +65,8 @@ class ImageFolder:
     bad_files: tuple[BadFile, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()  # what the user should know without asking
+    labelled: bool = False
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, f: ImageFile) -> Path:
         """Return the image's path on disk."""
@@ -92,6 +99,10 @@ class ImageFolder:
         """Return the image's path inside its class folder, independent of the folder's location and split names."""
         return f.rel.removeprefix(self.class_dir(f.split, self.classes[f.label]) + "/")
 
+    def place(self, f: ImageFile) -> str:
+        """Return the image's path in a copy of the folder, where every class has its own folder."""
+        return f"{self.class_dir(f.split, self.classes[f.label])}/{self.inner(f)}"
+
 
 @dataclass
 class _Sorted:
@@ -115,24 +126,105 @@ def no_collection() -> Iterator[None]:
 
 
 @no_collection()
-def scan(root: str | Path, *, least_classes: int = 2, progress: Progress = silent) -> ImageFolder:
-    """List the images of a class-per-folder data set.
+def scan(
+    root: str | Path,
+    how: DataOptions = PLAIN_DATA,
+    *,
+    least_classes: int = 2,
+    settle: bool = True,
+    progress: Progress = silent,
+) -> ImageFolder:
+    """List the images of a data set; `how` is what the user says of it.
 
     Raises UsageError if `root` does not exist, and DatasetError if it is not a data set: a single file, images
-    without class folders, no `train` split, no images, fewer than `least_classes` classes with training images.
+    without labels, no `train` split, no images, fewer than `least_classes` classes with training images, or, with
+    `settle`, folders that may be splits or classes.
     """
-    layout = find_layout(Path(root).absolute())
+    place = Path(root).absolute()
+    list_root(place)
+    table = find_table(place, how.labels)
+    layout = Layout(place, {}, {"train": ("",)}, (), 0) if table else find_layout(place, how.layout)
+    if layout.doubt and settle:
+        raise DatasetError(layout.doubt, "say which with --layout splits or --layout classes")
     walk = Walk(layout.root)
     candidates: list[Candidate] = []
     for split in layout.splits:
         for name in layout.class_dirs[split]:
             candidates += walk_class(walk, split, name, layout.class_path(split, name))
             progress("scan", len(candidates), 0)
-    candidates = _once_each(candidates, walk)
-    found = _sort_out(layout, candidates, progress)
+    found = _sort_out(layout, _once_each(candidates, walk), progress)
+    warnings = [*layout.warnings, *([layout.doubt] if layout.doubt else [])]
+    groups: dict[str, str] = {}
+    if table:
+        layout, groups = _labelled(layout, table, found)
+        warnings += table.warnings
+    elif not how.synthetic:
+        warnings += _without_synthetic(layout, found)
     folder = _assemble(layout, walk, found)
-    _check_usable(folder, layout, least_classes)
+    warnings += [*_nested(folder), *([line] if (line := unread(found.side)) else [])]
+    folder = replace(folder, warnings=tuple(warnings), labelled=table is not None, groups=groups)
+    _check_usable(folder, layout, found, least_classes)
     return folder
+
+
+def _labelled(layout: Layout, table: LabelTable, found: _Sorted) -> tuple[Layout, dict[str, str]]:
+    """Give the images the classes and splits of a table; returns their layout, and the groups by path."""
+    labels = table.take([c.rel for c, _ in found.images])
+
+    def split(c: Candidate) -> str:
+        above = c.rel.partition("/")[0] if "/" in c.rel else ""
+        return labels[c.rel].split or split_of(above) or "train"
+
+    found.images = [
+        (replace(c, name=labels[c.rel].name, split=split(c)), form) for c, form in found.images if c.rel in labels
+    ]
+    names: dict[str, set[str]] = {}
+    for c, _ in found.images:
+        names.setdefault(c.split, set()).add(c.name)
+    if "train" not in names:
+        raise DatasetError(f"{printable(str(table.path))} puts no image into the train split", "check its column split")
+    split_dirs = {s: s for s in SPLITS if s in names} if len(names) > 1 else {}
+    groups = {rel: label.group for rel, label in labels.items() if label.group}
+    class_dirs = {s: tuple(sorted(found_names)) for s, found_names in names.items()}
+    return replace(layout, split_dirs=split_dirs, class_dirs=class_dirs), groups
+
+
+def _without_synthetic(layout: Layout, found: _Sorted) -> list[str]:
+    """Drop the synthetic images of a folder that we wrote, and say so."""
+    told = Told(layout.root, layout.split_dirs.values())
+    if not told:
+        return []
+    made = [bool(told.synthetic(c.rel)) for c, _ in found.images]
+    if doubt := told.doubt(c.rel for c, _ in found.images):
+        raise DatasetError(
+            f"in {printable(str(layout.root))}, real and synthetic images cannot be told apart: {doubt}",
+            f"restore the names, or remove {METADATA} to count all images as real",
+        )
+    if not any(made):
+        return []
+    found.images = [image for image, synthetic in zip(found.images, made, strict=True) if not synthetic]
+    return [
+        f"the folder was balanced before: {plural(sum(made), 'synthetic image is', 'synthetic images are')} left out "
+        f"by its {METADATA} (--synthetic counts them)"
+    ]
+
+
+def _nested(folder: ImageFolder) -> list[str]:
+    """Say which classes have all their images in several sub-folders, which may be the real classes."""
+    if folder.labelled:
+        return []
+    below: dict[int, set[str]] = {}
+    for f in folder.files:
+        below.setdefault(f.label, set()).add(folder.inner(f).rpartition("/")[0].partition("/")[0])
+    deep = {k: sorted(names) for k, names in below.items() if len(names) > 1 and "" not in names}
+    if not deep:
+        return []
+    k, names = next(iter(deep.items()))
+    some = " and ".join(printable(f"{folder.classes[k]}/{name}") for name in names[:2])
+    return [
+        f"{plural(len(deep), 'class has', 'classes have')} all images in sub-folders (e.g. {some}), which count as one "
+        "class; if each sub-folder is a class, give the folder above them, or the labels with --labels FILE.csv"
+    ]
 
 
 def _once_each(candidates: list[Candidate], walk: Walk) -> list[Candidate]:
@@ -161,7 +253,7 @@ def _sort_out(layout: Layout, candidates: list[Candidate], progress: Progress) -
         if suffix in IMAGE_SUFFIXES or sniffed.unreadable:
             out.bad.append(BadFile(c.rel, _why_bad(c, sniffed)))
         else:
-            out.side[suffix or "without extension"] += 1
+            out.side[kind_of(c.rel) or "without extension"] += 1
     return out
 
 
@@ -202,7 +294,7 @@ def _notes(folder: ImageFolder, walk: Walk, side: Counter[str], hidden_above: in
     return notes
 
 
-def _check_usable(folder: ImageFolder, layout: Layout, least_classes: int) -> None:
+def _check_usable(folder: ImageFolder, layout: Layout, found: _Sorted, least_classes: int) -> None:
     counts = {name: n for name, n in folder.counts().items() if n}
     where = f"{layout.root}/{layout.split_dirs['train']}" if layout.split_dirs else str(layout.root)
     shown = printable(where)
@@ -213,7 +305,7 @@ def _check_usable(folder: ImageFolder, layout: Layout, least_classes: int) -> No
             f"for example {printable(first.path)}: {first.reason}",
         )
     if not counts:
-        raise DatasetError(f"no images in {shown}", LAYOUT_HINT)
+        raise DatasetError(f"no images in {shown}", unread(found.side) or LAYOUT_HINT)
     if len(counts) < least_classes:
         raise DatasetError(
             f"only one class in {shown} has images: '{printable(next(iter(counts)))}'", _hint_one(layout)

@@ -13,7 +13,7 @@ from balancegan.core.progress import Progress, silent
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".jp2", ".j2k", ".heic", ".heif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".jp2", ".j2k", ".heic", ".heif", ".npy", ".dcm"}
 )
 READ_BYTES = 132
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -49,6 +49,10 @@ def sniff(head: bytes) -> str:
         return "PPM"
     if head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
         return "JPEG2000"
+    if head.startswith(b"\x93NUMPY"):
+        return "NPY"
+    if head[128:132] == b"DICM":
+        return "DICOM"
     if head[4:8] == b"ftyp" and (head[8:12] in (b"avif", b"avis") or b"avif" in head[16:]):
         return "AVIF"
     return ""

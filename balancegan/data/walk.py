@@ -116,7 +116,7 @@ def _entries(walk: Walk, rel: str) -> list[os.DirEntry[str]]:
 
 
 def _look(walk: Walk, entry: os.DirEntry[str], folder: _Folder, split: str, name: str) -> Candidate | _Folder | None:
-    rel = f"{folder.rel}/{entry.name}"
+    rel = f"{folder.rel}/{entry.name}" if folder.rel else entry.name
     linked = entry.is_symlink()
 
     def looked() -> os.stat_result:

@@ -25,7 +25,6 @@ from balancegan.data.refused import ImageError
 
 MAX_FILES = 500
 """Maximum number of real, and of synthetic, files to check."""
-
 MAX_DECODED = 300
 """Maximum number of files per side to decode."""
 

@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from balancegan.core.errors import UsageError
+from balancegan.data.own import is_synthetic
 from balancegan.data.tables import read_table
-from balancegan.folder.metadata import NAME, is_synthetic, stays_inside
+from balancegan.folder.metadata import NAME, stays_inside
 
 _TRAINING = ("train", "holdout")
 

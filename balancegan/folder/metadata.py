@@ -13,28 +13,29 @@ from pathlib import PurePath
 
 import numpy as np
 
+from balancegan.core.errors import DatasetError
+from balancegan.core.text import printable
+from balancegan.data.own import METADATA as NAME
+from balancegan.data.own import Told
 from balancegan.data.scan import ImageFile, ImageFolder
-from balancegan.data.tables import read_table
 
 
 def synthetic_images(folder: ImageFolder, files: Sequence[ImageFile], *, none: bool) -> np.ndarray:
-    """Return which files (N,) are synthetic by the folder's metadata.csv; `none` for files that it does not list."""
-    told: dict[str, bool] = {}
-    for prefix in {"", *(f"{name}/" for name in folder.split_dirs.values())}:
-        table = folder.root / f"{prefix}metadata.csv"
-        if table.is_file():
-            for row in read_table(table):
-                if row.get("file_name") and "synthetic" in row:
-                    told[prefix + row["file_name"]] = is_synthetic(row)
-    return np.array([told.get(file.rel, none) for file in files], bool)
+    """Return which files (N,) are synthetic by the folder's metadata.csv; `none` for files that it does not list.
+
+    Raises `DatasetError` if the table's names and the files' do not match, so that the two cannot be told apart.
+    """
+    told = Told(folder.root, folder.split_dirs.values())
+    rels = [*(f.rel for f in folder.files), *(bad.path for bad in folder.bad_files)]
+    if doubt := told.doubt(rels):
+        raise DatasetError(
+            f"in {printable(str(folder.root))}, real and synthetic images cannot be told apart: {doubt}",
+            f"restore the names, or remove {NAME} if all images are of one kind",
+        )
+    found = [told.synthetic(file.rel) for file in files]
+    return np.array([none if synthetic is None else synthetic for synthetic in found], bool)
 
 
-def is_synthetic(row: Mapping[str, str]) -> bool:
-    """Whether a row of a table calls its image synthetic."""
-    return row.get("synthetic", "").strip().lower() in ("1", "true", "yes")
-
-
-NAME = "metadata.csv"
 COLUMNS = ("file_name", "label", "kind", "synthetic", "run", "seed", "checkpoint_sha256", "source_path", "split")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from balancegan.core.files import disk_errors, require_space
 from balancegan.data.decode import is_deep_mode
-from balancegan.data.scan import ImageFile
 from balancegan.data.training_set import TrainingSet
 
 BLOCK = 4096  # bytes, in which file systems allocate space
@@ -43,14 +42,14 @@ def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
         return [], []
     store, folder, planned = data.store, data.folder, []
     held = set(data.holdout_rows.tolist())
-    used = {folded_name(above) for file in store.files for above in folders_above(file.rel)}
+    used = {folded_name(above) for file in store.files for above in folders_above(folder.place(file))}
     gifs, deep = 0, 0
     for row, file in enumerate(store.files):
         skipped = file.format not in READABLE
         is_deep = is_deep_mode(store.native_modes[row])  # synthetic images always have 8 bits
         gifs, deep = gifs + skipped, deep + is_deep
         convert = real == "convert" and (skipped or is_deep)
-        target = _target_name(file, ".png" if convert else SUFFIXES.get(file.format, ""), used)
+        target = _target_name(folder.place(file), ".png" if convert else SUFFIXES.get(file.format, ""), used)
         split = "holdout" if row in held else file.split
         planned.append(RealFile(row, folder.path(file), target, store.classes[store.labels[row]], split, convert))
     notes = []
@@ -68,17 +67,17 @@ def plan_real(data: TrainingSet, real: str) -> tuple[list[RealFile], list[str]]:
     return planned, notes
 
 
-def _target_name(file: ImageFile, suffix: str, used: set[str]) -> str:
+def _target_name(place: str, suffix: str, used: set[str]) -> str:
     """Return the file's own path with the extension of its content, made unique if two would collide."""
-    stem, dot, extension = file.rel.rpartition(".")
+    stem, dot, extension = place.rpartition(".")
     same = {".jpg": ("jpg", "jpeg", "jpe", "jfif"), ".tif": ("tif", "tiff"), ".ppm": ("ppm", "pgm", "pbm", "pnm")}
     fits = dot and "/" not in extension and extension.lower() in same.get(suffix, (suffix[1:],))
     if extension.lower() in ("jpe", "jfif", "pbm", "pnm"):  # correct, but loaders do not know them
         fits = False
     if fits or not suffix:
-        name = file.rel
+        name = place
     else:
-        name = (stem if dot and "/" not in extension and len(extension) <= 5 else file.rel) + suffix
+        name = (stem if dot and "/" not in extension and len(extension) <= 5 else place) + suffix
     folder, _, name = name.rpartition("/")
     base, tail, k, mark = name.removesuffix(suffix), name[len(name.removesuffix(suffix)) :], 1, ""
     tail = tail or suffix

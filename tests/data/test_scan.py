@@ -240,7 +240,7 @@ def test_other_folders_beside_splits_are_skipped(tmp_path, picture):
     (tmp_path / "annotations" / "x.json").write_text("{}")
     folder = scan(tmp_path)
     assert folder.classes == ("a", "b")
-    assert any("annotations" in note for note in folder.notes)
+    assert any("annotations" in warning for warning in folder.warnings)
 
 
 def test_progress_reports(data):
