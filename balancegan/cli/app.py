@@ -54,7 +54,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # bars and bullets must not fail in a narrow encoding
             stream.reconfigure(errors="replace")
-    if processes() > 1:
+    if processes() > 1 and not {"-h", "--help", "--version"} & {*sys.argv}:
         from balancegan.compute.ranks import run
 
         run(app)

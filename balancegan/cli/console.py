@@ -77,7 +77,8 @@ class Console:
         if self.verbose and error.__cause__ is not None:
             self._tell("".join(traceback.format_exception(error.__cause__)), markup=False)
         if self.as_json:
-            print_error(error)
+            with contextlib.suppress(OSError):  # standard output may be what failed
+                print_error(error)
 
     def gate(self, passed: dict[str, Any] | None) -> None:
         """Exit with the quality gate's code if `--fail-under` was given and not reached.

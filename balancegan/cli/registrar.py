@@ -39,8 +39,10 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
             try:
                 with signals_stop(), failures_in_words():
                     function(console, **arguments)
+                    _flush_stdout()
             except BalanceGANError as error:
                 console.fail(error)
+                _give_up_stdout()
                 raise typer.Exit(error.exit_code) from None
             except KeyboardInterrupt as stop:
                 signum = stop.signum if isinstance(stop, _StopNow) else signal.SIGINT
@@ -63,6 +65,27 @@ def registrar(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[...,
         return run
 
     return command
+
+
+def _flush_stdout() -> None:
+    """Write what is buffered, so that a full disk behind it is an error of the command, not of Python's end."""
+    from balancegan.core.files import disk_errors
+
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        with disk_errors("write the result to standard output", "another file"):
+            raise
+
+
+def _give_up_stdout() -> None:
+    """Drop what standard output cannot take; the error was told on standard error."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Command(TyperCommand):

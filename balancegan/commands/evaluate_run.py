@@ -12,7 +12,7 @@ from typing import Any
 
 from balancegan.core.documents import Json
 from balancegan.core.errors import UsageError
-from balancegan.core.files import disk_errors, refuse_source
+from balancegan.core.files import disk_errors, is_litter, refuse_source
 from balancegan.core.options import PLAIN_DATA, DataOptions, Judged, SamplingOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.data.scan import ImageFolder
@@ -165,7 +165,8 @@ def check_out(out: Path, source: ImageFolder, *, given: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", "choose another folder with --out")
     with disk_errors(f"read {out}"):
-        foreign = out.is_dir() and [p for p in out.iterdir() if p.name not in (*REPORT, "figures")]
+        ours = (*REPORT, "figures")
+        foreign = out.is_dir() and [p for p in out.iterdir() if p.name not in ours and not is_litter(p.name)]
     if foreign:
         raise UsageError(f"{out} contains other files, such as {foreign[0].name}", "choose a new folder with --out")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from balancegan.core.errors import DiskError, UsageError
-from balancegan.core.files import copy_regular, require_space
+from balancegan.core.files import copy_regular, is_litter, require_space
 from balancegan.core.options import PLAIN_DATA, DataOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.core.text import plural, printable
@@ -107,7 +107,7 @@ def _check_places(source: Path, target: Path) -> None:
         raise UsageError(f"{target} contains the source folder", "choose an empty or new folder")
     if os.path.lexists(target) and not target.is_dir():
         raise UsageError(f"{target} exists and is not a folder", "choose another name")
-    if target.is_dir() and any(target.iterdir()):
+    if target.is_dir() and not all(is_litter(path.name) for path in target.iterdir()):
         raise UsageError(f"{target} is not empty", "choose an empty or new folder; nothing is overwritten")
 
 
@@ -145,11 +145,14 @@ def _copy_all(folder: ImageFolder, files: list[ImageFile], target: Path, progres
             to = temporary / folder.place(f)
             to.parent.mkdir(parents=True, exist_ok=True)
             copy_regular(folder.path(f), to)
-            shutil.copystat(folder.path(f), to)
+            with contextlib.suppress(OSError):  # buckets, CIFS and exFAT refuse
+                shutil.copystat(folder.path(f), to)
             if done % 256 == 0 or done == len(files):
                 progress("copy", done, len(files))
-        with contextlib.suppress(FileNotFoundError):
-            target.rmdir()  # checked to be empty; renaming over it fails on some systems
+        if target.is_dir():  # checked to be empty but for what file managers leave; renaming over it may fail
+            for path in target.iterdir():
+                path.rename(temporary / path.name)
+            target.rmdir()
         temporary.rename(target)
     except OSError as e:
         raise DiskError(f"cannot write {target}: {e.strerror or e}", "check permissions and free space") from e

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from balancegan.core.documents import Json
 from balancegan.core.errors import BalanceGANError, CheckpointError, UsageError, WeightsMissingError
-from balancegan.core.files import UMASK, disk_errors, sha256
+from balancegan.core.files import disk_errors, follow_umask, sha256
 from balancegan.core.progress import Progress, silent
 from balancegan.metrics.weights import PUBLISHED, cached_file, find_weights, get_weights, known
 
@@ -111,7 +111,7 @@ def fetch(name: str, *, source: Path | None = None, progress: Progress = silent)
                 blocks = _downloaded(name, progress) if source is None else _read(source, name, progress)
                 found = _write(file, blocks)
             _check(name, found, source)
-            Path(temporary).chmod(0o666 & ~UMASK)  # mkstemp makes private files
+            follow_umask(Path(temporary))
             Path(temporary).replace(path)
         finally:
             Path(temporary).unlink(missing_ok=True)

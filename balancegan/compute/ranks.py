@@ -28,6 +28,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from balancegan.compute import microbatch as parts
+from balancegan.compute.joining import JOIN, wait_for_all
 from balancegan.compute.machine import usable_cores
 from balancegan.compute.processes import processes
 from balancegan.core.errors import BalanceGANError, RankLostError, UsageError
@@ -271,7 +272,11 @@ def _connect() -> Ranks:
     if env.get("OMP_NUM_THREADS") == "1":  # torchrun's default
         torch.set_num_threads(max(1, usable_cores() // local_size))
     with _connected():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_TIMEOUT)
+        store, rank, size = next(dist.rendezvous("env://", timeout=JOIN))
+        wait_for_all(store, rank, size)
+        store.set_timeout(_TIMEOUT)
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT)
     machines = tuple(i for i, first in enumerate(_all_objects(local_rank == 0, size)) if first)
     return Ranks(rank, size, local_rank, local_size, machines)
 

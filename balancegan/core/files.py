@@ -34,15 +34,31 @@ UMASK = _umask()
 
 def cache_root(cache_dir: Path | None = None) -> Path:
     """Return the cache folder: `cache_dir`, else $BALANCEGAN_CACHE_DIR, else the user's cache."""
-    if cache_dir is None:
-        cache_dir = Path(os.environ.get("BALANCEGAN_CACHE_DIR") or _user_cache())
-    return cache_dir.expanduser().absolute()
+    named = cache_dir or os.environ.get("BALANCEGAN_CACHE_DIR")
+    if not named:
+        return _user_cache()
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:
+        hint = "set BALANCEGAN_CACHE_DIR to a path without ~"
+        raise DiskError(f"the cache cannot be in {printable(str(named))}: this user has no home folder", hint) from None
 
 
-def _user_cache() -> str:
+def _user_cache() -> Path:
     import platformdirs
 
-    return platformdirs.user_cache_dir("balancegan", appauthor=False)
+    try:
+        return Path(platformdirs.user_cache_dir("balancegan", appauthor=False)).expanduser().absolute()
+    except (RuntimeError, KeyError):  # a container's user without a home folder or an account
+        return Path(tempfile.gettempdir()) / f"balancegan-{os.getuid()}"
+
+
+_LITTER = frozenset({".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".ipynb_checkpoints"})
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file was left by a file manager, a notebook or NFS, and does not make a folder somebody's."""
+    return name.lower() in _LITTER or name.startswith((".nfs", "._")) or name in ("@eaDir", "lost+found", "Icon\r")
 
 
 DISK_ERRNOS = frozenset(
@@ -150,11 +166,17 @@ def write_atomic(path: Path, data: bytes | str, *, durable: bool = False) -> Non
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~UMASK)  # mkstemp makes private files; users' files should follow their umask
+        follow_umask(Path(name))
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file that mkstemp made private the permissions of the user's other files, where they can be set at all."""
+    with contextlib.suppress(OSError):  # buckets, CIFS and exFAT refuse
+        path.chmod(0o666 & ~UMASK)
 
 
 def write_json(path: Path, document: Any, *, durable: bool = False) -> None:

@@ -53,17 +53,36 @@ def map_chunks(
     workers = workers or default_workers()
     total = sum(len(c) for c in chunks)
     done = 0
-    may_fork = not multiprocessing.current_process().daemon
-    if workers > 1 and total >= PROCESSES_FROM and may_fork:
+    if workers > 1 and total >= PROCESSES_FROM and _may_start_processes():
         try:
             for result in _in_order(_process_pool(workers), fn, chunks):
                 yield result
                 done += 1
             return
-        except (BrokenProcessPool, PermissionError, NotImplementedError, ImportError):
-            pass  # no semaphores, too little memory for another interpreter, or a decoder crashed its process
-    with _pillow_warnings_off():
-        yield from _in_order(ThreadPoolExecutor(workers), fn, chunks[done:])
+        except (BrokenProcessPool, _CannotStartError):
+            pass  # too little memory for another interpreter, or a decoder crashed its process
+    try:
+        with _pillow_warnings_off():
+            for result in _in_order(ThreadPoolExecutor(workers), fn, chunks[done:]):
+                yield result
+                done += 1
+    except _CannotStartError:
+        yield from map(fn, chunks[done:])
+
+
+class _CannotStartError(Exception):
+    """The system allows no more processes or threads."""
+
+
+def _may_start_processes() -> bool:
+    """Whether processes can be started that share semaphores, which live in /dev/shm on Linux."""
+    if multiprocessing.current_process().daemon:
+        return False
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except (OSError, ImportError, NotImplementedError):  # /dev/shm is absent, read-only or full
+        return False
+    return True
 
 
 def _process_pool(workers: int) -> ProcessPoolExecutor:
@@ -90,8 +109,10 @@ def _in_order(pool: Executor, fn: Callable[[Sequence[T]], R], chunks: Sequence[S
     ahead = _IN_FLIGHT * getattr(pool, "_max_workers", 4)
     try:
         with _without_main(), _interrupts_later():  # workers start with the first submissions
-            for chunk in islice(todo, ahead):
-                waiting.append(pool.submit(fn, chunk))
+            try:
+                waiting.extend(pool.submit(fn, chunk) for chunk in islice(todo, ahead))
+            except (OSError, RuntimeError) as error:
+                raise _CannotStartError from error
         while waiting:
             yield waiting.popleft().result()
             for chunk in islice(todo, 1):

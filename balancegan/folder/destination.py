@@ -9,11 +9,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from balancegan.core.errors import DatasetError, UsageError
-from balancegan.core.files import disk_errors, open_regular, refuse_source
-from balancegan.core.locks import drop_lock, require_lock
+from balancegan.core.files import disk_errors, is_litter, open_regular, refuse_source
+from balancegan.core.locks import Lock, drop_lock, require_lock
 from balancegan.core.text import printable
 from balancegan.data.scan import ImageFolder
 from balancegan.data.tables import read_table
@@ -53,7 +51,7 @@ def require_marker(out: Path, key: str) -> dict[str, Any]:
     return marker
 
 
-def lock_folder(out: Path) -> FileLock:
+def lock_folder(out: Path) -> Lock:
     """Lock the folder for this process until it ends; raises `UsageError` if another process holds it."""
     hint = "wait for it, or choose another folder with --out"
     return require_lock(out / LOCK, f"another process is writing {out}", hint)
@@ -84,7 +82,8 @@ def is_free(out: Path) -> bool:
     if os.path.lexists(out) and not out.is_dir():
         raise UsageError(f"{out} is a file", "choose another folder with --out")
     with disk_errors(f"read {out}"):
-        return not out.is_dir() or all(BEGINNING.fullmatch(path.name) for path in out.iterdir())
+        names = [path.name for path in out.iterdir()] if out.is_dir() else []
+        return all(BEGINNING.fullmatch(name) or is_litter(name) for name in names)
 
 
 def _all_there(out: Path) -> bool:

@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from torch import Tensor
 
 from balancegan.core.config import LARGEST, parse_yaml
 from balancegan.core.errors import CheckpointError, UsageError
 from balancegan.core.files import disk_errors, open_regular, sync_dir, write_atomic
-from balancegan.core.locks import require_lock
+from balancegan.core.locks import Lock, require_lock
 from balancegan.core.text import printable
 from balancegan.runs.checkpoint import (
     Checkpoint,
@@ -46,7 +45,7 @@ class RunDir:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
-        self._lock: FileLock | None = None
+        self._lock: Lock | None = None
 
     @property
     def name(self) -> str:

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
-
 from balancegan.core.files import disk_errors
+from balancegan.core.locks import WAIT, require_lock
 
 RUN_NAME = re.compile(r"(\d{5,})-(.+)")
 
@@ -25,8 +24,13 @@ def numbering(out: Path) -> Iterator[None]:
     """Let only one process at a time number runs."""
     with disk_errors(f"create a run directory in {out}"):
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".lock"):
+    busy = f"another process has been creating a run in {out} for {WAIT:.0f} seconds"
+    lock = require_lock(out / ".lock", busy, "wait for it", WAIT)
+    try:
+        with disk_errors(f"create a run directory in {out}"):
             yield
+    finally:
+        lock.release()
 
 
 def numbered(out: Path) -> list[tuple[int, Path]]:

@@ -25,7 +25,7 @@ from balancegan.core.errors import (
     TrainingDivergedError,
     UsageError,
 )
-from balancegan.core.files import disk_errors, refuse_source, require_space, write_atomic
+from balancegan.core.files import disk_errors, is_litter, refuse_source, require_space, write_atomic
 from balancegan.core.locks import require_lock
 from balancegan.data.sources import SourceImages
 from balancegan.data.training_set import TrainingSet, open_training_set, recorded_holdout
@@ -87,7 +87,8 @@ def _locked(out: Path) -> Iterator[None]:
     """Lock the output folder for this process; refuses a folder that is not a comparison."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} exists and is not a folder", "choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
+    theirs = out.is_dir() and not all(is_litter(path.name) for path in out.iterdir())
+    if theirs and not (out / MARKER).is_file():
         raise UsageError(f"{out} is not empty and is not a comparison", "choose a new folder with --out")
     with disk_errors(f"create {out}"):
         out.mkdir(parents=True, exist_ok=True)
