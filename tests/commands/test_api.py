@@ -18,6 +18,7 @@ from helpers import call_json, write_images
 
 import balancegan
 from balancegan.cli.app import app
+from balancegan.commands.api.arguments import HowToRead
 from balancegan.commands.api.progress_line import ProgressLine
 from balancegan.commands.api.results import Result
 from balancegan.commands.api.train import OF_TRAIN
@@ -83,10 +84,10 @@ def test_everything_public_is_there_and_found_by_dir():
 OF_THE_CONSOLE = {"json", "quiet", "verbose", "no_color"}
 ELSEWHERE = {  # options that a function has in another form
     "inspect": set(),
-    "train": {"set"},  # any keyword
+    "train": {"set", *HowToRead.__annotations__},  # any keyword
     "augment": {"no_report"},  # report
     "evaluate": set(),
-    "compare": {"set"},
+    "compare": {"set", *HowToRead.__annotations__},
     "sample": {"run", "runs", "out"},  # the run itself; arrays instead of files
 }
 BESIDES = {"train": {"settings"}, "compare": {"settings"}, "augment": {"report"}, "sample": {"self"}}
@@ -102,6 +103,8 @@ def test_every_option_of_a_command_is_a_keyword(name):
     }
     function = balancegan.Run.sample if name == "sample" else getattr(balancegan, name)
     keywords = set(inspect.signature(function).parameters)
+    if "how" in keywords:
+        keywords = keywords - {"how"} | {*HowToRead.__annotations__} & options
     wanted = options - OF_THE_CONSOLE - ELSEWHERE[name] | BESIDES.get(name, set())
     assert {keyword.rstrip("_") for keyword in keywords} - {"progress"} == wanted  # `from` is a word of Python's own
     for keyword in keywords - {"self"}:

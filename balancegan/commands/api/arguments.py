@@ -6,12 +6,29 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from balancegan.commands.api.results import Result, Run
 from balancegan.core.errors import QualityGateError
+from balancegan.core.options import DataOptions, Layout
 
 StrPath = str | os.PathLike[str]
+
+
+class HowToRead(TypedDict, total=False):
+    """Keywords of the functions that read a folder of images; see `DataOptions`."""
+
+    labels: StrPath
+    layout: Layout
+    synthetic: bool
+    page: int
+    max_pixels: int
+
+
+def data_options(how: HowToRead) -> DataOptions:
+    """Return how a folder is read."""
+    named = {**how, "labels": os.fspath(how["labels"])} if how.get("labels") else how
+    return DataOptions(**named)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
-from balancegan.commands.api.arguments import StrPath, as_path, watching
+from balancegan.commands.api.arguments import HowToRead, StrPath, as_path, data_options, watching
 from balancegan.commands.api.results import Inspection
 from balancegan.core.options import Duplicates, Split
 
@@ -18,6 +19,7 @@ def inspect(
     html: StrPath | None = None,
     strict: bool = False,
     progress: bool = True,
+    **how: Unpack[HowToRead],
 ) -> Inspection:
     """Report how imbalanced a data set is and what is broken in it. Reads every image; writes nothing in `data`.
 
@@ -30,6 +32,8 @@ def inspect(
         html: also write a page with example images here.
         strict: raise `DatasetError` if a file cannot be read.
         progress: show progress on stderr.
+        how: `labels`, a table of labels; `layout`: `splits` or `classes`; `synthetic`: count the synthetic images of a
+            folder that was balanced before; `page`, of files with several; `max_pixels` of an image.
 
     Returns:
         The findings: `imbalance_rate`, `classes[…].name`, `.count`, `.to_add`, `bad_files`, `advice` and more.
@@ -48,6 +52,7 @@ def inspect(
             target_ir=target_ir,
             duplicates=duplicates,
             html=as_path(html),
+            how=data_options(how),
             progress=board,
         )
     if strict:

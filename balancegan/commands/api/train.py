@@ -68,7 +68,7 @@ def train(
         strict: raise `DatasetError` if a file cannot be read.
         dry_run: train and write nothing; return the settings and what they would cost on this machine.
         progress: show progress on stderr.
-        settings: any other field of the configuration, as with `--set`, for example `lambda_gp=5`.
+        settings: any other field of the configuration, as with `--set`: `lambda_gp=5`, or `labels` as in `inspect`.
 
     Returns:
         The run, or a `TrainingPlan` if `dry_run`.
