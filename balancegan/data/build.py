@@ -345,6 +345,6 @@ def _fingerprint(folder: ImageFolder, settings: DecodeSettings, window: Window |
     digest.update(json.dumps(head).encode())
     for row in good:
         f = folder.files[row.row]
-        line = f"{f.split}\0{folder.classes[f.label]}\0{folder.inner(f)}\0"
+        line = f"{f.split}\0{folder.own_class(f)}\0{folder.inner(f)}\0"
         digest.update(line.encode("utf-8", "surrogatepass") + row.digest)
     return digest.hexdigest()

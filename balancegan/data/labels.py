@@ -12,7 +12,6 @@ import io
 import json
 import posixpath
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 from balancegan.core.errors import DatasetError, UsageError
 from balancegan.core.files import open_regular
 from balancegan.core.text import plural, printable
-from balancegan.data.layout import split_of
+from balancegan.data.layout import composed, split_of
 
 FILE_COLUMNS = (
     *("file_name", "filename", "file", "path", "filepath", "image_path", "image_file", "image"),
@@ -104,7 +103,7 @@ def _unique_ends(names: Sequence[str]) -> set[str]:
 
 
 def _plain(name: str) -> str:
-    return posixpath.normpath(unicodedata.normalize("NFC", name.strip().replace("\\", "/")))
+    return posixpath.normpath(composed(name.strip().replace("\\", "/")))
 
 
 def find_table(root: Path, given: str) -> LabelTable | None:
@@ -202,7 +201,7 @@ def read_labels(path: Path, root: Path) -> LabelTable:
 
 def class_name(text: str) -> str:
     """Return a label as a class's name, which must be able to name a folder."""
-    name = re.sub(r"[/\\\0-\x1f]", "-", unicodedata.normalize("NFC", text.strip()))
+    name = re.sub(r"[/\\\0-\x1f]", "-", composed(text.strip()))
     return f"_{name}" if name.startswith(".") else name
 
 

@@ -72,6 +72,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
+def composed(name: str) -> str:
+    """Return a name with composed accents; macOS decomposes them when it copies files, which makes no other class."""
+    return unicodedata.normalize("NFC", name)
+
+
 def split_of(name: str) -> str | None:
     """Return the split that a folder's usual name stands for ("train", "Test_Set", "dev"); None for other names."""
     plain = re.sub(r"[\s_.-]+", "", name.lower())
@@ -98,7 +103,7 @@ def find_layout(root: Path, how: str = AUTO) -> Layout:
         (named, "") if how == "splits" else (None, "") if how == "classes" else _split_dirs(root, top, named)
     )
     layout = _flat(root, top) if splits is None else _with_splits(root, top, splits)
-    twins = _twins({name for names in layout.class_dirs.values() for name in names})
+    twins = _twins({composed(name) for names in layout.class_dirs.values() for name in names})
     return replace(layout, warnings=(*layout.warnings, *twins), doubt=doubt)
 
 
@@ -123,8 +128,8 @@ def _twins(names: set[str]) -> list[str]:
         folded = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
         alike.setdefault(folded, []).append(name)
     return [
-        f"the classes {' and '.join(repr(printable(n)) for n in twins)} differ only in case, blanks or how accents are "
-        "encoded, and count as different classes: rename the folders if they are one"
+        f"the classes {' and '.join(repr(printable(n)) for n in twins)} differ only in case or blanks, and "
+        "count as different classes: rename the folders if they are one"
         for twins in alike.values()
         if len(twins) > 1
     ]
@@ -277,7 +282,11 @@ def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layo
     notes = _loose(top, "next to the split folders") + _links(top)
     mine = {name for names in named.values() for name in names}
     skipped = [f"skipped folder '{printable(n)}': not a train, val or test split" for n in top.dirs if n not in mine]
-    usual = [f"folder '{printable(n)}' is taken as the {s} split" for s, (n, *_) in named.items() if n.lower() != s]
+    skipped += [
+        f"folder '{printable(n)}' is taken as the {s} split"
+        for s, (n, *_) in named.items()
+        if not n.lower().startswith(s)
+    ]
     split_dirs = {s: named[s][0] for s in SPLITS if s in named}
     above = _ancestry(root)
     class_dirs, hidden = {}, top.hidden
@@ -288,7 +297,7 @@ def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layo
         notes += _loose(listing, f"in {name}, outside the class folders") + _links(listing, f"{name}/")
         class_dirs[split] = listing.dirs
         hidden += listing.hidden
-    return Layout(root, split_dirs, class_dirs, (*notes, *usual), hidden, tuple(skipped))
+    return Layout(root, split_dirs, class_dirs, tuple(notes), hidden, tuple(skipped))
 
 
 def _loose(listing: _Listing, where: str) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from balancegan.core.text import plural, printable
+from balancegan.data.layout import composed
 from balancegan.data.tables import read_table
 
 METADATA = "metadata.csv"
@@ -27,18 +27,18 @@ class Told:
             if table.is_file():
                 for row in read_table(table):
                     if row.get("file_name") and "synthetic" in row:
-                        self._synthetic[_key(prefix + row["file_name"])] = is_synthetic(row)
+                        self._synthetic[composed(prefix + row["file_name"])] = is_synthetic(row)
 
     def __bool__(self) -> bool:
         return bool(self._synthetic)
 
     def synthetic(self, rel: str) -> bool | None:
         """Whether a file is synthetic; None if no table lists it."""
-        return self._synthetic.get(_key(rel))
+        return self._synthetic.get(composed(rel))
 
     def doubt(self, rels: Iterable[str]) -> str:
         """Say why real and synthetic files cannot be told apart, or nothing: names were changed after writing."""
-        keys = {_key(rel): rel for rel in rels}
+        keys = {composed(rel): rel for rel in rels}
         lost = self._synthetic.keys() - keys.keys()
         unknown = sorted(keys.keys() - self._synthetic.keys())
         if not lost or not unknown:
@@ -48,8 +48,3 @@ class Told:
             f"{printable(min(lost))}), and {plural(len(unknown), 'file is', 'files are')} not in it (e.g. "
             f"{printable(keys[unknown[0]])})"
         )
-
-
-def _key(rel: str) -> str:
-    """A name however its accents are encoded: macOS decomposes them when it copies files."""
-    return unicodedata.normalize("NFC", rel)

@@ -19,7 +19,7 @@ from balancegan.core.options import PLAIN_DATA, DataOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.core.text import plural, printable
 from balancegan.data.labels import LabelTable, find_table
-from balancegan.data.layout import LAYOUT_HINT, SPLITS, Layout, find_layout, is_hidden, list_root, split_of
+from balancegan.data.layout import LAYOUT_HINT, SPLITS, Layout, composed, find_layout, is_hidden, list_root, split_of
 from balancegan.data.other_files import kind_of, unread
 from balancegan.data.own import METADATA, Told
 from balancegan.data.sniff import IMAGE_SUFFIXES, Sniffed, sniff_many
@@ -53,9 +53,9 @@ class BadFile:
 class ImageFolder:
     """All images under `root`, sorted by (split, class, path); the order does not depend on the file system.
 
-    `classes` holds every class folder of any split, sorted, empty ones too (`notes` names them). `split_dirs`
-    maps a split to its folder's name on disk and is empty for the flat layout, where every image is in "train". With
-    labels from a table (`labelled`), images lie anywhere; `groups` are those that the table names, by path.
+    `classes` holds every class folder of any split, sorted, empty ones too (`notes` names them), with composed accents.
+    `split_dirs` maps a split to its folder's name on disk and is empty for the flat layout, where every image is in
+    "train". With labels from a table (`labelled`), images lie anywhere; `groups` are those that it names, by path.
     """
 
     root: Path
@@ -92,12 +92,16 @@ class ImageFolder:
         return {self.root} | {self.root / rel for rel in {f.rel.rpartition("/")[0] for f in self.files}}
 
     def class_dir(self, split: str, name: str) -> str:
-        """Return the class folder's path relative to the root, `/`-separated."""
+        """Return the class folder's path in a copy of the folder, relative to the root, `/`-separated."""
         return f"{self.split_dirs[split]}/{name}" if self.split_dirs else name
 
     def inner(self, f: ImageFile) -> str:
         """Return the image's path inside its class folder, independent of the folder's location and split names."""
-        return f.rel.removeprefix(self.class_dir(f.split, self.classes[f.label]) + "/")
+        return f.rel if self.labelled else f.rel.split("/", 2 if self.split_dirs else 1)[-1]
+
+    def own_class(self, f: ImageFile) -> str:
+        """Return the class as its folder's name is encoded on disk."""
+        return self.classes[f.label] if self.labelled else f.rel.split("/")[1 if self.split_dirs else 0]
 
     def place(self, f: ImageFile) -> str:
         """Return the image's path in a copy of the folder, where every class has its own folder."""
@@ -150,7 +154,7 @@ def scan(
     candidates: list[Candidate] = []
     for split in layout.splits:
         for name in layout.class_dirs[split]:
-            candidates += walk_class(walk, split, name, layout.class_path(split, name))
+            candidates += walk_class(walk, split, composed(name), layout.class_path(split, name))
             progress("scan", len(candidates), 0)
     found = _sort_out(layout, _once_each(candidates, walk), progress)
     warnings = [*layout.warnings, *([layout.doubt] if layout.doubt else [])]
@@ -262,7 +266,7 @@ def _why_bad(c: Candidate, sniffed: Sniffed) -> str:
 
 
 def _assemble(layout: Layout, walk: Walk, found: _Sorted) -> ImageFolder:
-    classes = tuple(sorted({name for names in layout.class_dirs.values() for name in names}))
+    classes = tuple(sorted({composed(name) for names in layout.class_dirs.values() for name in names}))
     label = {name: i for i, name in enumerate(classes)}
     order = {split: i for i, split in enumerate(SPLITS)}
     files = [ImageFile(c.rel, c.split, label[c.name], c.size, c.mtime_ns, c.ctime_ns, fmt) for c, fmt in found.images]
