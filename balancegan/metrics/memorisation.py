@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,16 +58,20 @@ def pixel_features(images: NDArray[np.uint8]) -> FloatArray:
     Returns:
         float32 (N, C·h·w) with h, w ≤ `MAX_SIDE`. Flips are not considered: a mirrored copy is distant.
     """
-    n, channels, height, width = images.shape
-    rows, cols = _area_matrix(height), _area_matrix(width)
-    dim = channels * len(rows) * len(cols)
-    features = np.empty((n, dim), np.float32)
-    scale = np.float32(1.0 / (255.0 * np.sqrt(dim)))
-    for some in blocks(n, _BLOCK):
-        block = images[some].astype(np.float32)  # NCHW
-        small = rows @ block @ cols.T  # NChw
-        features[some] = small.reshape(len(block), dim) * scale
+    small = area_averaged(images, MAX_SIDE)
+    features = small.reshape(len(images), int(np.prod(small.shape[1:])))
+    features *= np.float32(1.0 / (255.0 * np.sqrt(features.shape[1])))
     return features
+
+
+def area_averaged(images: NDArray[Any], side: int) -> FloatArray:
+    """Reduce images (N, C, H, W) to at most `side` pixels per side, averaging over equal areas; float32."""
+    n, channels, height, width = images.shape
+    rows, cols = _area_matrix(height, side), _area_matrix(width, side)
+    small = np.empty((n, channels, len(rows), len(cols)), np.float32)
+    for some in blocks(n, _BLOCK):
+        small[some] = rows @ images[some].astype(np.float32) @ cols.T
+    return small
 
 
 def nearest(
@@ -283,9 +288,9 @@ def _distinct(features: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64
     return np.array(list(times), np.int64), np.array(list(times.values()), np.int64)
 
 
-def _area_matrix(size: int) -> FloatArray:
-    """Matrix (min(size, MAX_SIDE), size) that averages a row of pixels over equal areas."""
-    target = min(size, MAX_SIDE)
+def _area_matrix(size: int, side: int) -> FloatArray:
+    """Matrix (min(size, side), size) that averages a row of pixels over equal areas."""
+    target = min(size, side)
     edges = np.linspace(0.0, size, target + 1)
     low = np.maximum(edges[:-1, None], np.arange(size)[None, :])
     high = np.minimum(edges[1:, None], np.arange(1, size + 1)[None, :])

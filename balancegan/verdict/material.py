@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balancegan.core.documents import Json
-from balancegan.core.rows import rows_by_class
 from balancegan.data.groups import of_one_group
 from balancegan.data.holdout import choose_holdout
 from balancegan.data.training_set import TrainingSet
 from balancegan.data.variations import Changes, variations
 from balancegan.metrics.features import Images
-from balancegan.metrics.memorisation import copy_threshold, nearest, pixel_features
 
 REPORT_IMAGES = 2000  # per class and set; more would cost memory and hardly change the measures
 
@@ -143,7 +141,7 @@ class Material:
     from `unfiltered`. The pools may hold more or fewer images; these numbers set the proportions in which they are
     mixed.
     `kind` says where the test images come from (test, val, holdout, splits). `may_have_seen` says whether the generator
-    may have been trained on them; if so, synthetic near-copies of test images are excluded from training.
+    may have been trained on them; if so, what copies test images is excluded from training.
     """
 
     names: Sequence[str]
@@ -249,26 +247,6 @@ def stratified_split(
     keys = range(len(labels)) if groups is None else groups.tolist()
     aside = choose_holdout(labels, keys, share, seed, least=2)
     return np.flatnonzero(~aside), np.flatnonzero(aside)
-
-
-def allowed_images(material: Material, pool: Pool, plan: SplitPlan, fake: Pool) -> NDArray[np.intp]:
-    """Rows of the synthetic images that may be used for training under this test plan.
-
-    Where the generator may have seen the test images, near-copies of them and of their mirror images are excluded.
-    """
-    allowed = np.ones(len(fake), bool)
-    if not material.may_have_seen:
-        return np.flatnonzero(allowed)
-    classes = len(material.names)
-    real_rows, test_rows = rows_by_class(pool.labels, classes), rows_by_class(pool.labels[plan.test], classes)
-    for label, mine in enumerate(rows_by_class(fake.labels, classes)):
-        if not len(mine):
-            continue
-        threshold = copy_threshold(pixel_features(pool.images[real_rows[label]]))
-        images = pool.images[plan.test[test_rows[label]]]
-        tested = pixel_features(np.concatenate([images, images[..., ::-1]]))
-        allowed[mine] = nearest(pixel_features(fake.images[mine]), tested)[0] >= threshold
-    return np.flatnonzero(allowed)
 
 
 @dataclass(frozen=True)

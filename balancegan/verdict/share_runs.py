@@ -16,8 +16,9 @@ from balancegan.core.rows import first_of_each
 from balancegan.verdict.arms import BASELINE, arm_named
 from balancegan.verdict.augmentation import CROPS, FLIPS
 from balancegan.verdict.classifiers import Job, Part, Result, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.copy_guard import CopyGuard
 from balancegan.verdict.folds import folds
-from balancegan.verdict.material import Labels, Material, Pool, SplitPlan, allowed_images, split_plans
+from balancegan.verdict.material import Labels, Material, Pool, SplitPlan, split_plans
 from balancegan.verdict.networks import QUICK, Network
 from balancegan.verdict.paired_gains import Compared, Floats, calibrated_losses, compared_gains
 from balancegan.verdict.scores import counted_classes
@@ -55,7 +56,7 @@ class Question:
 
 @dataclass(frozen=True)
 class _Fold:
-    """What classifiers train and test on, and the generated images that are no near-copies of what is tested on."""
+    """What classifiers train and test on, and the generated images that do not copy what is tested on."""
 
     key: tuple[int, int]  # repeat and fold
     plan: SplitPlan
@@ -128,6 +129,10 @@ class Runs:
         pools = [self._pool, material.fake, material.variations.pool]
         return Shelf.of(pools, len(q.fill), q.network.side, q.device)
 
+    @cached_property
+    def _guard(self) -> CopyGuard:
+        return CopyGuard(self.question.material, self._pool, self.question.material.fake)
+
     def _all_folds(self, repeats: range) -> list[_Fold]:
         """The folds of the repeats; a val split is the only one of each."""
         material = self.question.material
@@ -138,8 +143,7 @@ class Runs:
                 else:
                     plans = folds(material.real.labels, material.groups, repeat)
                 self._folds[repeat] = [
-                    _Fold((repeat, k), plan, allowed_images(material, self._pool, plan, material.fake))
-                    for k, plan in enumerate(plans)
+                    _Fold((repeat, k), plan, self._guard.allowed(plan)) for k, plan in enumerate(plans)
                 ]
         return [fold for repeat in repeats for fold in self._folds[repeat]]
 

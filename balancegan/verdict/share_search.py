@@ -8,8 +8,8 @@ overconfident classifier doubt. A share above 0 must be better with 95% confiden
 After each repeat of the trainings, only the leading shares go on, until one is sure or none is likely to help.
 
 The images come from cross-validation on the training images, or from a val split that the verdict leaves alone; groups
-stay whole. The generator has seen the training images, so near-copies of a fold's test images, mirrored ones too, are
-left out of that fold's training.
+stay whole. The generator has seen the training images, so what copies a fold's test images is left out of that fold's
+training (`copy_guard.py`).
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ from balancegan.verdict import scores as verdict
 from balancegan.verdict.arms import ARMS, BASELINE, CANDIDATE, DECIDING, TRANSFORMED, Arm, contents
 from balancegan.verdict.augmentation import Augmentation
 from balancegan.verdict.classifiers import Job, Part, Result, Shelf, mixed_draw, train_jobs
+from balancegan.verdict.copy_guard import CopyGuard
 from balancegan.verdict.first_pass import FirstPass, first_pass
 from balancegan.verdict.intervals import SETTLED, images_to_settle
 from balancegan.verdict.material import (
     Material,
     Pool,
     SplitPlan,
-    allowed_images,
     not_measured,
     split_plans,
     why_not,
@@ -169,7 +169,7 @@ class Measurement:
         starts = dict(zip(distinct, shelf.starts, strict=False))
         jobs = []
         for seed, plan in enumerate(self.plans):
-            usable = allowed_images(self.material, self.pool, plan, fakes[seed])
+            usable = CopyGuard(self.material, self.pool, fakes[seed]).allowed(plan)
             self.left_out = max(self.left_out, len(fakes[seed]) - len(usable))
             rows = (
                 (self.pool, plan.train),
@@ -307,7 +307,8 @@ def _warnings(material: Material, n_test: Sequence[int], seeds: int, left_out: i
         )
     if left_out:
         found.append(
-            f"{left_out:,} synthetic images are near-copies of test images: the classifiers were trained without them."
+            f"{left_out:,} synthetic images are near-copies or versions of test images: the classifiers were trained "
+            "without them."
         )
     weak = [f"{name} ({n})" for name, n in zip(material.names, n_test, strict=True) if n < WEAK_TEST]
     if weak:

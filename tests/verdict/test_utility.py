@@ -15,8 +15,9 @@ from balancegan.verdict import classifiers, rule, utility
 from balancegan.verdict.arms import DECIDING, REAL_ARMS, TRANSFORMED, UNFILTERED, arm_named
 from balancegan.verdict.augmentation import CROPS, FLIPS, NONE, Augmentation
 from balancegan.verdict.classifiers import Draw, Job, Shelf, shrunk, train
+from balancegan.verdict.copy_guard import CopyGuard
 from balancegan.verdict.first_pass import FirstPass, first_pass
-from balancegan.verdict.material import Material, Pool, Varied, allowed_images, stratified_split, untestable, why_not
+from balancegan.verdict.material import Material, Pool, Varied, stratified_split, untestable, why_not
 from balancegan.verdict.material import SplitPlan as Plan
 from balancegan.verdict.material import split_plans as plans_of
 from balancegan.verdict.networks import SMALL
@@ -579,7 +580,9 @@ def test_copies_of_test_images_are_kept_from_the_classifiers():
     real, fake = Pool(images, labels), Pool(images[[0, 13, 1]], labels[[0, 13, 1]])
     plan = Plan(np.array([*range(1, 12), *range(14, 24)]), np.array([0, 12, 13]))
     found = [
-        allowed_images(Material(["a", "b"], real, fake, None, "splits", [2, 1], may_have_seen=seen), real, plan, fake)
+        CopyGuard(Material(["a", "b"], real, fake, None, "splits", [2, 1], may_have_seen=seen), real, fake).allowed(
+            plan
+        )
         for seen in (True, False)
     ]
     assert found[0].tolist() == [2] and found[1].tolist() == [0, 1, 2]
