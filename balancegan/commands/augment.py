@@ -152,6 +152,7 @@ class _Balancing:
             )
             filled = filling.fill(wanted, shown=generator.shown, progress=self.progress)
             folder.write_metadata()
+            notes += folder.notes
             result = result_document(
                 restored, options, filled, recipe, notes, self.places.beside if filling.beside else None
             )

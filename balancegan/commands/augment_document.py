@@ -18,6 +18,7 @@ from balancegan.evaluation.shortcuts import shortcut_checks
 from balancegan.folder.card import Card, copies_line, dataset_card
 from balancegan.folder.destination import finished_result, is_whole
 from balancegan.folder.fill import Filled
+from balancegan.folder.metadata import misread_labels
 from balancegan.folder.real_files import RealFile
 from balancegan.folder.recipe import Recipe, closing_lines, overall_share, recipe_json
 from balancegan.metrics.classifier_features import OwnExtractor
@@ -91,7 +92,9 @@ def result_document(
 ) -> dict[str, Any]:
     """Return the command's document, without the report's part."""
     classes = filled.classes
-    notes = [*notes, *restored.method.notes()]
+    notes = [*notes, *(restored.method.notes() if any(c.generated for c in classes) else [])]
+    if misread := misread_labels(c.name for c in classes):
+        notes = [*notes, misread]
     if options.real == "none":
         notes = [*notes, "The real images were left out (--real none); counts and imbalance rates include them."]
     result = {

@@ -36,10 +36,12 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def parse_time(text: str) -> float:
-    """Parse `90s`, `60m`, `1h30m` or a plain number of seconds into seconds."""
-    number = r"(\d+(?:\.\d+)?)"
-    match = re.fullmatch(rf"{number}|(?:{number}h)?(?:{number}m)?(?:{number}s)?", text.strip().lower(), re.ASCII)
+    """Parse `90s`, `60m` or `1h30m` into seconds. Raises `UsageError`, also for a number without a unit."""
+    text, number = text.strip().lower(), r"(\d+(?:\.\d+)?)"
+    if re.fullmatch(number, text, re.ASCII):
+        raise UsageError(f"{text} has no unit", f"write {text}s or {text}m")
+    match = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?", text, re.ASCII)
     if not match or not any(match.groups()):
         raise UsageError(f"{text!r} is not a duration", "write 90s, 60m or 1h30m")
-    plain, hours, minutes, seconds = (float(g or 0) for g in match.groups())
-    return plain + 3600 * hours + 60 * minutes + seconds
+    hours, minutes, seconds = (float(g or 0) for g in match.groups())
+    return 3600 * hours + 60 * minutes + seconds

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, Jpeg2KImagePlugin
 
 from balancegan.core.errors import DiskError, UsageError
 from balancegan.core.files import read_again, read_regular
@@ -235,7 +235,9 @@ def _load(path: str | os.PathLike[str], im: Image.Image, reading: Reading, at_le
     width, height = im.size
     mode = im.mode
     if at_least and mode in ("L", "RGB") and min(width, height) >= 2 * at_least:
-        im.draft(mode, (at_least, at_least))
+        im.draft(mode, (at_least, at_least))  # JPEG
+        if isinstance(im, Jpeg2KImagePlugin.Jpeg2KImageFile) and reading.decoding > 1:
+            im.reduce = min(5, (min(width, height) // at_least).bit_length() - 1)
     reduced = im.size != (width, height)
     low = lower_half(path, im, grey=reading.decoding > 1)
     im.load()

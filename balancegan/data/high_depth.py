@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from balancegan.core.files import open_regular
+from balancegan.data.refused import ImageError
 
 _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 322, 323, 339
 _SUBFILE, _PLANAR, _SUB_IFDS, _NODATA, _DNG = 254, 284, 330, 42113, 50706
@@ -172,7 +173,7 @@ def _page(file: BinaryIO, number: int, max_pixels: int) -> Page | None:
         elif len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4)):
             pixels = page.asarray()
         else:
-            return None
+            raise ImageError(f"an image of shape {shape}: only grey and RGB are supported")
         tag = page.tags.get(_NODATA)
     if pixels.dtype.kind not in "uif" or pixels.ndim not in (2, 3) or not pixels.size:  # damaged tags
         return None

@@ -237,8 +237,10 @@ def _once_each(candidates: list[Candidate], walk: Walk) -> list[Candidate]:
     A file in two classes or splits stays in both: that is a label conflict or a leak, which `inspect` must show.
     """
     kept: dict[object, Candidate] = {}
+    # Only links lead to a file twice; some network drives give different files one number.
+    several = {c.identity for c in candidates if c.linked or c.several} - {None}
     for c in sorted(candidates, key=lambda c: (c.linked, c.rel)):
-        key = (c.split, c.name, c.identity) if c.identity else c.rel
+        key = (c.split, c.name, c.identity) if c.identity in several else c.rel
         if key in kept:
             walk.twice.append(c.rel)
         else:

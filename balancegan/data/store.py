@@ -298,8 +298,15 @@ def _open(where: Path, folder: ImageFolder, built: Built) -> Store:
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Map a file of bytes, read-only; an empty file cannot be mapped."""
-    return np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
+    """Map a file of bytes, read-only; an empty file cannot be mapped, and is read where the file system maps none."""
+    if not shape[0]:
+        return np.zeros(shape, np.uint8)
+    try:
+        return np.memmap(path, np.uint8, "r", shape=shape)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return np.fromfile(path, np.uint8).reshape(shape)
 
 
 def _left_out(folder: ImageFolder, relabel: dict[int, int]) -> list[str]:

@@ -30,6 +30,7 @@ class Candidate:
     mtime_ns: int
     ctime_ns: int  # also changes when a file is replaced by another of its size and time
     linked: bool
+    several: bool  # the file has several names
     identity: tuple[int, int] | None
 
 
@@ -96,7 +97,7 @@ def _enter(walk: Walk, folder: _Folder, entered: set[tuple[int, int]]) -> bool:
         walk.bad.append((folder.rel, f"cannot open this folder: {e.strerror}"))
         return False
     identity = (info.st_dev, info.st_ino)
-    if identity in entered:
+    if identity in entered and folder.linked:  # some network drives give several folders one number
         walk.loops.append(folder.rel)
         return False
     entered.add(identity)
@@ -134,6 +135,5 @@ def _look(walk: Walk, entry: os.DirEntry[str], folder: _Folder, split: str, name
         walk.bad.append((rel, _SPECIAL.get(stat.S_IFMT(info.st_mode), "not a regular file")))
         return None
     identity = (info.st_dev, info.st_ino) if info.st_ino else None
-    return Candidate(
-        rel, split, name, info.st_size, info.st_mtime_ns, info.st_ctime_ns, linked or folder.linked, identity
-    )
+    times, linked = (info.st_mtime_ns, info.st_ctime_ns), linked or folder.linked
+    return Candidate(rel, split, name, info.st_size, *times, linked, info.st_nlink > 1, identity)

@@ -21,7 +21,7 @@ from balancegan.compute.machine import usable_cores
 from balancegan.core.files import copy_regular, disk_errors, write_atomic, write_json
 from balancegan.core.locks import drop_lock
 from balancegan.core.rows import blocks
-from balancegan.core.text import printable
+from balancegan.core.text import plural, printable
 from balancegan.data.training_set import TrainingSet
 from balancegan.data.variations import Changes
 from balancegan.folder import metadata
@@ -41,6 +41,7 @@ IN_FLIGHT, MOST_BYTES_WAITING = 512, 2**28
 """Synthetic images, and bytes of their pixels, that wait to be encoded and written; this bounds the memory."""
 TRIES = 20  # at a transformed image that differs from all others of its class
 LONGEST_END = 16  # bytes of a name after its stem: a number, if two are alike, and the suffix
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 NONE = (
     "-"  # readers infer types per file: an empty text column would become numeric in a split without synthetic images
 )
@@ -67,6 +68,7 @@ class BalancedFolder:
         pixels = float(data.store.native_sizes.prod(axis=1).mean()) if len(data.store.native_sizes) else 1.0
         self._in_flight = max(usable_cores(), min(IN_FLIGHT, int(MOST_BYTES_WAITING / (3 * pixels))))
         self._pending: deque[Future[None]] = deque()
+        self.copied_instead = 0  # real images that could not be linked
 
     def __enter__(self) -> BalancedFolder:
         with disk_errors(f"create {self.out}"):
@@ -122,14 +124,32 @@ class BalancedFolder:
             write_atomic(target, convert_to_png(file.source, self.data))
         elif self.real == "symlink":
             target.symlink_to(file.source.absolute())
-        elif self.real == "hardlink" and file.source.stat().st_dev == self.out.stat().st_dev:
-            os.link(file.source.resolve(), target)
+        elif self.real == "hardlink" and self._linked(file.source, target):
+            pass
         else:
             temporary = target.with_name(
                 f".tmp-{os.getpid()}-{hashlib.sha1(os.fsencode(target.name)).hexdigest()[:12]}"
             )
             copy_regular(file.source, temporary)
             temporary.replace(target)
+
+    def _linked(self, source: Path, target: Path) -> bool:
+        """Make a hard link; returns False where that is not possible: on another disk, or without support."""
+        try:
+            os.link(source.resolve(), target)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            self.copied_instead += 1
+            return False
+        return True
+
+    @property
+    def notes(self) -> list[str]:
+        """What became other than asked for."""
+        if not self.copied_instead:
+            return []
+        return [f"{plural(self.copied_instead, 'real image')} could not be linked (--real hardlink) and were copied."]
 
     def _free_name(self, label: int, stem: str, format: str) -> str:
         """Return where a synthetic image of a class goes, relative to the output folder."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
@@ -54,6 +55,21 @@ def _unix_ends(text: str) -> str:
     """End the rows of a table with LF instead of CRLF; line ends within quotes stay."""
     parts = text.split('"')
     return '"'.join(part.replace("\r\n", "\n") if i % 2 == 0 else part for i, part in enumerate(parts))
+
+
+_MISSING = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none"})
+"""What pandas takes for a missing value, and with it Hugging Face's loader; in lower case."""
+
+
+def misread_labels(names: Iterable[str]) -> str:
+    """Say which classes' labels common readers of the table change, and how to read them; "" if none."""
+    changed = [name for name in names if name.lower() in _MISSING or re.fullmatch(r"0+[0-9]+", name)]
+    if not changed:
+        return ""
+    return (
+        f"pandas and Hugging Face read the label {changed[0]!r} in {NAME} as a missing value or a number: read it as "
+        "text (pandas.read_csv(…, dtype=str, keep_default_na=False)), or take the labels from the folders."
+    )
 
 
 def stays_inside(name: str) -> bool:

@@ -239,7 +239,7 @@ def test_sigterm_in_a_real_process_saves_and_resumes(discs, tmp_path):
 
 
 def test_parsers():
-    assert [parse_time(t) for t in ("90s", "60m", "1h30m", "45", "1.5h")] == [90, 3600, 5400, 45, 5400]
+    assert [parse_time(t) for t in ("90s", "60m", "1h30m", "1.5h")] == [90, 3600, 5400, 5400]
     assert parse_counts("a=1, b c=2,") == {"a": 1, "b c": 2} and parse_counts(None) == {}
     assert parse_seeds("0-2,7") == [0, 1, 2, 7]
     assert [parse_seed_count(text) for text in ("3", "5,", "0,7", "1-2")] == [(0, 1, 2), (5,), (0, 7), (1, 2)]
@@ -253,6 +253,9 @@ def test_parsers():
     for bad in ("", "h", "5x", "1h30"):
         with pytest.raises(UsageError):
             parse_time(bad)
+    with pytest.raises(UsageError) as error:
+        parse_time("12")
+    assert error.value.hint == "write 12s or 12m"
 
 
 def test_a_narrow_encoding_does_not_break_the_output(discs):

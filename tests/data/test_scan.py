@@ -12,7 +12,7 @@ from PIL import Image
 
 from balancegan.core.errors import DatasetError, UsageError
 from balancegan.core.text import printable
-from balancegan.data import sniff
+from balancegan.data import sniff, walk
 from balancegan.data.scan import scan
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX systems")
@@ -282,3 +282,29 @@ def test_the_collector_is_as_it_was_after_a_scan(data, tmp_path):
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_file_systems_that_give_all_files_one_number(data, monkeypatch):
+    """Only links lead to a file twice; equal numbers alone do not."""
+    before = scan(data)
+    real = os.stat_result
+
+    def numbered(info):
+        values = list(info)
+        values[1] = 7
+        return real(values, {name: getattr(info, name) for name in ("st_mtime_ns", "st_ctime_ns", "st_atime_ns")})
+
+    class Entry:
+        def __init__(self, entry):
+            self.entry, self.name, self.path = entry, entry.name, entry.path
+
+        def stat(self, **options):
+            return numbered(self.entry.stat(**options))
+
+        def is_symlink(self):
+            return self.entry.is_symlink()
+
+    entries, stat = walk._entries, os.stat
+    monkeypatch.setattr(walk, "_entries", lambda *args: [Entry(e) for e in entries(*args)])
+    monkeypatch.setattr(walk.os, "stat", lambda *args, **options: numbered(stat(*args, **options)))
+    assert [f.rel for f in scan(data).files] == [f.rel for f in before.files]
