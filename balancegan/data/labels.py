@@ -106,10 +106,10 @@ def _plain(name: str) -> str:
     return posixpath.normpath(composed(name.strip().replace("\\", "/")))
 
 
-def find_table(root: Path, given: str) -> LabelTable | None:
-    """Read the table that the user names, or a metadata file beside images without class folders; None without one.
+def find_table(root: Path, given: str, folders: Sequence[str]) -> LabelTable | None:
+    """Read the table that the user names, or a metadata file in `root` or in those of its `folders` that are splits.
 
-    Raises `UsageError` if the file does not exist, `DatasetError` if it cannot be used.
+    Returns None without one. Raises `UsageError` if the file does not exist, `DatasetError` if it cannot be used.
     """
     if given:
         path = next((p for p in (Path(given), root / given, root / Path(given).name) if p.is_file()), None)
@@ -119,9 +119,7 @@ def find_table(root: Path, given: str) -> LabelTable | None:
     if path := _metadata(root):
         return read_labels(path, root)
     parts = [
-        (above, split, path)
-        for above in _folders(root)
-        if (split := split_of(above)) and (path := _metadata(root / above))
+        (above, split, path) for above in folders if (split := split_of(above)) and (path := _metadata(root / above))
     ]
     if not parts:
         return None
@@ -133,10 +131,6 @@ def find_table(root: Path, given: str) -> LabelTable | None:
         }
         whole.warnings += table.warnings
     return whole
-
-
-def _folders(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir() if path.is_dir())
 
 
 def _metadata(folder: Path) -> Path | None:

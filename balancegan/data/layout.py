@@ -83,12 +83,11 @@ def split_of(name: str) -> str | None:
     return _SPLIT_OF.get(plain) or _SPLIT_OF.get(re.sub(r"(set|data|split|images)$", "", plain))
 
 
-def find_layout(root: Path, how: str = AUTO) -> Layout:
-    """Find the class folders under `root`; raises UsageError or DatasetError if there are none.
+def find_layout(root: Path, top: _Listing, how: str = AUTO) -> Layout:
+    """Find the class folders under `root`, whose content is `top`; raises DatasetError if there are none.
 
     `how` is `splits` or `classes` where the user says what the folders directly under the root are.
     """
-    top = list_root(root)
     if not top.dirs and top.images:
         raise DatasetError(
             f"{_shown(root)} holds {plural(top.images, 'image')} but no class folders",

@@ -145,9 +145,9 @@ def scan(
     `settle`, folders that may be splits or classes.
     """
     place = Path(root).absolute()
-    list_root(place)
-    table = find_table(place, how.labels)
-    layout = Layout(place, {}, {"train": ("",)}, (), 0) if table else find_layout(place, how.layout)
+    top = list_root(place)
+    table = find_table(place, how.labels, top.dirs)
+    layout = Layout(place, {}, {"train": ("",)}, (), 0) if table else find_layout(place, top, how.layout)
     if layout.doubt and settle:
         raise DatasetError(layout.doubt, "say which with --layout splits or --layout classes")
     walk = Walk(layout.root)
