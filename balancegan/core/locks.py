@@ -68,6 +68,18 @@ def require_lock(file: Path, busy: str, hint: str, wait: float = 0.0) -> Lock:
     return lock
 
 
+def is_held(file: Path) -> bool:
+    """Whether a process holds this lock; False where that cannot be told."""
+    try:
+        lock = try_lock(file) if file.exists() else NoLock(file)
+    except OSError:
+        return False
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
 @functools.cache
 def _warn(folder: Path) -> None:
     logging.getLogger(__name__).warning(

@@ -88,7 +88,7 @@ def _twice(i: Inspection) -> Iterator[str]:
     if i.leaks:
         yield (
             f"{plural(len(i.leaks), 'image is', 'images are')} in more than one split "
-            f"(e.g. {_example(i.leaks[0])}): test results would be too good; keep only one copy of each"
+            f"(e.g. {_ends(i.leaks[0], '=')}): test results would be too good; keep only one copy of each"
         )
     if i.duplicates:
         extra = sum(len(g.paths) - 1 for g in i.duplicates)
@@ -118,11 +118,10 @@ def _siblings(i: Inspection) -> Iterator[str]:
     if i.pattern:
         yield f"file names tell which images belong together: `--group-by '{i.pattern}'` groups by them alone"
     if across := i.sibling_leaks:
-        ends = f"{printable(across[0].paths[0])} ~ {printable(across[0].paths[-1])}"  # in two splits
         yield (
             f"{plural(len(across), 'group of siblings spans', 'groups of siblings span')} more than one split "
-            f"(e.g. {ends}): check them, because testing on siblings of training images inflates every result; move "
-            "each group into one split"
+            f"(e.g. {_ends(across[0], '~')}): check them, because testing on siblings of training images inflates "
+            "every result; move each group into one split"
         )
     if i.of_one_group:
         each = "each of " if len(i.of_one_group) > 1 else ""
@@ -176,6 +175,11 @@ def _next(i: Inspection) -> Iterator[str]:
 
 def _example(group: Group, sign: str = "=") -> str:
     return f" {sign} ".join(printable(p) for p in group.paths[:2])
+
+
+def _ends(group: Group, sign: str) -> str:
+    """The first and the last image of a group that spans several splits, which are in different ones."""
+    return f"{printable(group.paths[0])} {sign} {printable(group.paths[-1])}"
 
 
 def _names(names: list[str]) -> str:

@@ -13,6 +13,7 @@ import torch
 from balancegan.compute.memory import memory_errors
 from balancegan.core.config import LARGEST, MethodConfig, resolve
 from balancegan.core.errors import CheckpointError, UsageError
+from balancegan.core.locks import is_held
 from balancegan.core.options import NONE
 from balancegan.data.batches import Batches
 from balancegan.data.training_set import TrainingSet
@@ -123,6 +124,8 @@ def restore(
             raise TypeError
     except (KeyError, TypeError):
         raise CheckpointError(f"the dataset.json of {run.name} is damaged", "choose another run") from None
+    if warn and is_held(run.path / ".lock"):
+        warn(f"{run.name} is still being trained: this is its state until now")
     found = run.load_checkpoint(warn=warn, choice=checkpoint)
     if found is None:
         raise CheckpointError(f"{run.name} has no checkpoint yet", "train it first, or choose another run")

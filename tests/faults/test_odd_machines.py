@@ -19,7 +19,7 @@ from balancegan.compute.processes import NEEDED, processes
 from balancegan.core import locks
 from balancegan.core.errors import DiskError, UsageError
 from balancegan.core.files import cache_root, is_litter, read_again, write_atomic
-from balancegan.core.locks import NoLock, drop_lock, require_lock
+from balancegan.core.locks import NoLock, drop_lock, is_held, require_lock
 from balancegan.data import pool
 from balancegan.data.scan import scan
 from balancegan.folder.destination import is_free
@@ -60,6 +60,13 @@ def test_a_lock_that_is_not_released_ends_the_wait_and_names_the_way_out(tmp_pat
     with other, pytest.raises(UsageError) as error:
         RunDir.begin(tmp_path / "runs", "dcgan", "d")
     assert "delete" in error.value.hint and str(tmp_path / "runs" / ".lock") in error.value.hint
+
+
+def test_a_held_lock_is_known(tmp_path):
+    assert not is_held(tmp_path / "x.lock") and not (tmp_path / "x.lock").exists()
+    with FileLock(tmp_path / "x.lock"):
+        assert is_held(tmp_path / "x.lock")
+    assert not is_held(tmp_path / "x.lock")
 
 
 def test_permissions_that_cannot_be_set_are_no_error(tmp_path, monkeypatch, discs):
