@@ -16,6 +16,7 @@ from balancegan.core.errors import UsageError
 from balancegan.core.options import AUTO, DataOptions
 from balancegan.core.progress import Progress, silent
 from balancegan.core.rows import rows_by_class
+from balancegan.core.text import printable
 from balancegan.data.batches import RowReader
 from balancegan.data.decode import DecodeSettings, Reading, read_header
 from balancegan.data.groups import image_groups, of_one_group
@@ -176,7 +177,7 @@ def evaluate_folders(
         delivered=False,
         shortcuts=shortcut_checks(ours.files(made, ("train",)), theirs.files(made, ("train",))),
         warnings=[f"{_some(unknown)}: in the synthetic folder only; left out."] if unknown else [],
-        notes=[*notes, *ours.store.notes, *theirs.store.notes],
+        notes=[*notes, *_of_reading(ours), *_of_reading(theirs)],
         utility=judge.verdict_of(material, judging, progress),
         recipe=recipe_json(recipe, classes) if recipe else None,
         leak=folder_leaks(train, test, names, groups, tested),
@@ -185,6 +186,12 @@ def evaluate_folders(
     document = judge.report_document(inp, extractor, judging, progress)
     write_report(document, inp, out, figures=out / "figures")
     return command_document(document, out, options, real=str(real.absolute()), fake=str(fake.absolute()))
+
+
+def _of_reading(side: _Side) -> list[str]:
+    """What to know of how a folder was read."""
+    name = printable(side.folder.root.name)
+    return [f"{name}: {text}." for text in (*side.folder.warnings, *side.store.notes)]
 
 
 def _unknown_classes(ours: _Side, theirs: _Side, real: Path, fake: Path) -> list[str]:

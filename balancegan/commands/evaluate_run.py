@@ -70,6 +70,8 @@ def evaluate_run(
         raise UsageError("--image-size applies only to two folders; a run has its own", "leave it out")
     if options.group_by is not None:
         raise UsageError("--group-by applies only to two folders; a run has its own groups", "leave it out")
+    if options.how != PLAIN_DATA:
+        raise UsageError("--labels, --layout, --page and --max-pixels apply only to two folders", "leave them out")
     restored = restore(run, judging.device, warn=note, checkpoint=options.checkpoint)
     restored.require_trained()
     data = reopen_training_set(run.read_json("dataset.json"), restored.method.cfg, data=options.data, progress=progress)

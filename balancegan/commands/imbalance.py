@@ -35,6 +35,7 @@ class ImbalanceResult:
     counts_after: dict[str, int]
     copied_files: int
     imbalance_rate: float
+    warnings: tuple[str, ...] = ()  # of how the source was read
 
     def to_json(self) -> dict[str, Any]:
         """The document that `--json` prints."""
@@ -42,6 +43,7 @@ class ImbalanceResult:
 
     def notes(self) -> Iterator[str]:
         """Yield notes on where the result may not be what was intended."""
+        yield from self.warnings
         if self.ir is not None and abs(self.imbalance_rate / self.ir - 1) > 0.05:
             yield (
                 f"the imbalance rate is {self.imbalance_rate:.4g}, not {self.ir:g}: the source is imbalanced itself or "
@@ -94,6 +96,7 @@ def make_imbalanced(
         counts_after=after,
         copied_files=len(files),
         imbalance_rate=imbalance_rate(after),
+        warnings=folder.warnings,
     )
 
 
@@ -142,7 +145,7 @@ def _copy_all(folder: ImageFolder, files: list[ImageFile], target: Path, progres
         temporary.mkdir()
         progress("copy", 0, len(files))
         for done, f in enumerate(files, 1):
-            to = temporary / folder.place(f)
+            to = temporary / (folder.place(f) if folder.labelled else f.rel)
             to.parent.mkdir(parents=True, exist_ok=True)
             copy_regular(folder.path(f), to)
             with contextlib.suppress(OSError):  # buckets, CIFS and exFAT refuse

@@ -21,10 +21,9 @@ from balancegan.core.config import MethodConfig, dump_yaml, load_yaml, resolve
 from balancegan.core.errors import BalanceGANError, CheckpointError, DatasetError, OutOfMemoryError, UsageError
 from balancegan.core.files import disk_errors, refuse_source, require_space, write_atomic, write_json
 from balancegan.core.grid import save_grid
-from balancegan.core.options import is_table
+from balancegan.core.options import DECODING, is_table
 from balancegan.core.progress import Progress, silent
 from balancegan.data.batches import Batches
-from balancegan.data.decode import DECODING
 from balancegan.data.training_set import TrainingSet, open_training_set, recorded_holdout
 from balancegan.inspection.resolution import Training, loses, resolution_note
 from balancegan.methods import RECOMMENDED_ON_GPU, WHY_RECOMMENDED, load_method

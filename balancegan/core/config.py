@@ -121,7 +121,7 @@ class MethodConfig:
     @property
     def data_options(self) -> DataOptions:
         """How the data set's folder is read."""
-        return DataOptions(self.labels, self.layout, self.synthetic, self.page, self.max_pixels)  # type: ignore[arg-type]
+        return DataOptions(self.labels, self.layout, self.synthetic, self.page, self.max_pixels, self.decoding)  # type: ignore[arg-type]
 
     def identity(self) -> dict[str, Any]:
         """The fields that must be equal for one run to continue another."""
@@ -204,7 +204,7 @@ def coerce(config: type[MethodConfig], name: str, value: Any) -> Any:
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             if math.isfinite(float(value)):
                 return float(value)
-    elif kind is str and isinstance(value, str | int | float):
+    elif kind is str and isinstance(value, str | int | float | os.PathLike):
         return str(value)
     raise UsageError(f"{name} = {brief(value)} is not {'a' if kind is not int else 'an'} {kind.__name__}")
 

@@ -9,13 +9,21 @@ import contextlib
 import errno
 import functools
 import logging
+import os
 from pathlib import Path
+from types import ModuleType
 
 from filelock import FileLock, Timeout
 
 from balancegan.core.errors import UsageError
 from balancegan.core.files import disk_errors
 from balancegan.core.text import printable
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows, whose file systems have locks
+    fcntl = None
 
 _UNSUPPORTED = frozenset(
     {getattr(errno, name) for name in ("ENOLCK", "EOPNOTSUPP", "ENOTSUP", "ENOSYS") if hasattr(errno, name)} | {524}
@@ -56,13 +64,10 @@ def try_lock(file: Path, wait: float = 0.0) -> FileLock | None:
 def require_lock(file: Path, busy: str, hint: str, wait: float = 0.0) -> Lock:
     """Lock a file. Raises `UsageError(busy, hint)` if another process holds it, and `DiskError`."""
     with disk_errors(f"lock {file.parent}"):
-        try:
-            lock = try_lock(file, wait)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
+        if not _supported(file):
             _warn(file.parent)
             return NoLock(file)
+        lock = try_lock(file, wait)
     if lock is None:
         raise UsageError(busy, f"{hint}; if no such process is left on any machine, delete {printable(str(file))}")
     return lock
@@ -78,6 +83,20 @@ def is_held(file: Path) -> bool:
         return True
     lock.release()
     return False
+
+
+def _supported(file: Path) -> bool:
+    """Whether the file system has locks; the library may wait in vain, or leave a marker that outlives a crash."""
+    if fcntl is None:
+        return True
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _UNSUPPORTED
+    finally:
+        os.close(handle)  # which releases the lock
+    return True
 
 
 @functools.cache

@@ -29,6 +29,7 @@ AUTO, NONE = "auto", "none"
 """The values of `--group-by` besides regular expressions and paths of tables."""
 MOST_AUGMENT_SEED = 900_000_000_000
 MOST_GUIDANCE = 20
+DECODING = 2
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 """Pillow's own limit (89 megapixels), above which it warns of decompression bombs."""
 STRENGTH = 0.6
@@ -49,6 +50,7 @@ class DataOptions:
     synthetic: bool = False  # count the synthetic images of a folder that was balanced before, too
     page: int = 1  # which page, frame or channel of files that hold several
     max_pixels: int = MAX_PIXELS  # larger images are refused
+    decoding: int = DECODING  # rules by which folders and files are read, see `data.decode`
 
     def __post_init__(self) -> None:
         require_choices(self)

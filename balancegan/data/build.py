@@ -24,6 +24,7 @@ from balancegan.data.pool import chunk_size, chunked, map_chunks
 from balancegan.data.refused import ImageError
 from balancegan.data.remarks import remarks
 from balancegan.data.resize import is_grey, network_pixels
+from balancegan.data.rows_on_disk import close_gaps, runs, write_all
 from balancegan.data.scan import BadFile, ImageFolder
 from balancegan.data.siblings import THUMB_BYTES, sibling_thumbnail
 from balancegan.data.window import Values, Window, common_window, full_window, to_uint8, value_range, window_notes
@@ -145,7 +146,8 @@ def _build(
     window = settings.window
     if window is None and deep:
         window = _window_of(folder, deep, settings)
-        table |= run(replace(job, window=window), [row.row for row in deep])
+        again = run(replace(job, window=window), [row.row for row in deep])
+        table |= {i: row._replace(range=table[i].range) for i, row in again.items()}
     rows = [table[i] for i in sorted(table)]
     return replace(_finish(where, folder, settings, window, rows), notes=tuple(_notes(folder, rows, window)))
 
@@ -234,21 +236,9 @@ def _write_rows(job: _Job, todo: _Chunk, part: _Part) -> None:
     # written, not memory-mapped, so that a full disk raises OSError instead of SIGBUS
     for name, block in (("images.u8", part.pixels), (THUMBS, part.thumbs)):
         with open(f"{job.out}/{name}", "r+b", buffering=0) as f:  # noqa: PTH123
-            for first, last in _runs([index for index, _ in todo]):
+            for first, last in runs([index for index, _ in todo]):
                 f.seek(todo[first][0] * block[0].nbytes)
-                _write_all(f.fileno(), block[first : last + 1])
-
-
-def _write_all(fd: int, block: NDArray[np.uint8]) -> None:
-    data = block.data.cast("B")
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def _runs(indices: list[int]) -> list[tuple[int, int]]:
-    """Return the positions (first, last) of runs of consecutive indices."""
-    breaks = [i for i in range(1, len(indices)) if indices[i] != indices[i - 1] + 1]
-    return list(zip([0, *breaks], [*(b - 1 for b in breaks), len(indices) - 1], strict=True))
+                write_all(f.fileno(), block[first : last + 1])
 
 
 def _decode_row(job: _Job, index: int, rel: str, into: NDArray[np.uint8], thumb: NDArray[np.uint8]) -> _Row:
@@ -261,7 +251,8 @@ def _decode_row(job: _Job, index: int, rel: str, into: NDArray[np.uint8], thumb:
             whole = decode_image(path, s.reading, at_least=_THUMB_SIDE)
     except ImageError as e:
         return _Row(index, e.reason)
-    values = value_range(picture.pixels) if picture.deep else None
+    known = job.window is not None and s.window is None  # this is the second pass
+    values = value_range(picture.pixels) if picture.deep and not known else None
     row = _Row(index, "", picture.size, picture.mode, True, b"", values, picture.pages, picture.preview)
     if picture.deep and job.window is None:
         return row
@@ -274,9 +265,11 @@ def _decode_row(job: _Job, index: int, rel: str, into: NDArray[np.uint8], thumb:
 
 def _window_of(folder: ImageFolder, deep: list[_Row], settings: DecodeSettings) -> Window:
     """Return one window for the whole set, from its deep training images, or from all deep images if none is."""
-    ranges = [row.range for row in deep if row.range and folder.files[row.row].split == "train"]
-    ranges = ranges or [row.range for row in deep if row.range]
-    return common_window(ranges) if settings.reading.decoding > 1 else full_window(ranges)
+    train = [row for row in deep if folder.files[row.row].split == "train"] or deep
+    ranges = [row.range for row in train if row.range]
+    if settings.reading.decoding == 1:
+        return full_window(ranges)
+    return common_window(ranges, [folder.files[row.row].label for row in train])
 
 
 def _notes(folder: ImageFolder, rows: list[_Row], window: Window | None) -> list[str]:
@@ -305,27 +298,9 @@ def _finish(
         bad_files=bad,
         fingerprint=_fingerprint(folder, settings, window, decoded),
     )
-    _close_gaps(where / "images.u8", built.rows, built.row_bytes)
-    _close_gaps(where / THUMBS, built.rows, THUMB_BYTES)
+    close_gaps(where / "images.u8", built.rows, built.row_bytes)
+    close_gaps(where / THUMBS, built.rows, THUMB_BYTES)
     return built
-
-
-def _close_gaps(out: Path, rows: NDArray[np.int64], size: int) -> None:
-    """Close the gaps left by files without a row, in place and block by block."""
-    with out.open("r+b") as f:
-        target = 0
-        for first, last in _runs(rows.tolist()) if len(rows) else []:
-            for start in range(int(rows[first]), int(rows[last]) + 1, 256):
-                count = min(256, int(rows[last]) + 1 - start)
-                if start != target:
-                    f.seek(start * size)
-                    block = f.read(count * size)
-                    f.seek(target * size)
-                    f.write(block)
-                target += count
-        f.truncate(target * size)
-        f.flush()
-        os.fsync(f.fileno())
 
 
 def _fingerprint(folder: ImageFolder, settings: DecodeSettings, window: Window | None, good: list[_Row]) -> str:

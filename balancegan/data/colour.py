@@ -19,7 +19,7 @@ def to_srgb(im: Image.Image) -> Image.Image:
     profile = im.info.get("icc_profile")
     if not isinstance(profile, bytes) or not profile:
         return im
-    if im.mode in ("P", "PA"):
+    if im.mode in ("P", "PA") or "transparency" in im.info:  # a transparent colour must not be moved by the profile
         im = im.convert("RGBA" if im.mode == "PA" or "transparency" in im.info else "RGB")
     if im.mode == "RGBA":
         colours = _applied(im.convert("RGB"), profile)
@@ -29,11 +29,11 @@ def to_srgb(im: Image.Image) -> Image.Image:
 
 
 def _applied(im: Image.Image, profile: bytes) -> Image.Image:
-    from PIL import ImageCms
-
     transform = _transform(profile, im.mode)
     if transform is None:
         return im
+    from PIL import ImageCms
+
     done = ImageCms.applyTransform(im, transform)
     if done is None:
         return im
@@ -44,13 +44,16 @@ def _applied(im: Image.Image, profile: bytes) -> Image.Image:
 @lru_cache(maxsize=64)
 def _transform(profile: bytes, mode: str) -> Any:
     """Return the transform from a profile into sRGB; None if it changes nothing, is damaged or is not of this mode."""
-    from PIL import ImageCms
-
     if mode not in _INTO:
         return None
     try:
+        from PIL import ImageCms
+    except ImportError:  # Pillow was built without LittleCMS
+        return None
+    try:
         source = ImageCms.getOpenProfile(io.BytesIO(profile))
-        if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
+        name = ImageCms.getProfileDescription(source).lower()
+        if mode == "RGB" and "srgb" in name and "linear" not in name:
             return None
         return ImageCms.buildTransform(
             source,

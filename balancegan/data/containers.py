@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balancegan.core.files import open_regular
-from balancegan.data.refused import ImageError, too_large
+from balancegan.data.refused import ImageError, no_such_page, too_large
 
 NPY, DICOM = b"\x93NUMPY", b"DICM"
 DICOM_AT = 128
@@ -29,6 +29,8 @@ def read(path: str | os.PathLike[str], page: int, max_pixels: int) -> Contained 
         head = file.read(DICOM_AT + len(DICOM))
         file.seek(0)
         if head.startswith(NPY):
+            if page > 1:
+                raise ImageError(no_such_page(1, page))
             return _npy(file, max_pixels)
         return _dicom(file, page, max_pixels) if head[DICOM_AT:] == DICOM else None
 
@@ -82,7 +84,7 @@ def _dicom(file: BinaryIO, page: int, max_pixels: int) -> Contained:
         if int(found.Rows) * int(found.Columns) > max_pixels:
             raise ImageError(too_large(max_pixels, f"{found.Columns} x {found.Rows} pixels"))
         if page > pages:
-            raise ImageError(f"it has {pages} frames, and page {page} was asked for")
+            raise ImageError(no_such_page(pages, page))
         pixels = pydicom.pixels.pixel_array(found, index=page - 1 if pages > 1 else None)
         return Contained(_as_shown(found, pixels), pages)
     except ImageError:

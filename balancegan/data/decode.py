@@ -4,7 +4,8 @@ Resizing uses Pillow's Lanczos filter, which averages over all source pixels whe
 16-bit, 32-bit and float images keep their depth until one window for the whole data set maps them to 0..255
 (`data/window.py`); Pillow's own conversion clips at 255, which turns a 16-bit grey image white.
 
-`DECODING` numbers the rules. A run records its number, so that its images are always read as when it was trained:
+`DECODING` (in core/options.py) numbers the rules. A run records its number, so that its images are always read as when
+it was trained:
 1. Colour profiles are ignored, the window spans all values, only Pillow's own reading of TIFFs and PNGs.
 2. Colour profiles become sRGB; outliers do not widen the window; values that mean "no data" are left out; planar
    16-bit and signed 8-bit TIFFs and 16-bit grey PNGs with transparency keep their values.
@@ -20,12 +21,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, Jpeg2KImagePlugin
+from PIL import Image
 
 from balancegan.core.errors import DiskError, UsageError
 from balancegan.core.files import read_again, read_regular
-from balancegan.core.options import MAX_PIXELS
-from balancegan.core.text import plural, printable
+from balancegan.core.options import DECODING, MAX_PIXELS
+from balancegan.core.text import printable
 from balancegan.data import containers
 from balancegan.data.colour import to_srgb
 from balancegan.data.high_depth import (
@@ -39,14 +40,13 @@ from balancegan.data.high_depth import (
     tile_pixels,
     without_nodata,
 )
-from balancegan.data.refused import ImageError, too_large
+from balancegan.data.refused import ImageError, no_such_page, too_large
 from balancegan.data.window import Window
 
 Fit = Literal["stretch", "crop", "pad"]
 FITS: tuple[Fit, ...] = ("stretch", "crop", "pad")
 _AVIF = importlib.util.find_spec("PIL.AvifImagePlugin") is not None  # Pillow 11.3 and newer
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", *(("AVIF",) if _AVIF else ()))
-DECODING = 2
 _PAGED = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
 _METADATA = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 _TURNS = {
@@ -148,8 +148,7 @@ def decode_image(path: str | os.PathLike[str], reading: Reading = AS_USUAL, *, a
 
 
 def _decode(path: str | os.PathLike[str], reading: Reading, at_least: int) -> Picture:
-    if reading.max_pixels > (Image.MAX_IMAGE_PIXELS or reading.max_pixels):  # the user raised Pillow's limit
-        Image.MAX_IMAGE_PIXELS = reading.max_pixels
+    _raise_limit(reading)
     try:
         with read_regular(path) as file, Image.open(file, formats=FORMATS) as im:
             if im.width * im.height > reading.max_pixels:
@@ -162,6 +161,12 @@ def _decode(path: str | os.PathLike[str], reading: Reading, at_least: int) -> Pi
     except Image.UnidentifiedImageError as e:
         refused = e
     return _last_resort(path, reading, refused)
+
+
+def _raise_limit(reading: Reading) -> None:
+    """Let Pillow read images as large as the user allows."""
+    if reading.max_pixels > (Image.MAX_IMAGE_PIXELS or reading.max_pixels):
+        Image.MAX_IMAGE_PIXELS = reading.max_pixels
 
 
 def _last_resort(path: str | os.PathLike[str], reading: Reading, refused: Exception) -> Picture:
@@ -207,37 +212,39 @@ class Header(NamedTuple):
     format: str
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_header(path: str | os.PathLike[str], reading: Reading = AS_USUAL) -> Header:
     """Read native (width, height), Pillow's mode and the format from the header alone; raises ImageError on failure."""
 
     def opened() -> Header:
+        _raise_limit(reading)
         with read_regular(path) as file, Image.open(file, formats=FORMATS) as im:
+            if im.width * im.height > reading.max_pixels:
+                raise ImageError(too_large(reading.max_pixels, f"{im.width} x {im.height} pixels"))
             return Header(im.size, im.mode, im.format or "unknown")
 
     try:
         return read_again(opened, f"read {path}")
-    except DiskError:
+    except (DiskError, ImageError):
         raise
+    except Image.DecompressionBombError as e:
+        raise ImageError(too_large(reading.max_pixels)) from e
     except Image.UnidentifiedImageError:
-        found = decode_image(path)
+        found = decode_image(path, reading)
         return Header(found.size, found.mode, "unknown")
     except Exception as e:
         raise ImageError(_plain_reason(e)) from e
 
 
 def _load(path: str | os.PathLike[str], im: Image.Image, reading: Reading, at_least: int) -> Picture:
-    pages = getattr(im, "n_frames", 1) if im.format in _PAGED else 1
     if reading.page > 1:
-        if reading.page > pages:
-            raise ImageError(f"it has {plural(pages, 'page')}, and page {reading.page} was asked for")
+        if reading.page > (pages := _count_pages(im)):
+            raise ImageError(no_such_page(pages, reading.page))
         im.seek(reading.page - 1)
     preview = is_preview(im)
     width, height = im.size
     mode = im.mode
     if at_least and mode in ("L", "RGB") and min(width, height) >= 2 * at_least:
         im.draft(mode, (at_least, at_least))  # JPEG
-        if isinstance(im, Jpeg2KImagePlugin.Jpeg2KImageFile) and reading.decoding > 1:
-            im.reduce = min(5, (min(width, height) // at_least).bit_length() - 1)
     reduced = im.size != (width, height)
     low = lower_half(path, im, grey=reading.decoding > 1)
     im.load()
@@ -249,8 +256,20 @@ def _load(path: str | os.PathLike[str], im: Image.Image, reading: Reading, at_le
         width, height = height, width
     if low is not None:
         low = low.transpose(_TURNS[turn]) if turn > 1 else low
-        return Picture(join_halves(upright, low, reading.background), (width, height), f"{mode};16", pages, preview)
-    return Picture(_pixels(upright, reading), (width, height), mode, pages, preview)
+        pixels, mode = join_halves(upright, low, reading.background), f"{mode};16"
+    else:
+        pixels = _pixels(upright, reading)
+    return Picture(pixels, (width, height), mode, _count_pages(im) if reading.decoding > 1 else 1, preview)
+
+
+def _count_pages(im: Image.Image) -> int:
+    """Return the number of pages or frames; 1 if a later page is damaged, which does not matter for the first."""
+    if im.format not in _PAGED:
+        return 1
+    try:
+        return int(getattr(im, "n_frames", 1))
+    except Exception:
+        return 1
 
 
 def _orientation(im: Image.Image) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from balancegan.core.files import open_regular
-from balancegan.data.refused import ImageError
+from balancegan.data.refused import ImageError, no_such_page
 
 _BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 322, 323, 339
 _SUBFILE, _PLANAR, _SUB_IFDS, _NODATA, _DNG = 254, 284, 330, 42113, 50706
@@ -138,6 +138,13 @@ def without_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:
     return np.where(empty, exact(np.nan), pixels.astype(exact))
 
 
+def _count(tiff: Any) -> int:
+    try:
+        return len(tiff.pages)
+    except Exception:  # a later page is damaged
+        return 1
+
+
 class Page(NamedTuple):
     """A page of a TIFF: pixels (H, W) or (H, W, 3), the number of pages, and the value for "no data"."""
 
@@ -159,10 +166,10 @@ def _page(file: BinaryIO, number: int, max_pixels: int) -> Page | None:
     import tifffile
 
     with tifffile.TiffFile(file) as tiff:
-        pages = len(tiff.pages)
+        pages = _count(tiff)
         if number > pages:
-            return None
-        page: Any = tiff.pages[number - 1]
+            raise ImageError(no_such_page(pages, number))
+        page: Any = tiff.pages[number - 1] if number > 1 else tiff.pages.first
         shape = page.shape
         tile = page.tilewidth * page.tilelength * page.tiledepth if page.is_tiled else 0
         too_many = max(page.imagewidth * page.imagelength, tile) > max_pixels

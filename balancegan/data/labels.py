@@ -12,6 +12,7 @@ import io
 import json
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,26 +88,24 @@ class LabelTable:
         plain = _plain(name)
         full = [plain, plain.removeprefix(self.prefix)] if plain.startswith(self.prefix) else [plain]
         last = plain.rpartition("/")[2]
-        for key in (*full, *([last] if last in short else [])):
-            yield key
-            yield posixpath.splitext(key)[0]
+        for key in (*full, last):
+            for each in (key, posixpath.splitext(key)[0]):
+                if "/" in key or key in full or each in short:
+                    yield each
 
 
 def _unique_ends(names: Sequence[str]) -> set[str]:
-    """The file names, without their folders, that occur only once."""
-    seen: set[str] = set()
-    twice: set[str] = set()
-    for name in names:
-        last = _plain(name).rpartition("/")[2]
-        (twice if last in seen else seen).add(last)
-    return seen - twice
+    """The file names without their folders, and those without extensions too, that occur only once."""
+    lasts = [_plain(name).rpartition("/")[2] for name in names]
+    counts = Counter(lasts) + Counter(posixpath.splitext(last)[0] for last in lasts)
+    return {end for end, n in counts.items() if n == 1}
 
 
 def _plain(name: str) -> str:
     return posixpath.normpath(composed(name.strip().replace("\\", "/")))
 
 
-def find_table(root: Path, given: str, folders: Sequence[str]) -> LabelTable | None:
+def find_table(root: Path, given: str, folders: Sequence[str], *, automatic: bool = True) -> LabelTable | None:
     """Read the table that the user names, or a metadata file in `root` or in those of its `folders` that are splits.
 
     Returns None without one. Raises `UsageError` if the file does not exist, `DatasetError` if it cannot be used.
@@ -116,8 +115,12 @@ def find_table(root: Path, given: str, folders: Sequence[str]) -> LabelTable | N
         if path is None:
             raise UsageError(f"--labels {printable(given)}: there is no such file", "check the path")
         return read_labels(path, root)
+    if not automatic:
+        return None
     if path := _metadata(root):
-        return read_labels(path, root)
+        table = read_labels(path, root)
+        table.warnings.append(f"the labels are those of {path.name}")
+        return table
     parts = [
         (above, split, path) for above in folders if (split := split_of(above)) and (path := _metadata(root / above))
     ]
@@ -134,7 +137,8 @@ def find_table(root: Path, given: str, folders: Sequence[str]) -> LabelTable | N
 
 
 def _metadata(folder: Path) -> Path | None:
-    with contextlib.suppress(PermissionError):  # the scan names folders that cannot be opened
+    # The scan names folders that cannot be opened; files of this name may hold anything.
+    with contextlib.suppress(PermissionError, DatasetError):
         return next((p for p in (folder / name for name in AUTOMATIC) if p.is_file() and _labelled(p)), None)
     return None
 
@@ -143,13 +147,13 @@ def _labelled(path: Path) -> bool:
     """Whether a metadata file has a column of labels, and is not that of one of our own folders."""
     row = next(iter(_rows(path)), {})
     columns = {_folded(name) for name in row}
-    return "file_name" in columns and "synthetic" not in columns and bool(columns & set(LABEL_COLUMNS[:-1]))
+    return "file_name" in columns and "synthetic" not in columns and bool(columns & {"label", "labels", "class"})
 
 
 def read_labels(path: Path, root: Path) -> LabelTable:
     """Read a table of labels for the images below `root`. Raises `DatasetError` if it has no usable columns."""
     if path.suffix.lower() not in SUFFIXES:
-        hint = "export it as CSV, for example with pandas: pandas.read_parquet(FILE).to_csv(…)"
+        hint = "export it as CSV, for example with pandas: pandas.read_parquet(FILE).to_csv(…, index=False)"
         raise DatasetError(f"{printable(str(path))} is not a CSV, TSV or JSON Lines file", hint)
     rows = list(_rows(path))
     if not rows:
@@ -173,8 +177,8 @@ def read_labels(path: Path, root: Path) -> LabelTable:
         if not text or name == ".":
             empty += 1
             continue
-        split = row.get(columns.get("split", ""), "").strip()
-        label = Label(text, split_of(split) or split, row.get(columns.get("group", ""), "").strip())
+        split, group = (row.get(columns[name], "").strip() if name in columns else "" for name in ("split", "group"))
+        label = Label(text, split_of(split) or split, group)
         if labels.setdefault(name, label).name != text:
             raise DatasetError(
                 f"{printable(str(path))} gives {printable(name)} two labels: {labels[name].name} and {text}",

@@ -8,12 +8,13 @@ import os
 import re
 import unicodedata
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from balancegan.core.errors import DatasetError, UsageError
 from balancegan.core.options import AUTO
 from balancegan.core.text import plural, printable
-from balancegan.data.sniff import IMAGE_SUFFIXES
+from balancegan.data.sniff import PICTURE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
 _NAMES = {
@@ -22,6 +23,8 @@ _NAMES = {
     "test": ("test", "testing", "holdout", "heldout"),
 }
 _SPLIT_OF = {name: split for split, names in _NAMES.items() for name in names}
+USUAL = {name: _SPLIT_OF[name] for name in ("train", "training", "val", "valid", "validation", "test", "testing")}
+"""Names that always stand for splits; the others do if their split has no such name."""
 _SYSTEM = frozenset(
     {"__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "recycler"}
     | {"system volume information", "lost+found"}
@@ -83,10 +86,11 @@ def split_of(name: str) -> str | None:
     return _SPLIT_OF.get(plain) or _SPLIT_OF.get(re.sub(r"(set|data|split|images)$", "", plain))
 
 
-def find_layout(root: Path, top: _Listing, how: str = AUTO) -> Layout:
+def find_layout(root: Path, top: _Listing, how: str = AUTO, *, decoding: int = 2) -> Layout:
     """Find the class folders under `root`, whose content is `top`; raises DatasetError if there are none.
 
-    `how` is `splits` or `classes` where the user says what the folders directly under the root are.
+    `how` is `splits` or `classes` where the user says what the folders directly under the root are. `decoding`: see
+    `data.decode`; the first knew only the usual names of splits, and no doubt.
     """
     if not top.dirs and top.images:
         raise DatasetError(
@@ -96,6 +100,9 @@ def find_layout(root: Path, top: _Listing, how: str = AUTO) -> Layout:
         )
     if not top.dirs:
         raise DatasetError(f"no images in {_shown(root)}", LAYOUT_HINT)
+    if decoding == 1:
+        found = _first_rules(root, top)
+        return _flat(root, top) if found is None else _with_splits(root, top, found)
     _refuse_detection(root, top)
     named = _named(top)
     splits, doubt = (
@@ -111,13 +118,22 @@ def _refuse_detection(root: Path, top: _Listing) -> None:
     names = {name.lower() for name in top.dirs}
     coco = any(re.fullmatch(r"(train|val|test|unlabeled)20\d\d", name) for name in names)
     voc = {"jpegimages", "annotations"} <= names
-    yolo = {"images", "labels"} <= names and not any(_has_images(root / n) for n in top.dirs if n.lower() == "labels")
+    yolo = {"images", "labels"} <= names and any(_has_boxes(root / n) for n in top.dirs if n.lower() == "labels")
     if coco or voc or yolo:
         kind = "COCO's" if coco else "Pascal VOC's" if voc else "YOLO's"
         raise DatasetError(
             f"{_shown(root)} is laid out like {kind} images with boxes, not like classes",
             "crop each object's box into a folder of its class, or label whole images: --labels FILE.csv",
         )
+
+
+def _has_boxes(folder: Path) -> bool:
+    """Whether the first files below a folder are lists of boxes: a class and four numbers a line."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError, ValueError):
+        for path in islice(folder.rglob("*.txt"), 3):
+            lines += path.read_text()[:2000].splitlines()[:3]
+    return bool(lines) and all(len(line.split()) >= 5 for line in lines)
 
 
 def _twins(names: set[str]) -> list[str]:
@@ -165,7 +181,7 @@ def _list(folder: Path, above: frozenset[tuple[int, int]]) -> _Listing:
             hidden += 1
         elif not _is_dir(entry):
             files += 1
-            images += Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+            images += Path(entry.name).suffix.lower() in PICTURE_SUFFIXES
         elif (identity := _identity(entry.path)) in seen and entry.is_symlink():
             skipped.append(entry.name)
         else:
@@ -197,16 +213,38 @@ def _ancestry(folder: Path) -> frozenset[tuple[int, int]]:
     return frozenset(found for p in (real, *real.parents) if (found := _identity(p)) is not None)
 
 
-def _named(top: _Listing) -> dict[str, list[str]]:
-    """Return the folders with usual names of splits. A second name for val is the test split if there is no other."""
+def _first_rules(root: Path, top: _Listing) -> dict[str, list[str]] | None:
+    """Return the folders per split as runs of the first decoding saw them."""
     named: dict[str, list[str]] = {}
     for name in top.dirs:
-        if split := split_of(name):
+        if split := USUAL.get(name.lower()):
             named.setdefault(split, []).append(name)
-    val = named.get("val", [])
-    evals = [name for name in val if name.lower().startswith("eval")]
-    if len(val) == 2 and len(evals) == 1 and "test" not in named:
-        named["val"], named["test"] = [name for name in val if name not in evals], evals
+    others = [name for name in top.dirs if name.lower() not in USUAL]
+    if not others:
+        return named or None
+    if "train" not in named or not all(_only_folders(root / name) for name in named["train"]):
+        return None
+    return named if len(named) > 1 or not any(_has_images(root / name) for name in others) else None
+
+
+def _named(top: _Listing) -> dict[str, list[str]]:
+    """Return the folders with names of splits: the usual ones, and others only for splits that have none.
+
+    A second name for val is the test split if there is no other.
+    """
+    named: dict[str, list[str]] = {}
+    for name in top.dirs:
+        if split := USUAL.get(name.lower()):
+            named.setdefault(split, []).append(name)
+    others: dict[str, list[str]] = {}
+    for name in top.dirs:
+        if name.lower() not in USUAL and (split := split_of(name)):
+            others.setdefault(split, []).append(name)
+    for split, names in others.items():
+        if split not in named:
+            named[split] = names[:1]
+        elif split == "val" and len(names) == 1 and names[0].lower().startswith("eval") and "test" not in named:
+            named["test"] = names
     return named
 
 
@@ -218,17 +256,17 @@ def _split_dirs(root: Path, top: _Listing, named: dict[str, list[str]]) -> tuple
     contain no images.
     """
     mine = [name for names in named.values() for name in names]
-    others = [name for name in top.dirs if name not in mine and not _unlabelled(name)]
+    others = [name for name in top.dirs if not split_of(name) and not _unlabelled(name)]
     if not named:
         return None, ""
-    if not others and "train" in named:
-        return named, ""
     train = "train" in named and all(_only_folders(root / name) for name in named["train"])
+    if not others and (train or all(name.lower() in USUAL for name in top.dirs)):
+        return named, ""
     if train and (len(named) > 1 or not any(_has_images(root / name) for name in others)):
         return named, ""
     like_splits = [name for name in mine if _only_folders(root / name)]
     if not others or not like_splits:
-        return (named, "") if not others else (None, "")
+        return None, ""
     shown, beside = printable(like_splits[0]), printable(others[0])
     return None, (
         f"'{shown}' may be a split or a class: it holds only folders, but beside it lies '{beside}', whose name is not "
@@ -251,7 +289,7 @@ def _has_images(folder: Path, budget: int = 2000) -> bool:
         dirs.sort()
         for name in sorted(names):
             budget -= 1
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            if Path(name).suffix.lower() in PICTURE_SUFFIXES:
                 return True
             if budget == 0:
                 return False
@@ -273,7 +311,8 @@ def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layo
         if len(names) > 1:
             both = " and ".join(f"'{printable(n)}'" for n in names)
             raise DatasetError(
-                f"{_shown(root)} has two folders for the {split} split: {both}", "merge them or rename one"
+                f"{_shown(root)} has two folders for the {split} split: {both}",
+                "merge them or rename one, or use --layout classes if they are classes",
             )
     if "train" not in named:
         have = " and ".join(names[0] for names in named.values())
@@ -292,7 +331,8 @@ def _with_splits(root: Path, top: _Listing, named: dict[str, list[str]]) -> Layo
     for split, name in split_dirs.items():
         listing = _list(root / name, above | _ancestry(root / name))
         if not listing.dirs and listing.images and split == "train":
-            raise DatasetError(f"{_shown(root / name)} holds images but no class folders", LAYOUT_HINT)
+            hint = f"{LAYOUT_HINT}; or use --layout classes if '{printable(name)}' is a class"
+            raise DatasetError(f"{_shown(root / name)} holds images but no class folders", hint)
         notes += _loose(listing, f"in {name}, outside the class folders") + _links(listing, f"{name}/")
         class_dirs[split] = listing.dirs
         hidden += listing.hidden

@@ -11,6 +11,11 @@ class ImageError(Exception):
         self.reason = reason
 
 
+def no_such_page(pages: int, page: int) -> str:
+    """The reason for refusing an image that has too few pages."""
+    return f"it has {pages} page{'' if pages == 1 else 's'}, and page {page} was asked for"
+
+
 def too_large(limit: int, what: str = "too many pixels") -> str:
     """The reason for refusing an image because of its size."""
     return f"{what}, more than the limit of {limit:,} against decompression bombs (--max-pixels raises it)"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -146,29 +146,47 @@ def scan(
     """
     place = Path(root).absolute()
     top = list_root(place)
-    table = find_table(place, how.labels, top.dirs)
-    layout = Layout(place, {}, {"train": ("",)}, (), 0) if table else find_layout(place, top, how.layout)
+    first = how.decoding == 1
+    table = find_table(place, how.labels, () if first else top.dirs, automatic=not first)
+    if table:
+        layout = Layout(place, {}, {"train": ("",)}, (), 0)
+    else:
+        layout = find_layout(place, top, how.layout, decoding=how.decoding)
+    named = str if first else composed
     if layout.doubt and settle:
         raise DatasetError(layout.doubt, "say which with --layout splits or --layout classes")
     walk = Walk(layout.root)
     candidates: list[Candidate] = []
     for split in layout.splits:
         for name in layout.class_dirs[split]:
-            candidates += walk_class(walk, split, composed(name), layout.class_path(split, name))
+            candidates += walk_class(walk, split, named(name), layout.class_path(split, name))
             progress("scan", len(candidates), 0)
     found = _sort_out(layout, _once_each(candidates, walk), progress)
+    _drop_beside(found, every=first)
     warnings = [*layout.warnings, *([layout.doubt] if layout.doubt else [])]
     groups: dict[str, str] = {}
     if table:
         layout, groups = _labelled(layout, table, found)
         warnings += table.warnings
-    elif not how.synthetic:
+    elif not (how.synthetic or first):
         warnings += _without_synthetic(layout, found)
-    folder = _assemble(layout, walk, found)
+    folder = _assemble(layout, walk, found, named)
     warnings += [*_nested(folder), *([line] if (line := unread(found.side)) else [])]
     folder = replace(folder, warnings=tuple(warnings), labelled=table is not None, groups=groups)
     _check_usable(folder, layout, found, least_classes)
     return folder
+
+
+def _drop_beside(found: _Sorted, *, every: bool) -> None:
+    """Leave out arrays beside an image of their name (its mask or depth map), or `every` array and DICOM file."""
+    stems = {c.rel.rpartition(".")[0] for c, form in found.images if form not in ("NPY", "DICOM")}
+    kept = []
+    for c, form in found.images:
+        if form in ("NPY", "DICOM") and (every or c.rel.rpartition(".")[0] in stems):
+            found.side[kind_of(c.rel) or "without extension"] += 1
+        else:
+            kept.append((c, form))
+    found.images = kept
 
 
 def _labelled(layout: Layout, table: LabelTable, found: _Sorted) -> tuple[Layout, dict[str, str]]:
@@ -199,10 +217,10 @@ def _without_synthetic(layout: Layout, found: _Sorted) -> list[str]:
     if not told:
         return []
     made = [bool(told.synthetic(c.rel)) for c, _ in found.images]
-    if doubt := told.doubt(c.rel for c, _ in found.images):
+    if doubt := told.doubt([*(c.rel for c, _ in found.images), *(bad.path for bad in found.bad)]):
         raise DatasetError(
             f"in {printable(str(layout.root))}, real and synthetic images cannot be told apart: {doubt}",
-            f"restore the names, or remove {METADATA} to count all images as real",
+            "restore the names, or use --synthetic to count all images as real",
         )
     if not any(made):
         return []
@@ -267,8 +285,8 @@ def _why_bad(c: Candidate, sniffed: Sniffed) -> str:
     return "the file is empty (0 bytes)" if c.size == 0 and not sniffed.unreadable else sniffed.reason
 
 
-def _assemble(layout: Layout, walk: Walk, found: _Sorted) -> ImageFolder:
-    classes = tuple(sorted({composed(name) for names in layout.class_dirs.values() for name in names}))
+def _assemble(layout: Layout, walk: Walk, found: _Sorted, named: Callable[[str], str]) -> ImageFolder:
+    classes = tuple(sorted({named(name) for names in layout.class_dirs.values() for name in names}))
     label = {name: i for i, name in enumerate(classes)}
     order = {split: i for i, split in enumerate(SPLITS)}
     files = [ImageFile(c.rel, c.split, label[c.name], c.size, c.mtime_ns, c.ctime_ns, fmt) for c, fmt in found.images]

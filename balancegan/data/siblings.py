@@ -37,7 +37,7 @@ from balancegan.data.sibling_looks import (
 )
 from balancegan.data.sibling_metric import more_siblings
 from balancegan.data.sibling_names import NameHints, name_hints
-from balancegan.data.window import full_window, to_uint8, value_range
+from balancegan.data.window import extremes, to_uint8
 
 THUMB_BYTES = SIDE * SIDE * 3
 FALSE_SHARE = 0.02
@@ -53,7 +53,7 @@ SAME_LEVELS = 3.0
 
 def sibling_thumbnail(pixels: NDArray[Any]) -> bytes:
     """Return an image's native pixels, (H, W) or (H, W, 3) of any depth, in colour at 32 x 32 (3,072 bytes)."""
-    flat = to_uint8(pixels, None if pixels.dtype == np.uint8 else full_window([value_range(pixels)]))
+    flat = to_uint8(pixels, None if pixels.dtype == np.uint8 else extremes(pixels))
     colour = Image.fromarray(flat).convert("RGB")
     return colour.resize((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0).tobytes()
 

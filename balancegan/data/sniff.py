@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,11 @@ from typing import NamedTuple
 from balancegan.core.files import FLAGS, read_again
 from balancegan.core.progress import Progress, silent
 
-IMAGE_SUFFIXES = frozenset(
+PICTURE_SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".jp2", ".j2k", ".heic", ".heif", ".npy", ".dcm"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".jp2", ".j2k", ".heic", ".heif"}
 )
+IMAGE_SUFFIXES = PICTURE_SUFFIXES | {".dcm"}
 READ_BYTES = 132
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _BATCH = 512
@@ -50,7 +52,8 @@ def sniff(head: bytes) -> str:
     if head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
         return "JPEG2000"
     if head.startswith(b"\x93NUMPY"):
-        return "NPY"
+        dimensions = re.search(rb"'shape': \(([0-9, ]*)\)", head)  # one is an embedding or labels, four a stack
+        return "NPY" if dimensions and dimensions[1].strip(b", ").count(b",") in (1, 2) else ""
     if head[128:132] == b"DICM":
         return "DICOM"
     if head[4:8] == b"ftyp" and (head[8:12] in (b"avif", b"avis") or b"avif" in head[16:]):

@@ -2,7 +2,7 @@
 
 A window from the smallest to the largest value of all images would be wrong where a hot pixel or an unmarked "no data"
 value stands far from everything else: all other images would become nearly flat. So a few pixels of each image, and
-images whose values lie far from most others', do not widen the window (`common_window`).
+single images whose values lie far from most others', do not widen the window (`common_window`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from balancegan.data.high_depth import row_blocks
 
 _FEW = 10_000  # one pixel in so many, and one more, may lie outside an image's inner range
 _SMALL = 100  # pixels; smaller images have no inner range
-_FAR = 8.0  # an image is left out whose values lie this many times the usual range away from the usual values
+_FAR = 8.0  # an image is far whose values lie this many times the usual range away from the usual values
+_SINGLE = 0.05  # far images are left out if they are no more than this share of all, or one,
+_OF_CLASS = 1 / 3  # and no more than this share of their class: a rare class may well be the bright one
+_SAMPLE = 1 << 20  # values, of which the inner range of a large image is taken
 _FLAT = 0.02  # an image that uses less of the window than this is nearly flat
 
 
@@ -40,16 +43,28 @@ class Values(NamedTuple):
     inner_high: float
 
 
+def extremes(pixels: NDArray[Any]) -> Window:
+    """Return the smallest and the largest finite value of a deep image."""
+    lows, highs = [], []
+    for block in row_blocks(pixels):
+        values = block[np.isfinite(block)] if block.dtype.kind == "f" else block
+        if values.size:
+            lows.append(float(values.min()))
+            highs.append(float(values.max()))
+    return Window(min(lows), max(highs))
+
+
 def value_range(pixels: NDArray[Any]) -> Values:
     """Return the range of a deep image's finite values."""
-    finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels.reshape(-1)
-    few = 1 + finite.size // _FEW if finite.size >= _SMALL else 0
+    whole = extremes(pixels)
+    step = 1 + int((pixels.size / _SAMPLE) ** 0.5)
+    some = pixels[::step, ::step]
+    some = some[np.isfinite(some)] if some.dtype.kind == "f" else some.reshape(-1)
+    few = 1 + some.size // _FEW if some.size >= _SMALL else 0
     if not few:
-        low, high = float(finite.min()), float(finite.max())
-        return Values(low, high, low, high)
-    ordered = np.partition(finite, (0, few, finite.size - 1 - few, finite.size - 1))
-    low, inner_low, inner_high, high = (float(ordered[k]) for k in (0, few, -1 - few, -1))
-    return Values(low, high, inner_low, inner_high)
+        return Values(whole.low, whole.high, whole.low, whole.high)
+    ordered = np.partition(some, (few, some.size - 1 - few))
+    return Values(whole.low, whole.high, float(ordered[few]), float(ordered[-1 - few]))
 
 
 def full_window(ranges: Sequence[Values]) -> Window:
@@ -57,24 +72,33 @@ def full_window(ranges: Sequence[Values]) -> Window:
     return Window(min(r.low for r in ranges), max(r.high for r in ranges))
 
 
-def common_window(ranges: Sequence[Values]) -> Window:
+def common_window(ranges: Sequence[Values], classes: Sequence[int]) -> Window:
     """The window that leaves out what lies far from nearly everything else.
 
-    Images far from the median image's inner range do not count, and then no single values beyond twice the range of
-    the others. Without such outliers it is `full_window`.
+    Single images far from the median one do not count, and then no single values beyond twice the range of the others.
+    Without such outliers it is `full_window`. `classes` numbers the class of each image.
     """
     whole = full_window(ranges)
     lows, highs = (np.array([r[k] for r in ranges]) for k in (2, 3))
-    low, high = np.median(lows), np.median(highs)
+    middle = len(ranges) // 2  # of an even number, one of the two: their mean may be no image's value
+    low, high = np.sort(lows)[middle], np.sort(highs)[middle]
     far = _FAR * (high - low)
     if not 0 < far < np.inf:
         return whole
-    low, high = lows[lows >= low - far].min(), highs[highs <= high + far].max()
+    out = (lows < low - far) | (highs > high + far)
+    of_class = np.array(classes)
+    for each in np.unique(of_class[out]):
+        mine = of_class == each
+        if (out & mine).sum() > _OF_CLASS * mine.sum():
+            out &= ~mine
+    if out.sum() > max(1, _SINGLE * len(ranges)):
+        out[:] = False
+    low, high = lows[~out].min(), highs[~out].max()
     span = high - low
-    extremes = np.array([r[:2] for r in ranges])
+    every = np.array([r[:2] for r in ranges])
     return Window(
-        float(min(low, extremes[extremes[:, 0] >= low - span, 0].min(initial=low))),
-        float(max(high, extremes[extremes[:, 1] <= high + span, 1].max(initial=high))),
+        float(min(low, every[every[:, 0] >= low - span, 0].min(initial=low))),
+        float(max(high, every[every[:, 1] <= high + span, 1].max(initial=high))),
     )
 
 

@@ -117,11 +117,11 @@ def _findings(
 
 def _depth_notes(good: list[tuple[ImageFile, _Look]], split: str) -> list[str]:
     """What the common brightness window does to the images of more than 8 bits."""
-    deep = [(f.rel, look.values) for f, look in good if look.values and f.split == split]
+    deep = [(f, look.values) for f, look in good if look.values and f.split == split]
     if not deep:
         return []
-    names, values = [rel for rel, _ in deep], [v for _, v in deep]
-    return window_notes(names, values, common_window(values))
+    names, values = [f.rel for f, _ in deep], [v for _, v in deep]
+    return window_notes(names, values, common_window(values, [f.label for f, _ in deep]))
 
 
 def _look_at_all(
@@ -147,7 +147,7 @@ def _look_at(root: str, duplicates: str, reading: Reading, rels: Sequence[str]) 
 def _look(path: str, duplicates: str, reading: Reading) -> _Look:
     try:
         if duplicates == "off":
-            size, mode, _ = read_header(path)
+            size, mode, _ = read_header(path, reading)
             return _Look("", size, mode)
         picture = decode_image(path, reading)
     except ImageError as e:

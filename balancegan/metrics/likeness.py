@@ -18,7 +18,9 @@ _REACH = 8  # images are shifted by up to this fraction of their side
 _FLAT = 0.01  # smaller spreads, as shares of the pixel range, count as this one
 
 CLOSER = 0.85
-"""An image is taken for a version of one image if that is closer than all others by more than this ratio."""
+"""An image may be a version of one image if that is closer than all others by more than this ratio, at most."""
+MOST_COMPARED = 500
+"""Real images of a class that tell how often such a ratio occurs by chance."""
 
 
 def likeness(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> FloatArray:
@@ -34,14 +36,22 @@ def likeness(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> FloatArray
     return np.sqrt(np.maximum(best, 0.0))
 
 
-def versions_of(likeness: FloatArray, among: NDArray[np.intp], beside: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Whether each image (n,) is probably a version of one of the others in `among`, judged by those in `beside`.
+def closeness(likeness: FloatArray, among: NDArray[np.intp], beside: NDArray[np.intp]) -> FloatArray:
+    """How much closer each image (n,) is to one of those in `among` than to all in `beside`: a ratio of distances.
 
-    Nearly as close to another image means that they are alike because the class is. Without others, nobody can tell.
+    Versions of an image in `among` have small ratios; images that are alike because their class is do not. Infinity
+    without images to compare with.
     """
     if not len(among) or not len(beside):
-        return np.zeros(len(likeness), bool)
-    return likeness[:, among].min(axis=1) < CLOSER * likeness[:, beside].min(axis=1)
+        return np.full(len(likeness), np.inf, np.float32)
+    others = np.maximum(likeness[:, beside].min(axis=1), np.float32(1e-6))
+    return likeness[:, among].min(axis=1) / others
+
+
+def itself_excluded(likeness: FloatArray, rows: NDArray[np.intp]) -> FloatArray:
+    """Set the distance of each image (n,) from itself, column `rows` (n,), to infinity."""
+    likeness[np.arange(len(rows)), rows] = np.inf
+    return likeness
 
 
 def _versions(images: FloatArray) -> Iterator[FloatArray]:

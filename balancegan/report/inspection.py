@@ -109,7 +109,7 @@ def _decoded(names: list[str], folder: ImageFolder, reading: Reading) -> list[tu
 def _window(arrays: list[NDArray[Any]]) -> Window | None:
     """A shared value range for all images of more than 8 bits, so that they can be compared; None without any."""
     ranges = [value_range(a) for a in arrays if a.dtype != np.uint8]
-    return common_window(ranges) if ranges else None
+    return common_window(ranges, [0] * len(ranges)) if ranges else None
 
 
 def _thumb(rel: str, pixels: NDArray[Any], window: Window | None) -> dict[str, Any]:

@@ -167,9 +167,9 @@ class Measurement:
         distinct = {id(pool): pool for pool in (self.pool, unfiltered, varied.pool, *fakes)}  # seeds may share images
         shelf = Shelf.of(list(distinct.values()), len(self.names), self.network.side, self.device)
         starts = dict(zip(distinct, shelf.starts, strict=False))
-        jobs = []
+        jobs, guards = [], {id(fake): CopyGuard(self.material, self.pool, fake) for fake in fakes}
         for seed, plan in enumerate(self.plans):
-            usable = CopyGuard(self.material, self.pool, fakes[seed]).allowed(plan)
+            usable = guards[id(fakes[seed])].allowed(plan)
             self.left_out = max(self.left_out, len(fakes[seed]) - len(usable))
             rows = (
                 (self.pool, plan.train),
@@ -307,8 +307,8 @@ def _warnings(material: Material, n_test: Sequence[int], seeds: int, left_out: i
         )
     if left_out:
         found.append(
-            f"{left_out:,} synthetic images are near-copies or versions of test images: the classifiers were trained "
-            "without them."
+            f"{left_out:,} synthetic images are near-copies of test images, or may be changed versions of them: the "
+            "classifiers were trained without them."
         )
     weak = [f"{name} ({n})" for name, n in zip(material.names, n_test, strict=True) if n < WEAK_TEST]
     if weak:

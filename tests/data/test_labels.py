@@ -42,7 +42,8 @@ ROWS = [f"images/{k}.png,{'ab'[k % 2]}" for k in range(6)]
 def test_metadata_beside_images_is_read_like_hugging_face_does(flat):
     table(flat / "metadata.csv", "file_name,label", *ROWS)
     folder = scan(flat)
-    assert folder.labelled and folder.counts() == {"a": 3, "b": 3} and folder.warnings == ()
+    assert folder.labelled and folder.counts() == {"a": 3, "b": 3}
+    assert folder.warnings == ("the labels are those of metadata.csv",)
     first = folder.files[0]
     assert (first.rel, folder.inner(first), folder.place(first)) == ("images/0.png", "images/0.png", "a/images/0.png")
 
@@ -262,10 +263,80 @@ def test_decomposed_names_are_the_same(balanced):
 
 def test_names_that_match_no_file_are_an_error(balanced):
     (balanced / "é").rename(balanced / "cafe")
+    images(balanced, *(f"cafe/{k}.png" for k in range(5, 9)))
+    with (balanced / "metadata.csv").open("a") as file:
+        file.writelines(f"é/{k}.png,é,1\n" for k in range(5, 9))
     with pytest.raises(DatasetError, match="cannot be told apart"):
         scan(balanced)
 
 
-def test_a_removed_file_alone_is_none(balanced):
+def test_removed_and_added_files_are_none(balanced):
     (balanced / "a" / "1.png").unlink()
-    assert scan(balanced).counts() == {"a": 1, "é": 2}
+    images(balanced, "a/new.png")
+    assert scan(balanced).counts() == {"a": 2, "é": 2}
+
+
+# --- tables and folders that look like something else -----------------------------------------------------------------
+
+
+def test_an_index_column_without_a_name_is_ignored(flat, tmp_path):
+    rows = [f"{k},{k}.png,{'ab'[k % 2]}" for k in range(6)]
+    folder = scan(flat, DataOptions(labels=table(tmp_path / "t.csv", ",image,label", *rows)))
+    assert folder.counts() == {"a": 3, "b": 3} and not folder.groups and folder.splits == ("train",)
+
+
+def test_a_stem_that_two_files_share_names_neither(tmp_path):
+    images(tmp_path / "d", *(f"images/{k}.jpg" for k in range(4)), *(f"masks/{k}.png" for k in range(4)))
+    rows = table(tmp_path / "t.csv", "id,label", *(f"{k},{k % 2}" for k in range(4)))
+    with pytest.raises(DatasetError, match="names none"):
+        scan(tmp_path / "d", DataOptions(labels=rows))
+
+
+def test_metadata_beside_class_folders_needs_a_label_column(tmp_path):
+    images(tmp_path, "cat/0.png", "dog/1.png")
+    table(tmp_path / "metadata.csv", "file_name,type", "cat/0.png,cam", "dog/1.png,jpg")
+    assert scan(tmp_path).classes == ("cat", "dog")
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "metadata.jsonl").write_text("[1,\n2]")
+    assert scan(tmp_path).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("train", "val", "test", "eval"), {"train": "train", "val": "val", "test": "test"}),
+        (("train", "test", "holdout"), {"train": "train", "test": "test"}),
+        (("train", "val", "test", "train_data"), {"train": "train", "val": "val", "test": "test"}),
+    ],
+)
+def test_usual_names_come_before_others(tmp_path, folders, splits):
+    images(tmp_path, *(f"{s}/{c}/0.png" for s in folders for c in "ab"))
+    folder = scan(tmp_path)
+    assert folder.split_dirs == splits and any("skipped folder" in w for w in folder.warnings)
+
+
+def test_classes_with_names_of_splits(tmp_path):
+    images(tmp_path / "d", "dev/0.png", "test/1.png")
+    assert scan(tmp_path / "d").classes == ("dev", "test")
+    images(tmp_path / "t", "train/0.png", "dev/1.png")
+    assert scan(tmp_path / "t").classes == ("dev", "train")
+
+
+def test_arrays_beside_images_are_no_images(tmp_path):
+    images(tmp_path, "a/0.png", "b/1.png")
+    np.save(tmp_path / "a" / "0.npy", np.zeros((12, 12)))  # its depth map
+    np.save(tmp_path / "b" / "embedding.npy", np.zeros(512))
+    np.save(tmp_path / "b" / "2.npy", np.zeros((12, 12)))
+    folder = scan(tmp_path)
+    assert [f.rel for f in folder.files] == ["a/0.png", "b/1.png", "b/2.npy"] and not folder.bad_files
+
+
+def test_runs_of_the_first_decoding_see_the_folder_as_they_did(balanced, tmp_path):
+    first = DataOptions(decoding=1)
+    assert scan(balanced, first).counts() == {"a": 2, "é": 3}
+    images(tmp_path / "n", "a/0.png", "b/1.png")
+    np.save(tmp_path / "n" / "b" / "2.npy", np.zeros((12, 12)))
+    table(tmp_path / "n" / "metadata.csv", "file_name,label", "a/0.png,x", "b/1.png,y")
+    assert scan(tmp_path / "n", first).counts() == {"a": 1, "b": 1}
+    images(tmp_path / "s", "train/a/0.png", "holdout/a/1.png", "e\u0301/2.png")
+    assert scan(tmp_path / "s", first).classes == ("e\u0301", "holdout", "train")

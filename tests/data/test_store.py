@@ -258,7 +258,7 @@ def test_disk_that_fills_up_while_writing(data, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(build, "_write_all", full)
+    monkeypatch.setattr(build, "write_all", full)
     with pytest.raises(DiskError, match="No space left"):
         open_store(scan(data), SMALL)
 

@@ -7,7 +7,7 @@ from PIL import Image
 from balancegan.data.decode import DecodeSettings, Reading
 from balancegan.data.scan import scan
 from balancegan.data.store import open_store
-from balancegan.data.window import Window, common_window, full_window, value_range, window_notes
+from balancegan.data.window import Values, Window, common_window, full_window, value_range, window_notes
 from balancegan.inspection.inspect import inspect_folder
 
 
@@ -25,13 +25,13 @@ def deep(folder, arrays):
 
 def test_without_outliers_it_spans_all_values():
     ranges = [value_range(picture(k)) for k in range(9)]
-    assert common_window(ranges) == full_window(ranges)
-    assert window_notes([str(k) for k in range(9)], ranges, common_window(ranges)) == []
+    assert common_window(ranges, [0] * 9) == full_window(ranges)
+    assert window_notes([str(k) for k in range(9)], ranges, common_window(ranges, [0] * 9)) == []
 
 
 def test_a_bright_image_among_dull_ones_counts():
     ranges = [value_range(picture(k, scale=64 if k == 0 else 16)) for k in range(9)]
-    assert common_window(ranges) == full_window(ranges)
+    assert common_window(ranges, [0] * 9) == full_window(ranges)
 
 
 @pytest.mark.parametrize("value", [65535, 40000])
@@ -39,8 +39,8 @@ def test_a_hot_pixel_does_not(value):
     images = [picture(k) for k in range(9)]
     images[3][5, 5] = value
     ranges = [value_range(x) for x in images]
-    assert common_window(ranges) == full_window([value_range(picture(k)) for k in range(9)])
-    note = window_notes([f"{k}.tif" for k in range(9)], ranges, common_window(ranges))[0]
+    assert common_window(ranges, [0] * 9) == full_window([value_range(picture(k)) for k in range(9)])
+    note = window_notes([f"{k}.tif" for k in range(9)], ranges, common_window(ranges, [0] * 9))[0]
     assert "1 image has values outside" in note and "3.tif" in note and f"{value:,}" in note
 
 
@@ -48,14 +48,13 @@ def test_a_stuck_pixel_in_every_image_does_not():
     images = [picture(k) for k in range(9)]
     for x in images:
         x[0, 0] = 65535
-    assert common_window([value_range(x) for x in images]).high < 3300
+    assert common_window([value_range(x) for x in images], [0] * 9).high < 3300
 
 
 def test_values_for_no_data_do_not():
     images = [picture(k).astype(np.float32) / 4096 for k in range(9)]
-    for x in images[::4]:
-        x[:4] = -9999.0
-    assert common_window([value_range(x) for x in images]).low > 0
+    images[3][:4] = -9999.0
+    assert common_window([value_range(x) for x in images], [0] * 9).low > 0
 
 
 def test_sparse_signals_are_kept():
@@ -63,11 +62,11 @@ def test_sparse_signals_are_kept():
     images = [np.random.default_rng(k).integers(90, 110, (64, 64)).astype(np.uint16) for k in range(9)]
     for k, x in enumerate(images):
         x[k : k + 4, 10:14] = 5000 + k
-    assert common_window([value_range(x) for x in images]).high == 5008
+    assert common_window([value_range(x) for x in images], [0] * 9).high == 5008
 
 
 def test_constant_images_and_few_pixels():
-    assert common_window([value_range(np.full((2, 2), 7, np.int32))]) == Window(7, 7)
+    assert common_window([value_range(np.full((2, 2), 7, np.int32))], [0]) == Window(7, 7)
     assert value_range(np.array([[np.nan, 1.0, 5.0]]))[:2] == (1, 5)
 
 
@@ -94,3 +93,25 @@ def test_a_given_window_is_used(tmp_path):
     store = open_store(folder, DecodeSettings(16, window=Window(0, 65535)), cache_dir=tmp_path / "c")
     again = open_store(folder, DecodeSettings(16, window=Window(0, 65535)), cache_dir=tmp_path / "c")
     assert store.window == again.window == Window(0, 65535) and store.images.max() < 20
+
+
+def ranges_of(*pairs):
+    return [Values(low, high, low, high) for low, high in pairs]
+
+
+def test_two_cameras_share_the_whole_range():
+    ranges = ranges_of(*[(7000 + k, 7300) for k in range(5)], *[(29000 + k, 29400) for k in range(5)])
+    assert common_window(ranges, [0] * 10) == Window(7000, 29400)
+
+
+def test_a_rare_class_that_is_bright_counts():
+    ranges = ranges_of(*[(0, 800)] * 200, *[(0, 20000)] * 4)
+    assert common_window(ranges, [0] * 200 + [1] * 4) == Window(0, 20000)
+    assert common_window(ranges, [0] * 204) == Window(0, 800)  # four odd ones of 204
+
+
+def test_large_images_are_sampled():
+    large = np.random.default_rng(0).integers(100, 1000, (2100, 2100)).astype(np.uint16)
+    large[5, 5] = 60000
+    found = value_range(large)
+    assert found.high == 60000 and found.inner_high < 1000

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from balancegan.data.variations import Changes, variations
-from balancegan.metrics.likeness import likeness, versions_of
+from balancegan.metrics.likeness import closeness, likeness
 from balancegan.verdict.copy_guard import CopyGuard
 from balancegan.verdict.material import Material, Pool, SplitPlan
 
@@ -42,11 +42,11 @@ def test_constant_images_are_no_versions_of_anything():
     assert np.isfinite(likeness(flat, blobs(3, 2, channels=1))).all()
 
 
-def test_versions_need_others_to_compare_with():
+def test_closeness_needs_others_to_compare_with():
     found = np.array([[0.1, 1.0, 1.0], [0.9, 1.0, 1.0], [1.0, 0.1, 1.0]], np.float32)
     first, others, none = np.array([0]), np.array([1, 2]), np.array([], int)
-    assert versions_of(found, first, others).tolist() == [True, False, False]
-    assert not versions_of(found, first, none).any() and not versions_of(found, none, others).any()
+    assert closeness(found, first, others).tolist() == pytest.approx([0.1, 0.9, 10.0])
+    assert np.isinf(closeness(found, first, none)).all() and np.isinf(closeness(found, none, others)).all()
 
 
 def test_a_memorised_fold_is_kept_out_and_new_images_are_not():
