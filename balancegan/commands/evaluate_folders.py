@@ -271,8 +271,7 @@ def _scan_both(real: Path, fake: Path, how: DataOptions, progress: Progress) -> 
 def _open_both(folders: list[ImageFolder], options: EvaluateOptions, progress: Progress) -> tuple[_Side, _Side]:
     """Decode both folders at one size, in colour if either has any, with the real images' brightness window."""
     side = options.image_size or _common_side(folders[1], synthetic_images(folders[1], folders[1].files, none=True))
-    reading = Reading(max_pixels=options.how.max_pixels, page=options.how.page)
-    settings = DecodeSettings(image_size=side, reading=reading)
+    settings = DecodeSettings(image_size=side, reading=Reading.of(options.how))
     stores = _stores(folders, settings, progress)
     if len({store.images.shape[1] for store in stores}) > 1:
         stores = _stores(folders, replace(settings, channels=3), progress)

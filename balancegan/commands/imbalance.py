@@ -152,7 +152,7 @@ def _copy_all(folder: ImageFolder, files: list[ImageFile], target: Path, progres
                 shutil.copystat(folder.path(f), to)
             if done % 256 == 0 or done == len(files):
                 progress("copy", done, len(files))
-        if target.is_dir():  # checked to be empty but for what file managers leave; renaming over it may fail
+        if target.is_dir():  # holds at most what file managers leave; some systems cannot rename over a folder
             for path in target.iterdir():
                 path.rename(temporary / path.name)
             target.rmdir()

@@ -28,7 +28,7 @@ def inspect(
     Raises `UsageError`, `DatasetError`, `DiskError`.
     """
     folder = scan(data, how, settle=False, progress=progress)
-    reading = Reading(max_pixels=how.max_pixels, page=how.page)
+    reading = Reading.of(how)
     found = inspect_folder(
         folder, split=split, target_ir=target_ir, duplicates=duplicates, reading=reading, progress=progress
     )

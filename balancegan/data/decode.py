@@ -25,7 +25,7 @@ from PIL import Image
 
 from balancegan.core.errors import DiskError, UsageError
 from balancegan.core.files import read_again, read_regular
-from balancegan.core.options import DECODING, MAX_PIXELS
+from balancegan.core.options import DECODING, MAX_PIXELS, DataOptions
 from balancegan.core.text import printable
 from balancegan.data import containers
 from balancegan.data.colour import to_srgb
@@ -82,6 +82,11 @@ class Reading:
     max_pixels: int = MAX_PIXELS
     page: int = 1
     decoding: int = DECODING
+
+    @classmethod
+    def of(cls, how: DataOptions, background: tuple[int, int, int] = (255, 255, 255)) -> Reading:
+        """Return how the files of a folder are read that is read like this."""
+        return cls(background, how.max_pixels, how.page, how.decoding)
 
 
 AS_USUAL = Reading()

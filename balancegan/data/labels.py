@@ -7,7 +7,6 @@ have a column of zeros and ones for each class.
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import posixpath
@@ -21,6 +20,7 @@ from balancegan.core.errors import DatasetError, UsageError
 from balancegan.core.files import open_regular
 from balancegan.core.text import plural, printable
 from balancegan.data.layout import composed, split_of
+from balancegan.data.tables import read_table
 
 FILE_COLUMNS = (
     *("file_name", "filename", "file", "path", "filepath", "image_path", "image_file", "image"),
@@ -219,26 +219,15 @@ def _folded(column: str) -> str:
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     """Yield the rows of a table as text; labels such as NA, 007 or None stay as they are written."""
+    if path.suffix.lower() not in (".jsonl", ".json"):
+        yield from read_table(path, "\t" if path.suffix.lower() == ".tsv" else None)
+        return
     try:
-        with (
-            open_regular(path) as file,
-            io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
-        ):
-            if path.suffix.lower() in (".jsonl", ".json"):
-                yield from (_flat(json.loads(line)) for line in text if line.strip())
-                return
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text)
-            for row in csv.DictReader(text, delimiter=delimiter):
-                yield {key: value for key, value in row.items() if isinstance(key, str) and value is not None}
-    except (OSError, csv.Error, ValueError) as error:
+        with open_regular(path) as file, io.TextIOWrapper(file, "utf-8-sig", "surrogateescape") as text:
+            yield from (_flat(json.loads(line)) for line in text if line.strip())
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise DatasetError(f"{printable(str(path))} cannot be read: {why}", "repair it, or remove it") from None
-
-
-def _delimiter(text: io.TextIOWrapper) -> str:
-    first = text.readline()
-    text.seek(0)
-    return max(",;\t", key=first.count)
 
 
 def _flat(row: object) -> dict[str, str]:

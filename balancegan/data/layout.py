@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from balancegan.core.errors import DatasetError, UsageError
-from balancegan.core.options import AUTO
+from balancegan.core.options import AUTO, DECODING
 from balancegan.core.text import plural, printable
 from balancegan.data.sniff import PICTURE_SUFFIXES
 
@@ -86,7 +86,7 @@ def split_of(name: str) -> str | None:
     return _SPLIT_OF.get(plain) or _SPLIT_OF.get(re.sub(r"(set|data|split|images)$", "", plain))
 
 
-def find_layout(root: Path, top: _Listing, how: str = AUTO, *, decoding: int = 2) -> Layout:
+def find_layout(root: Path, top: _Listing, how: str = AUTO, *, decoding: int = DECODING) -> Layout:
     """Find the class folders under `root`, whose content is `top`; raises DatasetError if there are none.
 
     `how` is `splits` or `classes` where the user says what the folders directly under the root are. `decoding`: see
@@ -215,10 +215,7 @@ def _ancestry(folder: Path) -> frozenset[tuple[int, int]]:
 
 def _first_rules(root: Path, top: _Listing) -> dict[str, list[str]] | None:
     """Return the folders per split as runs of the first decoding saw them."""
-    named: dict[str, list[str]] = {}
-    for name in top.dirs:
-        if split := USUAL.get(name.lower()):
-            named.setdefault(split, []).append(name)
+    named = _usual(top)
     others = [name for name in top.dirs if name.lower() not in USUAL]
     if not others:
         return named or None
@@ -227,15 +224,21 @@ def _first_rules(root: Path, top: _Listing) -> dict[str, list[str]] | None:
     return named if len(named) > 1 or not any(_has_images(root / name) for name in others) else None
 
 
+def _usual(top: _Listing) -> dict[str, list[str]]:
+    """Return the folders with usual names of splits."""
+    named: dict[str, list[str]] = {}
+    for name in top.dirs:
+        if split := USUAL.get(name.lower()):
+            named.setdefault(split, []).append(name)
+    return named
+
+
 def _named(top: _Listing) -> dict[str, list[str]]:
     """Return the folders with names of splits: the usual ones, and others only for splits that have none.
 
     A second name for val is the test split if there is no other.
     """
-    named: dict[str, list[str]] = {}
-    for name in top.dirs:
-        if split := USUAL.get(name.lower()):
-            named.setdefault(split, []).append(name)
+    named = _usual(top)
     others: dict[str, list[str]] = {}
     for name in top.dirs:
         if name.lower() not in USUAL and (split := split_of(name)):
@@ -256,7 +259,7 @@ def _split_dirs(root: Path, top: _Listing, named: dict[str, list[str]]) -> tuple
     contain no images.
     """
     mine = [name for names in named.values() for name in names]
-    others = [name for name in top.dirs if not split_of(name) and not _unlabelled(name)]
+    others = [name for name in top.dirs if not (split_of(name) or re.match("unlabell?ed", name.lower()))]
     if not named:
         return None, ""
     train = "train" in named and all(_only_folders(root / name) for name in named["train"])
@@ -272,10 +275,6 @@ def _split_dirs(root: Path, top: _Listing, named: dict[str, list[str]]) -> tuple
         f"'{shown}' may be a split or a class: it holds only folders, but beside it lies '{beside}', whose name is not "
         "that of a split"
     )
-
-
-def _unlabelled(name: str) -> bool:
-    return re.match(r"unlabell?ed", name.lower()) is not None
 
 
 def _only_folders(folder: Path) -> bool:

@@ -240,7 +240,7 @@ def _hold(path: Path) -> FileLock | None:
     """Return the acquired lock, or None if another process holds it or locks do not work."""
     try:
         return try_lock(path)
-    except (OSError, NotImplementedError):
+    except OSError:
         with contextlib.suppress(OSError):
             path.unlink()  # otherwise it would look held forever
         return None

@@ -171,7 +171,7 @@ def open_training_set(
 
 def _open(data: str | Path, cfg: MethodConfig, strict: bool, progress: Progress) -> tuple[ImageFolder, Store]:
     folder = scan(data, cfg.data_options, progress=progress)
-    reading = Reading(cfg.background_rgb, cfg.max_pixels, cfg.page, cfg.decoding)
+    reading = Reading.of(cfg.data_options, cfg.background_rgb)
     settings = DecodeSettings(cfg.image_size, cfg.channels or None, cfg.fit, reading)
     return folder, open_store(folder, settings, strict=strict, progress=progress)
 

@@ -20,8 +20,8 @@ from balancegan.data.high_depth import row_blocks
 _FEW = 10_000  # one pixel in so many, and one more, may lie outside an image's inner range
 _SMALL = 100  # pixels; smaller images have no inner range
 _FAR = 8.0  # an image is far whose values lie this many times the usual range away from the usual values
-_SINGLE = 0.05  # far images are left out if they are no more than this share of all, or one,
-_OF_CLASS = 1 / 3  # and no more than this share of their class: a rare class may well be the bright one
+_SINGLE = 0.05  # far images are ignored only if at most this share of all images (or one image) is far,
+_OF_CLASS = 1 / 3  # and at most this share of their class: the rare class may well be the bright one
 _SAMPLE = 1 << 20  # values, of which the inner range of a large image is taken
 _FLAT = 0.02  # an image that uses less of the window than this is nearly flat
 
